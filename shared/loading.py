@@ -1,0 +1,131 @@
+"""Batches of a dataset through accelerate: sharded over processes, seeded, prefetched, resumable to the sample."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset
+
+
+class Drawable(Protocol):
+    """A dataset whose samples are drawn with a generator of their own (crops, gains, partners, augmentation)."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]: ...
+
+
+class Batches:
+    """An endless iterator over shuffled batches that knows its position.
+
+    Sample number p of the stream is drawn with a generator seeded by (seed, p), and the order of epoch e by (seed, e):
+    a batch depends on its position alone, not on the number of workers, of processes, or on an interruption.
+
+    Args:
+        dataset: see :class:`Drawable`.
+        batch_size: of the whole batch; each of P processes gets ``batch_size / P`` consecutive samples of it.
+        seed: of the stream.
+        accelerator: shards the batches and moves them to the device.
+        workers: processes that draw samples ahead; 0 draws in this process.
+        collate: makes a batch of a list of samples; default: torch's.
+
+    Raises:
+        ValueError: if the dataset holds less than one batch (the last, partial batch of an epoch is dropped), or the
+            batch does not split evenly over the processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Drawable,
+        batch_size: int,
+        *,
+        seed: int,
+        accelerator: Accelerator,
+        workers: int = 0,
+        collate: Callable[[list[Any]], Any] | None = None,
+    ) -> None:
+        if not 0 < batch_size <= len(dataset):
+            raise ValueError(f"batch_size {batch_size} does not fit a dataset of {len(dataset)} samples")
+        if batch_size % accelerator.num_processes:
+            raise ValueError(f"batch_size {batch_size} does not split over {accelerator.num_processes} processes")
+        self._positions = _Positions(len(dataset), batch_size, seed)
+        loader: DataLoader = DataLoader(
+            _Drawn(dataset, seed),
+            batch_sampler=self._positions,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=accelerator.device.type == "cuda",
+            collate_fn=collate,
+            generator=torch.Generator().manual_seed(seed),  # keeps the loader off the global generator
+        )
+        self._loader = accelerator.prepare_data_loader(loader)
+        self._iterator: Iterator[Any] | None = None
+        self._taken = 0
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = iter(self._loader)
+        batch = next(self._iterator)
+        self._taken += 1
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Number of batches taken so far (batches fetched ahead do not count)."""
+        return {"batches": self._taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after ``state["batches"]`` batches."""
+        self._taken = self._positions.start = state["batches"]
+        self._iterator = None
+
+
+def pad_collate(samples: Sequence[dict[str, torch.Tensor]], value: float = 0) -> dict[str, torch.Tensor]:
+    """Stack samples whose tensors differ in their first dimension, padded at the end to the longest.
+
+    Returns:
+        every key as (B, N_max, ...), and ``<key>_length`` (B,) for each key that has a first dimension.
+    """
+    batch: dict[str, torch.Tensor] = {}
+    for key in samples[0]:
+        tensors = [sample[key] for sample in samples]
+        if tensors[0].ndim == 0:
+            batch[key] = torch.stack(tensors)
+        else:
+            batch[key] = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+            batch[f"{key}_length"] = torch.tensor([len(x) for x in tensors])
+    return batch
+
+
+class _Positions:
+    """Batch sampler without end: lists of (position in the stream, index in the dataset)."""
+
+    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.drop_last = True
+        self.start = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = self.size // self.batch_size
+        batch, order_of = self.start, -1
+        while True:
+            epoch, k = divmod(batch, per_epoch)
+            if epoch != order_of:
+                order, order_of = np.random.default_rng((self.seed, epoch)).permutation(self.size), epoch
+            first = k * self.batch_size
+            indices = order[first : first + self.batch_size]
+            yield [(batch * self.batch_size + i, int(index)) for i, index in enumerate(indices)]
+            batch += 1
+
+
+class _Drawn(Dataset):
+    def __init__(self, dataset: Drawable, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        position, index = key
+        return self.dataset.draw(index, np.random.default_rng((self.seed, position)))

@@ -1,0 +1,336 @@
+"""Results files and claims -> verdicts, README blocks, the root table.
+
+Everything a README shows of numbers passes through here. This module needs nothing but the standard library until a
+verdict is computed, so ``make list`` works before anything is installed.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from . import UserError
+
+Verdict = Literal["supported", "contradicted", "inconclusive"]
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Who wrote what, where."""
+
+    title: str
+    authors: str
+    venue: str
+    arxiv: str
+    summary: str  # one line, for `make list` and the root table
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the results table: what it is, and how its configuration differs from the preset's."""
+
+    description: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of the results table. ``digits`` after the point; metric names carry their unit."""
+
+    metric: str
+    heading: str
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One comparison behind a sentence of the paper: ``a`` against ``b``, paired over seeds.
+
+    Attributes:
+        id: short name; comparisons of one claim share its number.
+        number: the claim's number in the README.
+        text: what the paper claims, in our words.
+        a, b: variants.
+        metric: of ``a``, and of ``b`` unless ``metric_b`` is given.
+        direction: ``higher`` or ``lower`` if the claim holds when a - b is above ``margin`` (below ``-margin``);
+            ``similar`` if it holds when a - b lies within ``margin`` of zero.
+        margin: in the metric's unit.
+        control: a comparison that checks the claim's own test bed; it has a verdict but is not counted as a claim.
+    """
+
+    id: str
+    number: int
+    text: str
+    metric: str
+    a: str
+    b: str
+    direction: Literal["higher", "lower", "similar"] = "higher"
+    margin: float = 0.0
+    metric_b: str | None = None
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A number that others reported. ``source`` says where; it is shown as unverified unless ``verified``."""
+
+    variant: str
+    setting: str
+    value: str
+    source: str
+    verified: bool = False
+
+
+# -- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def judge(claim: Claim, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Compare two variants over the seeds they share.
+
+    Args:
+        claim: what to compare.
+        rows: ``{"variant", "seed", "metrics", ...}`` of a results file.
+
+    Returns:
+        ``{"id", "metric", "a", "b", "n", "effect", "interval", "verdict"}``: ``effect`` is the mean of the per-seed
+        differences a - b and ``interval`` its 95 % Student-t interval (None with fewer than two seeds, and then the
+        verdict is ``inconclusive``).
+    """
+    metric_b = claim.metric_b or claim.metric
+    values_a = {r["seed"]: r["metrics"][claim.metric] for r in rows if r["variant"] == claim.a}
+    values_b = {r["seed"]: r["metrics"][metric_b] for r in rows if r["variant"] == claim.b}
+    differences = [values_a[seed] - values_b[seed] for seed in sorted(values_a.keys() & values_b.keys())]
+    interval = paired_interval(differences)
+    return {
+        "id": claim.id,
+        "metric": claim.metric,
+        **({"metric_b": metric_b} if metric_b != claim.metric else {}),
+        "a": claim.a,
+        "b": claim.b,
+        "n": len(differences),
+        "effect": statistics.fmean(differences) if differences else None,
+        "interval": interval,
+        "verdict": _verdict(claim, interval),
+    }
+
+
+def paired_interval(differences: Sequence[float]) -> list[float] | None:
+    """The 95 % Student-t interval of the mean of paired differences, or None for fewer than two."""
+    from scipy.stats import t
+
+    if len(differences) < 2:
+        return None
+    mean = statistics.fmean(differences)
+    half = t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * statistics.stdev(differences) / math.sqrt(len(differences))
+    return [mean - float(half), mean + float(half)]
+
+
+def _verdict(claim: Claim, interval: list[float] | None) -> Verdict:
+    if interval is None:
+        return "inconclusive"
+    low, high = interval
+    if claim.direction == "similar":
+        holds, fails = -claim.margin <= low and high <= claim.margin, low > claim.margin or high < -claim.margin
+    elif claim.direction == "higher":
+        holds, fails = low > claim.margin, high < claim.margin
+    else:
+        holds, fails = high < -claim.margin, low > -claim.margin
+    return "supported" if holds else "contradicted" if fails else "inconclusive"
+
+
+# -- blocks of a paper's README ---------------------------------------------------------------------------------------
+
+
+def results_table(results: dict[str, Any], variants: dict[str, Any], columns: Sequence[Column]) -> list[list[str]]:
+    """Header and one row a variant: mean ± standard deviation over seeds, in the order of ``variants``."""
+    table = [["variant", "what it is", *(c.heading for c in columns), "seeds", "s per seed"]]
+    for name, variant in variants.items():
+        rows = [r for r in results["rows"] if r["variant"] == name]
+        if rows:
+            cells = [_mean_sd([r["metrics"].get(c.metric) for r in rows], c.digits) for c in columns]
+            seconds = statistics.fmean(r["seconds"] for r in rows)
+            table.append([f"`{name}`", variant.description, *cells, str(len(rows)), f"{seconds:.0f}"])
+    return table
+
+
+def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[str]]:
+    """Header and one row a comparison: what is compared, the effect with its interval, the verdict."""
+    table = [["#", "claim", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]]
+    judged = {c["id"]: c for c in results["claims"]}
+    for claim in claims:
+        if claim.id not in judged:
+            continue
+        c = judged[claim.id]
+        metric_b = c.get("metric_b", c["metric"])
+        comparison = f"`{c['a']}` {c['metric']} − `{c['b']}` {metric_b}"
+        wanted = {"higher": "> {}", "lower": "< -{}", "similar": "within ±{}"}[claim.direction]
+        comparison += f", expected {wanted.format(f'{claim.margin:g}')}".replace("-0", "0")
+        interval = "n/a" if c["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*c["interval"])
+        effect = "n/a" if c["effect"] is None else f"{c['effect']:+.2f}"
+        verdict = f"{c['verdict']} (control)" if claim.control else f"**{c['verdict']}**"
+        table.append([str(claim.number), claim.text, comparison, f"{effect} {interval}", str(c["n"]), verdict])
+    return table
+
+
+def reported_table(reported: Sequence[Reported]) -> list[list[str]]:
+    """Header and one row a number that others reported, with its source."""
+    table = [["variant", "setting", "reported", "source"]]
+    for r in reported:
+        table.append([f"`{r.variant}`", r.setting, r.value, r.source + ("" if r.verified else " (unverified)")])
+    return table
+
+
+def caption(results: dict[str, Any]) -> str:
+    """One sentence that says how small the experiment is: data, seeds, hardware, versions."""
+    data, env = results["data"], results["environment"]
+    seeds = sorted({r["seed"] for r in results["rows"]})
+    where = env["gpu"] or f"{env['cpu']}, one thread a run"
+    return (
+        f"Preset `{results['preset']}`: {data['name']}; {data['train']} training and {data['test']} test items; "
+        f"{data['scale']}; mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))}); "
+        f"{where}; Python {env['python']}, torch {env['torch']}; code {env['code'][:12]}, data {data['sha256'][:12]}."
+    )
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return "\n".join([head, "|" + " --- |" * len(table[0]), *body])
+
+
+def replace_block(text: str, name: str, content: str, source: Path) -> str:
+    """Put ``content`` between ``<!-- name:begin -->`` and ``<!-- name:end -->``.
+
+    Raises:
+        UserError: if ``text`` has no such block; names ``source``.
+    """
+    begin, end = f"<!-- {name}:begin (written by make report) -->", f"<!-- {name}:end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(text):
+        raise UserError(f"{source} has no block '{begin} ... {end}'; add it where the generated {name} should stand.")
+    return pattern.sub(lambda _: f"{begin}\n{content}\n{end}", text)
+
+
+def paper_readme(folder: Path, package: str, text: str) -> str:
+    """The README of a paper with its generated blocks rebuilt from ``results/cpu.json``."""
+    claims, config = load(package, "claims"), load(package, "config")
+    path = folder / "results" / "cpu.json"
+    results = read_results(path)
+    blocks = {"results": "Not run yet.", "claims": "Not run yet.", "reported": markdown(reported_table(claims.REPORTED))}
+    if results:
+        blocks["results"] = markdown(results_table(results, config.VARIANTS, claims.COLUMNS)) + f"\n\n{caption(results)}"
+        blocks["claims"] = markdown(claims_table(results, claims.CLAIMS))
+    for name, content in blocks.items():
+        text = replace_block(text, name, content, folder / "README.md")
+    return text
+
+
+# -- all papers -------------------------------------------------------------------------------------------------------
+
+
+def load(package: str, module: str) -> Any:
+    """Import one module of a paper, e.g. ``load("papers.clipsep", "claims")``."""
+    return importlib.import_module(f"{package}.{module}")
+
+
+def read_results(path: Path) -> dict[str, Any] | None:
+    """A results file, or None if there is none yet.
+
+    Raises:
+        UserError: if the file is not what a run writes.
+    """
+    if not path.exists():
+        return None
+    try:
+        results = json.loads(path.read_text())
+        if results["schema"] != 1:
+            raise KeyError("schema")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a results file of schema 1 ({error}); run `make reproduce` again.") from error
+    return results
+
+
+def papers(root: Path) -> list[Path]:
+    """The paper folders of a checkout, by name."""
+    return sorted(p.parent for p in (root / "papers").glob("*/claims.py"))
+
+
+def verdict_counts(results: dict[str, Any] | None, claims: Iterable[Claim]) -> str:
+    """For example ``3 supported, 1 inconclusive``; controls do not count. A number counts once, by its worst verdict."""
+    if results is None:
+        return "not run yet"
+    judged = {c["id"]: c["verdict"] for c in results["claims"]}
+    order: tuple[Verdict, ...] = ("supported", "inconclusive", "contradicted")
+    worst: dict[int, int] = {}
+    for claim in claims:
+        if not claim.control and claim.id in judged:
+            worst[claim.number] = max(worst.get(claim.number, 0), order.index(judged[claim.id]))
+    counts = {v: list(worst.values()).count(i) for i, v in enumerate(order)}
+    return ", ".join(f"{n} {v}" for v, n in counts.items() if n) or "no claims tested"
+
+
+def papers_table(root: Path) -> list[list[str]]:
+    """Header and one row a paper: link, what it is, verdict counts."""
+    table = [["paper", "what it is", "claims, as measured here (`cpu` preset)"]]
+    for folder in papers(root):
+        claims = load(f"papers.{folder.name}", "claims")
+        counts = verdict_counts(read_results(folder / "results" / "cpu.json"), claims.CLAIMS)
+        paper: Paper = claims.PAPER
+        link = f"[{paper.title}](papers/{folder.name}/README.md) (`{folder.name}`, {paper.venue})"
+        table.append([link, paper.summary, counts])
+    return table
+
+
+def rebuilt(root: Path) -> dict[Path, str]:
+    """What every README of the checkout should say, given the committed results."""
+    texts = {}
+    for folder in papers(root):
+        path = folder / "README.md"
+        texts[path] = paper_readme(folder, f"papers.{folder.name}", path.read_text())
+    front = root / "README.md"
+    texts[front] = replace_block(front.read_text(), "papers", markdown(papers_table(root)), front)
+    retrieval = root / "shared" / "results" / "retrieval.json"
+    readme = root / "shared" / "README.md"
+    texts[readme] = replace_block(readme.read_text(), "retrieval", _retrieval_table(retrieval), readme)
+    return texts
+
+
+def _retrieval_table(path: Path) -> str:
+    return ""
+
+
+def _mean_sd(values: Sequence[float | None], digits: int) -> str:
+    numbers = [v for v in values if v is not None]
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f"{numbers[0]:.{digits}f}"
+    return f"{statistics.fmean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}"
+
+
+def main() -> None:
+    """``python -m shared.report``: rebuild every generated block; ``--list``: one line a paper."""
+    parser = argparse.ArgumentParser(description="Rebuild the generated blocks of every README from the results files.")
+    parser.add_argument("--list", action="store_true", help="list the papers, one line each, instead")
+    arguments = parser.parse_args()
+    root = Path.cwd()
+    if arguments.list:
+        for folder in papers(root):
+            claims = load(f"papers.{folder.name}", "claims")
+            counts = verdict_counts(read_results(folder / "results" / "cpu.json"), claims.CLAIMS)
+            print(f"{folder.name:16} {claims.PAPER.summary} [{counts}]")
+        return
+    for path, text in rebuilt(root).items():
+        changed = path.read_text() != text
+        path.write_text(text)
+        print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,527 @@
+"""Variants x seeds of one paper -> trained, evaluated, judged, published.
+
+``python -m shared.reproduce papers.clipsep`` runs every (variant, seed) job of a preset, side by side, skips what is done,
+continues what was interrupted, and prints the results table and the verdicts. Under ``accelerate launch`` the same
+command runs the jobs one after the other, each over all processes.
+
+A paper folder offers: ``config`` (Config with a ``data`` field, PRESETS, SEEDS, VARIANTS), ``data`` (LAYOUT, prepare,
+check), ``train.train(config, run)``, ``eval.evaluate(config, run)``, ``eval.figures(runs, folder)`` and ``claims``.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import importlib.util
+import json
+import multiprocessing as mp
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from . import UserError
+from .report import claims_table, judge, load, paper_readme, read_results, rebuilt, results_table
+
+console = Console(highlight=False)
+PROGRESS_SECONDS = 0.25  # between two progress messages of one job
+HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Reproduce one paper."""
+
+    paper: tyro.conf.Positional[str]
+    """Package of the paper folder: papers.clipsep here, mywork.clipsep where it was copied to."""
+    preset: Literal["smoke", "cpu", "paper"] = "cpu"
+    """smoke: seconds, for tests; cpu: minutes on a laptop; paper: the paper's own scale, needs --data."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to run; default: the preset's."""
+    variants: tuple[str, ...] = ()
+    """Rows of the results table to run; default: all."""
+    jobs: int = 0
+    """(variant, seed) runs side by side; default: one a GPU, else one a core."""
+    data: Path | None = None
+    """Folder with the paper's datasets; default: the embedded data."""
+    out: Path | None = None
+    """Write everything below this folder instead of runs/ and the paper's results/ and README.md."""
+    check_data: bool = False
+    """Only say what is in --data, what is missing, and how much of it there is."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One (variant, seed) run: where it writes, and the keys that tell whether a result is still valid."""
+
+    variant: str
+    seed: int
+    config: Any
+    folder: Path
+    train_key: str
+    result_key: str
+
+    def __str__(self) -> str:
+        return f"{self.variant} seed {self.seed}"
+
+
+def reproduce(options: Options) -> None:
+    """Run all jobs of a preset that are not done, then write the results file, the figures and the README blocks."""
+    config, claims = load(options.paper, "config"), load(options.paper, "claims")
+    variants = _chosen("variant", options.variants, tuple(config.VARIANTS))
+    seeds = options.seeds or config.SEEDS[options.preset]
+    base = dataclasses.replace(config.PRESETS[options.preset], data=str(options.data) if options.data else None)
+    slug = options.paper.rpartition(".")[2]
+    runs = (options.out or Path("runs")) / slug / options.preset
+    if options.preset == "paper" and options.data is None:
+        raise UserError(f"PRESET=paper needs DATA=/path/to/datasets. Expected there:\n{load(options.paper, 'data').LAYOUT}")
+
+    workers = _Distributed() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
+    with workers:
+        info = workers.call(_prepare, options.paper, base, runs / "cache")
+        jobs = [
+            _job(options.paper, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info["sha256"])
+            for name in variants
+            for seed in seeds
+        ]
+        pending = [job for job in jobs if _result(job) is None]
+        if len(pending) < len(jobs):
+            workers.say(f"{len(jobs) - len(pending)} of {len(jobs)} runs are done already; {len(pending)} to go.")
+        workers.map(options.paper, pending)
+        if not workers.is_main:
+            return
+        rows = [row for job in jobs if (row := _result(job)) is not None]
+        results = {
+            "schema": 1,
+            "paper": slug,
+            "preset": options.preset,
+            "environment": _environment(options.paper),
+            "data": info,
+            "rows": rows,
+            "claims": [judge(c, rows) for c in claims.CLAIMS if {c.a, c.b} <= set(variants)],
+        }
+        # A partial or redirected reproduction never overwrites what the README publishes.
+        whole = not options.seeds and not options.variants and options.preset != "smoke"
+        package_folder = Path(config.__file__).parent
+        published = whole and options.out is None
+        target = package_folder / "results" if published else runs / "results"
+        from .experiment import write_json
+
+        write_json(target / f"{options.preset}.json", results)
+        workers.call(_figures, options.paper, {(job.variant, job.seed): job.folder for job in jobs}, target)
+        if published and options.preset == "cpu":
+            _rebuild_readmes(options.paper, package_folder)
+        _print(results, config.VARIANTS, claims)
+        console.print(f"Written to {target}{' and the README' if published else ''}.")
+
+
+# -- one job ----------------------------------------------------------------------------------------------------------
+
+
+def _prepare(package: str, config: Any, cache: Path, report: Callable[..., None]) -> dict[str, Any]:
+    return load(package, "data").prepare(config, cache)
+
+
+def _figures(package: str, runs: dict[tuple[str, int], Path], target: Path, report: Callable[..., None]) -> None:
+    load(package, "eval").figures(runs, target)
+
+
+def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, Any]:
+    """Train (or continue) and evaluate one job; returns its row. A finished job returns its row at once."""
+    from .experiment import Run, write_json
+
+    with _locked(job.folder):  # another reproduction of the same checkout may be at the same job
+        if (row := _result(job)) is not None:
+            return row
+        main = os.environ.get("RANK", "0") == "0"
+        described = job.folder / "config.json"
+        if main and (not described.exists() or json.loads(described.read_text())["key"] != job.train_key):
+            for stale in ("checkpoint", "tensorboard"):
+                shutil.rmtree(job.folder / stale, ignore_errors=True)
+            for stale in ("metrics.jsonl", "result.json"):
+                (job.folder / stale).unlink(missing_ok=True)
+            content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
+            write_json(described, content | {"key": job.train_key})
+        run = Run(
+            job.folder,
+            seed=job.seed,
+            precision=getattr(job.config, "precision", "no"),
+            progress=lambda done, total, values: report(done, total, values),
+        )
+        run.accelerator.wait_for_everyone()
+        load(package, "train").train(job.config, run)
+        row = {"variant": job.variant, "seed": job.seed}
+        if run.accelerator.is_main_process:
+            metrics = load(package, "eval").evaluate(job.config, run)
+            cost = {"seconds": round(run.seconds, 2), "peak_memory_mb": round(run.peak_memory_mb, 1)}
+            row |= {"metrics": metrics} | cost
+            write_json(job.folder / "result.json", row | {"key": job.result_key})
+        run.accelerator.wait_for_everyone()
+        return row
+
+
+def _job(package: str, runs: Path, variant: str, seed: int, config: Any, data: str) -> Job:
+    train_key = _digest(dataclasses.asdict(config), seed, data, code_hash(package, "train"))
+    result_key = _digest(train_key, code_hash(package, "eval"))
+    return Job(variant, seed, config, runs / variant / f"seed{seed}", train_key, result_key)
+
+
+def _result(job: Job) -> dict[str, Any] | None:
+    """The row of a finished job, or None if it has none for the present configuration, data and code."""
+    path = job.folder / "result.json"
+    if not path.exists():
+        return None
+    row = json.loads(path.read_text())
+    return row if row.pop("key") == job.result_key else None
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    if "WORLD_SIZE" in os.environ:  # ranks of one launch share the folder
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def code_hash(package: str, *modules: str) -> str:
+    """Hash of the code that the given modules of a paper run: themselves and what they import of the paper and ``shared``.
+
+    Docstrings, comments and ``if __name__ == "__main__"`` blocks do not count.
+    """
+    shared = __package__
+    waiting, seen = deque(f"{package}.{m}" for m in modules), {}
+    while waiting:
+        name = waiting.popleft()
+        if name in seen or name == __name__ or not (spec := importlib.util.find_spec(name)) or not spec.origin:
+            continue
+        tree = ast.parse(Path(spec.origin).read_text())
+        tree.body = [node for node in tree.body if not _is_main_block(node)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                parent = name.rpartition(".")[0] if node.level else ""
+                module = ".".join(filter(None, (parent, node.module)))
+                waiting.extend([module, *(f"{module}.{alias.name}" for alias in node.names)])
+            elif isinstance(node, ast.Import):
+                waiting.extend(alias.name for alias in node.names)
+            elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+        waiting = deque(n for n in waiting if n.partition(".")[0] == shared or n.startswith(f"{package}."))
+        relative = name.removeprefix(f"{package}.")  # the same code has the same hash wherever the folder stands
+        seen[name] = _digest(relative, ast.dump(tree))
+    return _digest(sorted(seen.values()))
+
+
+def _is_main_block(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+# -- where jobs run ---------------------------------------------------------------------------------------------------
+
+
+class _Processes:
+    """Jobs in child processes, one torch thread each; a live line a job. The parent never imports torch."""
+
+    is_main = True
+
+    def __init__(self, jobs: int, package: str) -> None:
+        # One thread a run: numbers then do not depend on the number of cores, nor on what runs beside.
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[name] = "1"
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self.jobs = jobs
+        # A server that has imported torch once forks every job: a job starts in milliseconds.
+        self.context = mp.get_context("forkserver")
+        self.context.set_forkserver_preload([f"{package}.train", f"{package}.eval"])
+        self.children: dict[Connection, tuple[Any, Any]] = {}
+
+    def __enter__(self) -> "_Processes":
+        signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child, _job in self.children.values():
+            child.terminate()  # a run answers SIGTERM with a checkpoint
+        for child, _job in self.children.values():
+            child.join()
+
+    def say(self, text: str) -> None:
+        console.print(text)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run ``function(*arguments, report)`` in a child and return its result."""
+        connection = self._start(0, function, *arguments)
+        while True:
+            kind, *content = self._receive(connection)
+            if kind == "done":
+                return content[0]
+
+    def map(self, package: str, pending: list[Job]) -> None:
+        waiting, running = deque(pending), {}
+        slots = list(range(self.jobs or _devices()))
+        done, started, last_line = 0.0, time.monotonic(), time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, console=console, transient=True) as bars:
+            overall = bars.add_task(f"[bold]{len(pending)} runs", total=max(len(pending), 1), note="")
+            while waiting or running:
+                while waiting and slots:
+                    job, slot = waiting.popleft(), slots.pop(0)
+                    connection = self._start(slot, run_job, package, job)
+                    bar = bars.add_task(str(job), total=1.0, note="starting")
+                    running[connection] = (job, slot, bar, [0.0])
+                for connection in wait(list(running), timeout=1.0):
+                    job, slot, bar, fraction = running[connection]
+                    kind, *content = self._receive(connection)
+                    if kind == "progress":
+                        step, total, values = content
+                        fraction[0] = step / total
+                        note = f"step {step}/{total}  loss {values.get('loss', float('nan')):.4f}"
+                        bars.update(bar, completed=fraction[0], note=note)
+                    else:
+                        done += 1
+                        slots.append(slot)
+                        bars.remove_task(bar)
+                        del running[connection]
+                        row = content[0]
+                        first = next(iter(row["metrics"].items()), ("", float("nan")))
+                        bars.console.print(f"  {job}: {first[0]} {first[1]:.3f} in {row['seconds']:.0f} s")
+                part = done + sum(f[0] for *_, f in running.values())
+                left = (len(pending) - part) * (time.monotonic() - started) / part if part else float("nan")
+                note = f"{part:.1f}/{len(pending)} runs, {_minutes(left)} left"
+                bars.update(overall, completed=part, note=note)
+                if not console.is_terminal and time.monotonic() - last_line > HEARTBEAT_SECONDS:
+                    last_line = time.monotonic()
+                    console.print(f"{note}; now: " + "; ".join(f"{j} {100 * f[0]:.0f} %" for j, _, _, f in running.values()))
+
+    def _start(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Connection:
+        receiver, sender = self.context.Pipe(duplex=False)
+        child = self.context.Process(target=_child, args=(sender, slot, function, arguments))
+        child.start()
+        sender.close()
+        self.children[receiver] = (child, arguments)
+        return receiver
+
+    def _receive(self, connection: Connection) -> tuple[Any, ...]:
+        child, arguments = self.children[connection]
+        try:
+            message = connection.recv()
+        except EOFError:
+            child.join()
+            self.children.pop(connection)
+            reason = "it was killed, often for lack of memory: try fewer JOBS" if child.exitcode == -9 else "no message"
+            raise UserError(f"{arguments[-1]} ended with exit code {child.exitcode} ({reason}).") from None
+        if message[0] == "progress":
+            return message
+        child.join()
+        self.children.pop(connection)
+        if message[0] == "error":
+            raise ChildError(f"{arguments[-1]}: {message[1]}" if isinstance(arguments[-1], Job) else message[1], message[2])
+        return message
+
+
+class _Distributed:
+    """Jobs one after the other in this process, one of several that ``accelerate launch`` started."""
+
+    def __init__(self) -> None:
+        from accelerate import PartialState
+
+        self.state = PartialState()
+        self.is_main = self.state.is_main_process
+
+    def __enter__(self) -> "_Distributed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.state.destroy_process_group()
+
+    def say(self, text: str) -> None:
+        if self.is_main:
+            console.print(text)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is _figures:  # only the main process is here
+            return function(*arguments, print)
+        with self.state.main_process_first():  # the others find the cache filled
+            return function(*arguments, print)
+
+    def map(self, package: str, pending: list[Job]) -> None:
+        for job in pending:
+            last = [time.monotonic()]
+
+            def report(step: int, total: int, values: dict[str, float], job: Job = job, last: list[float] = last) -> None:
+                if self.is_main and (time.monotonic() - last[0] > HEARTBEAT_SECONDS or step == total):
+                    last[0] = time.monotonic()
+                    console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
+
+            run_job(package, job, report)
+
+
+class ChildError(UserError):
+    """An error in a job's process, with the traceback it had there."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+def _child(sender: Connection, slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Body of a child process: sends ("progress", ...) messages, then ("done", result) or ("error", text, traceback)."""
+    from .experiment import Interrupted
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    import torch
+
+    torch.set_num_threads(1)
+    if (gpus := torch.cuda.device_count()) > 0:
+        torch.cuda.set_device(slot % gpus)
+    last = [0.0]
+
+    def report(step: int, total: int, values: dict[str, float]) -> None:
+        if time.monotonic() - last[0] > PROGRESS_SECONDS or step == total:
+            last[0] = time.monotonic()
+            try:
+                sender.send(("progress", step, total, values))
+            except BrokenPipeError:  # the parent is gone: stop as if asked to
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        sender.send(("done", function(*arguments, report)))
+    except Interrupted:
+        pass
+    except BrokenPipeError:
+        pass
+    except BaseException as error:
+        with contextlib.suppress(BrokenPipeError):
+            sender.send(("error", explain(error), traceback.format_exc()))
+
+
+def _raise_keyboard_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _devices() -> int:
+    """One job a GPU, else one a core this process may use."""
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return len(visible.split(","))
+    if shutil.which("nvidia-smi") and (gpus := len(list(Path("/proc/driver/nvidia/gpus").glob("*")))):
+        return gpus
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+def _environment(package: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    cpu = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    gpu = None
+    if "torch" in sys.modules and (cuda := sys.modules["torch"].cuda).is_available():
+        gpu = f"{cuda.device_count()} x {cuda.get_device_name()}"
+    return {
+        "cpu": cpu,
+        "gpu": gpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "code": code_hash(package, "train", "eval"),
+    }
+
+
+def _rebuild_readmes(package: str, folder: Path) -> None:
+    from .experiment import write_atomic
+
+    if (Path("papers") / folder.name).resolve() == folder.resolve() and Path("README.md").exists():
+        texts = rebuilt(Path.cwd())
+    else:  # copied out: there is only this folder's README
+        texts = {folder / "README.md": paper_readme(folder, package, (folder / "README.md").read_text())}
+    for path, text in texts.items():
+        write_atomic(path, lambda file, text=text: file.write(text.encode()))
+
+
+def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
+    for head, *body in (results_table(results, variants, claims.COLUMNS), claims_table(results, claims.CLAIMS)):
+        table = Table(*(cell.replace("`", "") for cell in head))
+        for row in body:
+            table.add_row(*(cell.replace("`", "").replace("**", "") for cell in row))
+        console.print(table)
+
+
+def _minutes(seconds: float) -> str:
+    return "?" if seconds != seconds else f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [w for w in wanted if w not in known]:
+        raise UserError(f"There is no {what} {', '.join(unknown)}; there are: {', '.join(known)}.")
+    return wanted or known
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for a person, for any error."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left" in str(error):
+        return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
+    if isinstance(error, PermissionError):
+        return f"No permission for {error.filename}: make it readable and writable, or choose another folder with OUT=."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'}: {error.strerror or error}."
+    return f"{type(error).__name__}: {error} (run with --debug to see where)"
+
+
+def check_data(options: Options) -> None:
+    """Print what a dataset folder holds, what is missing, and counts."""
+    data = load(options.paper, "data")
+    if options.data is None:
+        raise UserError(f"DATA= is not set. Expected there:\n{data.LAYOUT}")
+    for line in data.check(options.data):
+        console.print(line)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = tyro.cli(Options, args=arguments, prog="reproduce")
+    try:
+        if options.check_data:
+            check_data(options)
+        else:
+            reproduce(options)
+    except KeyboardInterrupt:
+        console.print("Interrupted. What is finished is kept; the same command continues from there.")
+        return 130
+    except Exception as error:
+        if options.debug:
+            console.print(error.trace if isinstance(error, ChildError) else traceback.format_exc())
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
