@@ -2,7 +2,7 @@
 
 The training loop stays in the paper's ``train.py``; a :class:`Run` only carries what every loop needs::
 
-    run = Run(folder, seed=0)
+    run = Run(folder, cache, seed=0)
     for step in run.steps(config.steps, save_every=500, model=model, optimizer=optimizer, batches=batches):
         loss = ...
         run.log(step, loss=loss, samples=batch["name"])
@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object, set_seed
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
 from . import UserError
@@ -41,6 +41,7 @@ class Run:
 
     Args:
         folder: receives ``metrics.jsonl``, ``tensorboard/`` and ``checkpoint/``.
+        cache: folder of what the runs of a preset share, such as embeddings of the frozen towers.
         seed: seeds Python, NumPy and torch (every rank alike; data order has generators of its own).
         precision: ``"no"``, ``"fp16"`` or ``"bf16"`` (accelerate's mixed precision).
         progress: called with (steps done, steps in all, last logged values) as the run goes on.
@@ -49,14 +50,15 @@ class Run:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: Path,
+        cache: Path,
         *,
         seed: int,
         precision: str = "no",
         progress: Progress | None = None,
         log_every: int = 10,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.cache = folder, cache
         self.seed = seed
         self.log_every = log_every
         # split_batches: a batch size is the whole batch, however many processes share it.
@@ -85,8 +87,7 @@ class Run:
         Args:
             total: number of steps of the whole run.
             save_every: steps between two checkpoints.
-            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``. ``model`` is also
-                written as ``checkpoint/model.safetensors`` at the end.
+            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``.
 
         Raises:
             Interrupted: after a checkpoint, if SIGTERM arrived.
@@ -102,8 +103,6 @@ class Run:
                 self._progress(done, total, self._values)
             if stop:
                 raise Interrupted(f"stopped after step {done} of {total}")
-        if self.accelerator.is_main_process and "model" in state:
-            self._export(self.accelerator.unwrap_model(state["model"]))
 
     def log(self, step: int, *, loss: torch.Tensor, samples: Sequence[str] = (), **values: torch.Tensor | float) -> None:
         """Log a step's values, and stop the run if its loss is not a finite number.
@@ -128,6 +127,18 @@ class Run:
                 self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
             for name, x in self._values.items():
                 self._tensorboard.add_scalar(name, x, step)
+
+    @property
+    def weights(self) -> Path:
+        """Where the trained weights are, once :meth:`export` has written them."""
+        return self.folder / "checkpoint" / "model.safetensors"
+
+    def export(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write the trained weights as safetensors, for evaluation and prediction."""
+        if self.accelerator.is_main_process:
+            tensors = {name: x.detach().cpu().contiguous() for name, x in weights.items()}
+            write_atomic(self.weights, lambda file: file.write(save(tensors)))
+        self.accelerator.wait_for_everyone()
 
     # -- what it cost -----------------------------------------------------------------------------------------------
 
@@ -184,13 +195,6 @@ class Run:
         if self.accelerator.is_main_process:
             _forget_log_from(self.folder / "metrics.jsonl", step)
         return step
-
-    def _export(self, model: torch.nn.Module) -> None:
-        tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
-        target = self._checkpoint.with_name("model.safetensors")
-        partial = target.with_suffix(f".{os.getpid()}.partial")
-        save_file(tensors, partial)
-        os.replace(partial, target)
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 

@@ -161,6 +161,7 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
             write_json(described, content | {"key": job.train_key})
         run = Run(
             job.folder,
+            job.folder.parents[1] / "cache",
             seed=job.seed,
             precision=getattr(job.config, "precision", "no"),
             progress=lambda done, total, values: report(done, total, values),

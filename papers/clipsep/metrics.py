@@ -5,6 +5,7 @@ Everything is computed in float64. A signal is silent if its sum of absolute val
 evaluation leaves such samples out, here their metrics are NaN.
 """
 
+import importlib.util
 import random
 
 import numpy as np
@@ -60,8 +61,9 @@ def bss_eval(references: Tensor, estimates: Tensor, filter_length: int = 512) ->
 
 def museval_reference(references: Tensor, estimates: Tensor) -> dict[str, np.ndarray]:
     """The same numbers from museval itself, the slow reference: arguments and result as in `bss_eval`."""
-    import museval
-
+    # `import museval` also imports musdb, which refuses to load without ffmpeg; the metrics module needs neither.
+    package = importlib.util.find_spec("museval")
+    assert package is not None and package.submodule_search_locations is not None
     rows = []
     for estimate in estimates:
         # museval wants as many estimates as references; only the first row, the target's, is kept.

@@ -1,0 +1,116 @@
+"""Every number that decides a result. A preset is a whole configuration; a variant changes some of its fields."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from shared.report import Variant
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of CLIPSep. The defaults are the paper's (official code)."""
+
+    data: str | None = None
+    """Folder with VGGSound and MUSIC (see data.LAYOUT); None: the embedded recordings."""
+    train_set: Literal["vggsound", "music"] = "vggsound"
+    """Which of the two to train on; only with `data`."""
+    clip: str = "ViT-B-32"
+    """Image-text model: a name of open_clip, or "offline"."""
+    clip_weights: str | None = "openai"
+    """open_clip tag or checkpoint file."""
+
+    rate: int = 16_000
+    """Hz."""
+    segment: int = 65_535
+    """Samples of a training or test segment (4.1 s)."""
+    n_fft: int = 1024
+    hop: int = 256
+    bins: int = 256
+    """Log-frequency bins the network sees."""
+    frame_margin: int = 3
+    """Training centres lie this many video frames from either end."""
+
+    model: Literal["clipsep", "labelsep", "bertsep", "pit", "mixture", "ideal-mask"] = "clipsep"
+    train_query: Literal["image", "text", "hybrid"] = "image"
+    """hybrid: image queries at even steps, text queries at odd ones."""
+    fusion: Literal["late", "early", "middle"] = "late"
+    noise_heads: int = 0
+    """2: noise invariant training (CLIPSep-NIT)."""
+    channels: int = 32
+    """K, feature maps that a query weighs."""
+    levels: int = 7
+    width: int = 64
+    """Channels of the U-Net's first level."""
+
+    lambda_: float = 0.1
+    """Weight of the noise heads' activation penalty."""
+    gamma: float = 0.25
+    """Noise regularisation level: activation below it costs nothing."""
+    noise_warmup_steps: int = 0
+    """Steps of plain CLIPSep loss before the noise heads join."""
+
+    batch_size: int = 32
+    """Of all processes together."""
+    learning_rate: float = 1e-3
+    steps: int = 200_000
+    warmup_steps: int = 5_000
+    decay_until: int = 100_000
+    decay_floor: float = 0.1
+    clip_norm: float = 1.0
+    validate_every: int = 10_000
+    """Steps between two validations; the weights with the lowest validation loss are kept."""
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    workers: int = 8
+    save_every: int = 1_000
+
+    contaminated: float = 0.8
+    """Share of the embedded training clips with an off-screen sound or noise; real videos bring their own."""
+
+
+CPU = Config(
+    clip="offline",
+    clip_weights=None,
+    rate=8_000,
+    segment=8_191,
+    n_fft=512,
+    hop=128,
+    bins=64,
+    frame_margin=2,
+    channels=16,
+    levels=5,
+    width=8,
+    batch_size=16,
+    learning_rate=3e-3,
+    steps=1_000,
+    warmup_steps=50,
+    decay_until=1_000,
+    validate_every=200,
+    save_every=500,
+    workers=0,
+)
+PRESETS = {
+    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4),
+    "cpu": CPU,
+    "paper": Config(),
+}
+SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (1234,)}
+
+NIT = {"noise_heads": 2}
+VARIANTS = {
+    "mixture": Variant("floor: the mixture itself", {"model": "mixture"}),
+    "clipsep": Variant("CLIPSep, trained with image queries"),
+    "clipsep-nit": Variant("CLIPSep with noise invariant training, γ 0.25", NIT),
+    "nit-gamma-0.1": Variant("the same, γ 0.1", NIT | {"gamma": 0.1}),
+    "nit-gamma-0.5": Variant("the same, γ 0.5", NIT | {"gamma": 0.5}),
+    "nit-gamma-1": Variant("the same, γ 1", NIT | {"gamma": 1.0}),
+    "clipsep-text": Variant("trained with text queries", {"train_query": "text"}),
+    "clipsep-hybrid": Variant("trained with image and text queries in turn", {"train_query": "hybrid"}),
+    "early-fusion": Variant("CLIPSep, query joined to the input", {"fusion": "early"}),
+    "middle-fusion": Variant("CLIPSep, query joined at the bottleneck", {"fusion": "middle"}),
+    "labelsep": Variant("supervised: learned label embeddings", {"model": "labelsep"}),
+    "bertsep": Variant("supervised: fixed sentence embeddings of the labels", {"model": "bertsep"}),
+    "pit": Variant("query-free: permutation invariant training", {"model": "pit"}),
+    "clipsep-clean": Variant("CLIPSep, trained on uncontaminated clips", {"contaminated": 0.0}),
+    "nit-clean": Variant("CLIPSep-NIT, trained on uncontaminated clips", NIT | {"contaminated": 0.0}),
+    "ideal-mask": Variant("ceiling: the ideal binary mask", {"model": "ideal-mask"}),
+}
