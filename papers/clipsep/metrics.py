@@ -5,13 +5,20 @@ Everything is computed in float64. A signal is silent if its sum of absolute val
 evaluation leaves such samples out, here their metrics are NaN.
 """
 
-import importlib.util
 import random
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import scipy.fft
+import scipy.linalg
 import torch
 from torch import Tensor
 
+from shared import UserError
+
+METRICS = ("sdr_db", "sir_db", "sar_db")
 SILENCE = 1e-5
 
 
@@ -43,56 +50,68 @@ def bss_eval(references: Tensor, estimates: Tensor, filter_length: int = 512) ->
     Gram matrix of these delayed references G = L L^T and their correlations d with the estimate, y = L^-1 d holds the
     estimate's coordinates in an orthonormal basis whose first filter_length vectors span the target's own delays. So
     the squared norms of y's two parts are the energies of target and interference, and what y lacks of the estimate's
-    energy is artefacts. L is computed once for all estimates. A SAR above 100 dB is round-off.
+    energy is artefacts. L is computed once for all estimates; G gets a ridge of 1e-12 of its mean diagonal, since
+    references without energy in some band make it singular (there museval's own SIR and SAR are round-off).
+    A SAR above 100 dB is round-off too; it is capped at 120 dB.
     """
-    references, estimates = references.double(), estimates.double()
-    factor = torch.linalg.cholesky(_delayed_gram(references, filter_length))
-    correlations = _delayed_correlations(references, estimates, filter_length).flatten(1)  # (E, S * filter_length)
-    coordinates = torch.linalg.solve_triangular(factor, correlations.T, upper=False).T.square()
-    target, interference = coordinates[:, :filter_length].sum(-1), coordinates[:, filter_length:].sum(-1)
-    artefacts = _energy(estimates) - target - interference
-    silent = _silent(references).any() | _silent(estimates)
+    if _silent(references).any():
+        return {name: torch.full((len(estimates),), torch.nan, dtype=torch.float64) for name in METRICS}
+    sources, signals = references.double().numpy(), estimates.double().numpy()
+    gram = _delayed_gram(sources, filter_length)
+    gram[np.diag_indices_from(gram)] += 1e-12 * gram.diagonal().mean()
+    factor, _ = scipy.linalg.cho_factor(gram.T, lower=True, overwrite_a=True, check_finite=False)
+    correlations = _delayed_correlations(sources, signals, filter_length)[..., filter_length - 1 :]
+    correlations = correlations.reshape(len(signals), -1)  # (E, S * filter_length)
+    coordinates = scipy.linalg.solve_triangular(factor, correlations.T, lower=True, check_finite=False)
+    target, others = torch.from_numpy(coordinates).square().split([filter_length, len(factor) - filter_length])
+    target_energy, interference_energy = target.sum(0), others.sum(0)
+    explained = target_energy + interference_energy
+    artefact_energy = (_energy(estimates.double()) - explained).clamp(min=1e-12 * explained)
+    silent = _silent(estimates)
     return {
         "sdr_db": sdr(references[0], estimates),
-        "sir_db": _decibel(target, interference).masked_fill(silent, torch.nan),
-        "sar_db": _decibel(target + interference, artefacts).masked_fill(silent, torch.nan),
+        "sir_db": _decibel(target_energy, interference_energy).masked_fill(silent, torch.nan),
+        "sar_db": _decibel(explained, artefact_energy).masked_fill(silent, torch.nan),
     }
 
 
-def museval_reference(references: Tensor, estimates: Tensor) -> dict[str, np.ndarray]:
+def museval_reference(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
     """The same numbers from museval itself, the slow reference: arguments and result as in `bss_eval`."""
-    # `import museval` also imports musdb, which refuses to load without ffmpeg; the metrics module needs neither.
-    package = importlib.util.find_spec("museval")
-    assert package is not None and package.submodule_search_locations is not None
-    rows = []
+    bss_eval_v4 = _museval_metrics().bss_eval
+    values = []
     for estimate in estimates:
         # museval wants as many estimates as references; only the first row, the target's, is kept.
-        padded = torch.stack([estimate, *references[1:]]).double().numpy()
-        values, _, sir, sar, _ = museval.metrics.bss_eval(references.double().numpy(), padded, window=np.inf)
-        rows.append((values[0, 0], sir[0, 0], sar[0, 0]))
-    return dict(zip(("sdr_db", "sir_db", "sar_db"), np.array(rows).T, strict=True))
+        paired = torch.stack([estimate, *references[1:]])
+        rows = bss_eval_v4(references.double().numpy(), paired.double().numpy(), window=np.inf)
+        values.append([rows[0][0, 0], rows[2][0, 0], rows[3][0, 0]])
+    return dict(zip(METRICS, torch.tensor(values, dtype=torch.float64).T, strict=True))
 
 
-def _delayed_gram(references: Tensor, filter_length: int) -> Tensor:
-    """Inner products of all delayed references, (S * filter_length, S * filter_length)."""
-    correlations = _delayed_correlations(references, references, filter_length, negative=True)
+def _museval_metrics() -> ModuleType:
+    """museval's metrics module by its path: `import museval` also imports musdb, which refuses to load without ffmpeg."""
+    package = find_spec("museval")
+    if package is None or package.origin is None:
+        raise UserError("museval is not installed; install it with `pip install museval`.")
+    spec = spec_from_file_location("museval_metrics", Path(package.origin).with_name("metrics.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _delayed_gram(references: np.ndarray, filter_length: int) -> np.ndarray:
+    """Inner products of all delayed references: Toeplitz blocks, (S * filter_length, S * filter_length)."""
+    correlations = _delayed_correlations(references, references, filter_length)
     # Row a, column b of a block is the correlation at lag b - a, so the rows are windows that move backwards.
-    blocks = correlations.unfold(-1, filter_length, 1).flip(-2)
-    return blocks.permute(0, 2, 1, 3).reshape(len(references) * filter_length, -1)
+    blocks = np.lib.stride_tricks.sliding_window_view(correlations, filter_length, axis=-1)[:, :, ::-1]
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).reshape(len(references) * filter_length, -1)
 
 
-def _delayed_correlations(references: Tensor, signals: Tensor, filter_length: int, negative: bool = False) -> Tensor:
-    """<signal, reference delayed by l> for l in 0 .. filter_length - 1, (E, S, filter_length).
-
-    With `negative` for l in -(filter_length - 1) .. filter_length - 1.
-    """
-    size = references.shape[-1] + filter_length - 1
-    size = 1 << (size - 1).bit_length()
-    product = torch.fft.rfft(signals, size)[:, None] * torch.fft.rfft(references, size).conj()
-    correlations = torch.fft.irfft(product, size)
-    if not negative:
-        return correlations[..., :filter_length]
-    return torch.cat([correlations[..., size - filter_length + 1 :], correlations[..., :filter_length]], dim=-1)
+def _delayed_correlations(references: np.ndarray, signals: np.ndarray, filter_length: int) -> np.ndarray:
+    """<signal, reference delayed by l>, l = -(filter_length - 1) .. filter_length - 1: (E, S, 2 * filter_length - 1)."""
+    size = scipy.fft.next_fast_len(references.shape[-1] + filter_length - 1, real=True)
+    product = scipy.fft.rfft(signals, size)[:, None] * scipy.fft.rfft(references, size).conj()
+    return np.roll(scipy.fft.irfft(product, size), filter_length - 1, axis=-1)[..., : 2 * filter_length - 1]
 
 
 def _energy(signal: Tensor) -> Tensor:

@@ -1,8 +1,156 @@
-"""Training."""
+"""Training: mix two clips, separate each with its own query.
+
+``python -m papers.clipsep.train --variant clipsep-nit --seed 0`` trains one run; ``make reproduce`` trains them all.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from shared.experiment import Run
+from shared.loading import Batches
+
+from .audio import Spectrogram
+from .config import Config
+from .data import Data, MixAndSeparate, load, mixtures
+from .losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
+from .model import BERTSep, CLIPSep, LabelSep, PITSep
+
+
+def train(config: Config, run: Run) -> None:
+    """Train one variant; leaves the weights with the lowest validation loss in the run's folder."""
+    if config.model in ("mixture", "ideal-mask"):  # nothing to train
+        return
+    data = load(config, run.cache)
+    spectrogram = build_spectrogram(config).to(run.device)
+    batches = Batches(
+        MixAndSeparate(data.train, config),
+        config.batch_size,
+        seed=run.seed,
+        accelerator=run.accelerator,
+        workers=config.workers,
+    )
+    model = build_model(config, data.queries.sentence, data.queries.text.shape[1])
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    schedule = LambdaLR(
+        optimizer,
+        lambda step: lr_multiplier(step, config.warmup_steps, config.decay_until, config.decay_floor),
+    )
+    model, optimizer = run.accelerator.prepare(model, optimizer)
+    best = Best()
+    training_text = data.queries.training_text.to(run.device)
+
+    for step in run.steps(
+        config.steps,
+        save_every=config.save_every,
+        model=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        batches=batches,
+        best=best,
+    ):
+        batch = next(batches)
+        model.train()
+        sources = batch["sources"].transpose(0, 1)  # (n, B, N)
+        queries = choose_queries(config, step, batch["image"], training_text, batch["label"]).transpose(0, 1)
+        with run.accelerator.autocast():
+            loss, parts = loss_of(config, step, model, spectrogram, sources, queries)
+        run.log(step, loss=loss, samples=batch["name"], **parts)
+        optimizer.zero_grad()
+        run.accelerator.backward(loss)
+        run.accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        schedule.step()
+
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            best.offer(validate(config, model, spectrogram, data, run), run.accelerator.unwrap_model(model))
+    run.export(best.weights)
+
+
+def loss_of(
+    config: Config, step: int, model: nn.Module, spectrogram: Spectrogram, sources: Tensor, queries: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The variant's loss on mixtures of ``sources`` (n, B, N), asked for with ``queries`` (n, B, D) or labels (n, B)."""
+    spectra = spectrogram.stft(sources.unsqueeze(2))  # (n, B, 1, F, T)
+    log_mixture, targets, weight = spectrogram.targets(spectra.abs(), spectra.sum(0).abs())
+    mask_logits, noise_logits = model(log_mixture, queries)
+    if config.model == "pit":
+        return permutation_invariant_loss(mask_logits, targets, weight), {}
+    if noise_logits is None or step < config.noise_warmup_steps:
+        return separation_loss(mask_logits, targets, weight), {}
+    return noise_invariant_loss(mask_logits, noise_logits, targets, weight, config.lambda_, config.gamma)
+
+
+def choose_queries(config: Config, step: int, image: Tensor, text_of_label: Tensor, label: Tensor) -> Tensor:
+    """The queries a variant trains with: labels (B, n), or embeddings (B, n, D) of frames or of label texts."""
+    if config.model in ("labelsep", "bertsep"):
+        return label
+    if config.train_query == "text" or (config.train_query == "hybrid" and step % 2 == 1):
+        return text_of_label[label]
+    return image
+
+
+@torch.no_grad()
+def validate(config: Config, model: nn.Module, spectrogram: Spectrogram, data: Data, run: Run) -> float:
+    """Mean training loss over the validation mixtures, with the queries the variant is trained with (image first)."""
+    model.eval()
+    total = torch.zeros(2, device=run.device)
+    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    pairs = data.validation[rank::world]
+    text = data.queries.training_text.to(run.device)
+    for start in range(0, len(pairs), config.batch_size):
+        chunk = pairs[start : start + config.batch_size]
+        sources = mixtures(chunk, config).transpose(0, 1).to(run.device)
+        label = torch.tensor([[p.target.label, p.interferer.label] for p in chunk], device=run.device)
+        image = torch.stack([torch.stack([p.image, p.swapped.image]) for p in chunk]).to(run.device)
+        queries = choose_queries(config, 0, image, text, label).transpose(0, 1)
+        loss, _ = loss_of(config, config.steps, run.accelerator.unwrap_model(model), spectrogram, sources, queries)
+        total += torch.tensor([float(loss) * len(chunk), len(chunk)], device=run.device)
+    total = run.accelerator.reduce(total, reduction="sum")
+    return float(total[0] / total[1])
+
+
+class Best:
+    """The weights with the lowest validation loss so far; part of the checkpoint."""
+
+    def __init__(self) -> None:
+        self.loss = float("inf")
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, loss: float, model: nn.Module) -> None:
+        if loss < self.loss or not self.weights:
+            self.loss = loss
+            self.weights = {name: x.detach().cpu().clone() for name, x in model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self.loss, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.loss, self.weights = state["loss"], state["weights"]
+
+
+def build_spectrogram(config: Config) -> Spectrogram:
+    return Spectrogram(config.rate, config.segment, config.n_fft, config.hop, config.bins)
+
+
+def build_model(config: Config, sentence: Tensor, query_width: int) -> nn.Module:
+    """The variant's network. ``sentence`` (n_labels, Ds) are text-only label embeddings, ``query_width`` is D."""
+    size = {"channels": config.channels, "num_levels": config.levels, "width": config.width}
+    match config.model:
+        case "labelsep":
+            return LabelSep(len(sentence), query_width, **size)
+        case "bertsep":
+            return BERTSep(sentence, **size)
+        case "pit":
+            return PITSep(**size)
+        case _:
+            return CLIPSep(query_width, **size, fusion=config.fusion, noise_heads=config.noise_heads)
 
 
 def lr_multiplier(step: int, warmup: int = 5000, decay_until: int = 100_000, floor: float = 0.1) -> float:
-    """Factor on the learning rate at a 0-based step: linear warm-up to 1, linear decay to `floor`, then constant.
+    """Factor on the learning rate at a 0-based step: linear warm-up to 1, linear decay to ``floor``, then constant.
 
     Source: official code.
     """
@@ -10,3 +158,9 @@ def lr_multiplier(step: int, warmup: int = 5000, decay_until: int = 100_000, flo
         return (step + 1) / warmup
     progress = min((step - warmup) / (decay_until - warmup), 1.0)
     return 1 - (1 - floor) * progress
+
+
+if __name__ == "__main__":
+    from shared.reproduce import train_one
+
+    train_one(__package__)

@@ -28,7 +28,7 @@ GREY_PHOTOGRAPHS = {"household/arttools/scissors_small_closed", "household/tools
 # What passed the filter and was dropped after looking at it.
 DROPPED = {
     # drawings and renderings
-    "clothes/button", "clothes/hats/feathered_hat", "clothes/hats/propeller_hat", "food/pizza", "people/eye",
+    "clothes/button", "clothes/hats/feathered_hat", "clothes/hats/propeller_hat", "food/pizza", "people/body_parts/eye",
     "seasonal/christmas/Santa", "seasonal/easter/bluebird", "seasonal/easter/bunny", "seasonal/easter/bunny-egg",
     "seasonal/easter/butterfly", "seasonal/easter/chick", "seasonal/easter/chick-hatched", "seasonal/easter/daffodil",
     "seasonal/easter/chick-in-egg", "seasonal/easter/wrapped_chocolate_easter_egg", "space/planets/9_pluto",
@@ -97,6 +97,7 @@ LABELS = {
     "household/toilet": "toilet",
     "household/tools/mallet_metal": "mallet",
     "household/tools/paintbrush_large": "paintbrush",
+    "household/tools/wrench_plumbers": "pipe wrench",
     "household/wheelie_bin": "wheelie bin",
     "medical/stethoscope": "stethoscope",
     "military/ammunition/old_naval_shell": "naval shell",
@@ -105,8 +106,9 @@ LABELS = {
     "military/vehicles/infantry-stryker": "wheeled armored vehicle",
     "military/vehicles/ww2_german_gun": "tank",
     "people/toys/grannysmith": "rag doll",
-    "plants/eggplant": "eggplant plant",
+    "plants/eggplant": "eggplant",
     "plants/flowers/adeenia": "desert rose",
+    "plants/flowers/anemone_red": "red anemone",
     "plants/flowers/appooppanthady": "milkweed seed",
     "plants/flowers/bolsom": "balsam flower",
     "plants/flowers/chuvanna_plastic_poo": "red plastic flower",

@@ -1,0 +1,92 @@
+"""Clips (sound, frame embeddings, label), and the mixtures made of them.
+
+One interface for the paper's videos (:mod:`.videos`) and for the embedded recordings (:mod:`.recordings`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import recordings, videos
+from .audio import centre_sample, crop_segment, mix
+from .clips import Clip, Pair, Queries
+from .config import Config
+
+LAYOUT = videos.LAYOUT
+check = videos.check
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training and evaluation need, held in memory or as paths."""
+
+    train: list[Clip]
+    validation: list[Pair]
+    tests: dict[str, list[Pair]]
+    """Test sets by name; the first is the headline."""
+    queries: Queries
+
+
+def prepare(config: Config, cache: Path) -> dict[str, Any]:
+    """Fill the cache with the embeddings of the frozen towers, once for all runs; describe the data.
+
+    Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file.
+    """
+    return (videos if config.data else recordings).prepare(config, cache)
+
+
+def load(config: Config, cache: Path) -> Data:
+    """Read what :func:`prepare` left."""
+    source = videos if config.data else recordings
+    return Data(*source.load(config, cache))
+
+
+class MixAndSeparate:
+    """Training samples: each clip with n - 1 others, drawn uniformly, whose labels may be the same (Section 3)."""
+
+    def __init__(self, clips: Sequence[Clip], config: Config, n: int = 2) -> None:
+        self.clips, self.config, self.n = clips, config, n
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """One mixture.
+
+        Returns: ``sources`` (n, N) already divided by n, ``image`` (n, D) the mean of three consecutive frames'
+        embeddings, ``label`` (n,) and ``name``.
+        """
+        others = rng.choice(len(self.clips) - 1, self.n - 1, replace=False)
+        clips = [self.clips[index], *(self.clips[i + (i >= index)] for i in others)]
+        segments, images = zip(*(self._segment(clip, rng) for clip in clips), strict=True)
+        gains = torch.from_numpy(rng.uniform(0.5, 1.5, (self.n, 1)).astype(np.float32))
+        sources, _ = mix(torch.stack(segments), gains)
+        return {
+            "sources": sources,
+            "image": torch.stack(images),
+            "label": torch.tensor([clip.label for clip in clips]),
+            "name": " + ".join(clip.name for clip in clips),
+        }
+
+    def _segment(self, clip: Clip, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        margin = self.config.frame_margin
+        frame = int(rng.integers(margin + 1, len(clip.frames) - margin, endpoint=True))
+        centre = centre_sample(frame, clip.frames_per_second, self.config.rate)
+        return crop_segment(clip.wave(), centre, self.config.segment), clip.image_query(frame)
+
+
+def mixtures(pairs: Sequence[Pair], config: Config) -> Tensor:
+    """Evaluation sources (P, 2, N) of test pairs: the centres of target and interferer, no gain, divided by two."""
+    segments = [[_middle(clip, config) for clip in (pair.target, pair.interferer)] for pair in pairs]
+    sources, _ = mix(torch.stack([torch.stack(s) for s in segments], dim=1))
+    return sources.transpose(0, 1)
+
+
+def _middle(clip: Clip, config: Config) -> Tensor:
+    centre = centre_sample(len(clip.frames) // 2, clip.frames_per_second, config.rate)
+    return crop_segment(clip.wave(), centre, config.segment)

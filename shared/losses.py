@@ -1,0 +1,221 @@
+"""Contrastive losses, one mechanism: per query, the log-sum-exp over its candidates minus the mean over its positives.
+
+Common to all of them:
+
+* Vectors are L2-normalised here, so a similarity is a cosine; arithmetic is float32 (or float64), under autocast too.
+* `gather=True` compares with the samples of every process. Each process then averages over its own rows only, and the
+  mean of that over the processes is the loss of one process with the whole batch, in value and, after the averaging
+  of gradients by DistributedDataParallel, in gradient. Every process must hold the same number of rows.
+* `chunk=n` computes n rows of the similarity matrix at a time and again in the backward pass, so that the whole matrix
+  never exists. Value and gradient stay the same.
+* A query without positives is left out of the mean. The loss of a batch without any positive is 0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Rows = Callable[[slice], Tensor]  # rows of a boolean (B, M) matrix, made when they are needed
+
+
+def all_gather(x: Tensor) -> Tensor:
+    """Every process's x (B, ...), in the order of their ranks, (processes * B, ...); gradients flow back to each."""
+    return _AllGather.apply(x) if _process_count() > 1 else x
+
+
+def mean_across_processes(x: Tensor) -> Tensor:
+    """Mean of x over the processes, with gradient: for losses that are not linear in a mean over the batch."""
+    return _Mean.apply(x) if _process_count() > 1 else x
+
+
+def _process_count() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if _process_count() > 1 else 0
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(_process_count())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Every process compared its own rows with this one's x, so the gradient of x is the sum of all their gradients.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(_process_count())[_rank()]
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total / _process_count()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Mean.forward(ctx, gradient)  # the mean over processes is its own transpose
+
+
+def clip_loss(
+    image: Tensor, text: Tensor, logit_scale: Tensor | float, *, gather: bool = False, chunk: int | None = None
+) -> Tensor:
+    """Symmetric InfoNCE of pairs (Radford et al., 2021, figure 3).
+
+    Args:
+        image, text: (B, D); image i and text i belong together.
+        logit_scale: factor of the cosines, 1 / temperature; CLIP learns its logarithm.
+    """
+    if image.shape != text.shape or image.ndim != 2:
+        raise ValueError(f"expected image and text of one shape (B, D), found {image.shape} and {text.shape}")
+    losses = [
+        info_nce(query, key, temperature=1 / logit_scale, gather=gather, chunk=chunk)
+        for query, key in ((image, text), (text, image))
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
+def info_nce(
+    query: Tensor,
+    key: Tensor,
+    *,
+    temperature: Tensor | float,
+    positives: Tensor | None = None,
+    negatives: Tensor | None = None,
+    gather: bool = False,
+    chunk: int | None = None,
+) -> Tensor:
+    """InfoNCE (van den Oord et al., 2018, equation 4) with any number of positives.
+
+    With p(k | q) the softmax over the positives and negatives of q, the loss is -mean over positives of log p(k | q):
+    the sum over positives stands outside the logarithm, as in SupCon's L_out. Mean over the queries.
+
+    Args:
+        query: (B, D). key: (M, D).
+        positives: boolean (B, M); by default key i belongs to query i, and keys beyond B belong to none.
+        negatives: boolean (B, M), the pairs to contrast with; by default all that are not positive. A pair in neither
+            mask is ignored.
+        gather: keys of all processes. Masks then are (B, processes * M), columns in the order of `all_gather(key)`.
+    """
+    if query.ndim != 2 or key.ndim != 2 or query.shape[1] != key.shape[1]:
+        raise ValueError(f"expected query (B, D) and key (M, D), found {tuple(query.shape)} and {tuple(key.shape)}")
+    if positives is None and len(key) < len(query):
+        raise ValueError(f"{len(query)} queries and {len(key)} keys: without `positives` every query needs its own key")
+    first_key = _rank() * len(key) if gather else 0
+    key = all_gather(key) if gather else key
+    for name, mask in (("positives", positives), ("negatives", negatives)):
+        if mask is not None and (mask.shape != (len(query), len(key)) or mask.dtype != torch.bool):
+            raise ValueError(
+                f"expected {name} boolean {(len(query), len(key))}, found {mask.dtype} {tuple(mask.shape)}"
+            )
+    columns = torch.arange(len(key), device=key.device)
+
+    def positive(rows: slice) -> Tensor:
+        if positives is not None:
+            return positives[rows]
+        return columns[rows, None] + first_key == columns
+
+    negative = None if negatives is None else negatives.__getitem__
+    return _mean_loss(query, key, temperature, positive, negative, gather, chunk)
+
+
+def sup_con(
+    features: Tensor,
+    labels: Tensor | None = None,
+    *,
+    temperature: Tensor | float,
+    gather: bool = False,
+    chunk: int | None = None,
+) -> Tensor:
+    """Supervised contrastive loss L_out (Khosla et al., 2020, equation 2), mean over the anchors.
+
+    Args:
+        features: (B, D), or (B, V, D) for V views of each sample. Every view is an anchor.
+        labels: (B,) integers; samples of one label, and the views of a sample, are each other's positives. By default
+            every sample is its own class.
+    """
+    features = features.unsqueeze(1) if features.ndim == 2 else features
+    if features.ndim != 3 or (labels is not None and labels.shape != features.shape[:1]):
+        found = f"{tuple(features.shape)} and {None if labels is None else tuple(labels.shape)}"
+        raise ValueError(f"expected features (B, D) or (B, V, D) and labels (B,), found {found}")
+    samples, views = features.shape[:2]
+    rank = _rank() if gather else 0
+    if labels is None:
+        labels = torch.arange(samples, device=features.device) + rank * samples
+    query = features.flatten(0, 1)
+    key = all_gather(query) if gather else query
+    query_label = labels.repeat_interleave(views)
+    key_label = all_gather(query_label) if gather else query_label
+    if len(key) < 2:
+        raise ValueError(f"one feature vector, {tuple(features.shape)}, has nothing to be compared with")
+    columns = torch.arange(len(key), device=key.device)
+
+    def positive(rows: slice) -> Tensor:
+        itself = columns[rows, None] + rank * len(query) == columns
+        return (query_label[rows, None] == key_label) & ~itself
+
+    def negative(rows: slice) -> Tensor:
+        return query_label[rows, None] != key_label
+
+    return _mean_loss(query, key, temperature, positive, negative, gather, chunk)
+
+
+def nt_xent(
+    z1: Tensor, z2: Tensor, *, temperature: Tensor | float, gather: bool = False, chunk: int | None = None
+) -> Tensor:
+    """SimCLR's loss (Chen et al., 2020, equation 1) of two views (B, D) of the same samples.
+
+    Each of the 2 B vectors is to find its other view among the 2 B - 1 others.
+    """
+    if z1.shape != z2.shape or z1.ndim != 2:
+        raise ValueError(f"expected two views of one shape (B, D), found {tuple(z1.shape)} and {tuple(z2.shape)}")
+    return sup_con(torch.stack([z1, z2], dim=1), temperature=temperature, gather=gather, chunk=chunk)
+
+
+def _mean_loss(
+    query: Tensor,
+    key: Tensor,
+    temperature: Tensor | float,
+    positive: Rows,
+    negative: Rows | None,
+    gather: bool,
+    chunk: int | None,
+) -> Tensor:
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    with torch.autocast(query.device.type, enabled=False):
+        query = F.normalize(query.to(dtype), dim=-1) / temperature
+        key = F.normalize(key.to(dtype), dim=-1)
+
+        def row_losses(rows: slice) -> tuple[Tensor, Tensor]:
+            logits = query[rows] @ key.T
+            is_positive = positive(rows)
+            positives = is_positive.sum(1)
+            mean_positive = logits.masked_fill(~is_positive, 0).sum(1) / positives.clamp(min=1)
+            if negative is not None:
+                logits = logits.masked_fill(~(is_positive | negative(rows)), -torch.inf)
+            return (logits.logsumexp(1) - mean_positive).masked_fill(positives == 0, 0), positives > 0
+
+        if chunk is None:
+            losses, counted = row_losses(slice(None))
+        else:
+            starts = range(0, len(query), chunk)
+            chunks = [
+                checkpoint(row_losses, slice(i, i + chunk), use_reentrant=False, preserve_rng_state=False)
+                for i in starts
+            ]
+            losses, counted = (torch.cat(part) for part in zip(*chunks, strict=True))
+        count = counted.sum().to(dtype)
+        if gather:
+            count = mean_across_processes(count)
+        return losses.sum() / count.clamp(min=torch.finfo(dtype).tiny)
