@@ -171,7 +171,7 @@ class Run:
                 "step": step,
                 "seconds": self.seconds,
                 "random": randomness,
-                "state": {name: self.accelerator.unwrap_model(x).state_dict() for name, x in state.items()},
+                "state": {name: self._unwrapped(x).state_dict() for name, x in state.items()},
             }
             write_atomic(self._checkpoint, lambda file: torch.save(content, file))
         self.accelerator.wait_for_everyone()
@@ -182,7 +182,7 @@ class Run:
         if found:
             saved = load_checkpoint(self._checkpoint)
             for name, x in state.items():
-                self.accelerator.unwrap_model(x).load_state_dict(saved["state"][name])
+                self._unwrapped(x).load_state_dict(saved["state"][name])
             randomness = saved["random"]
             if len(randomness) != self.accelerator.num_processes:
                 raise UserError(
@@ -195,6 +195,10 @@ class Run:
         if self.accelerator.is_main_process:
             _forget_log_from(self.folder / "metrics.jsonl", step)
         return step
+
+    def _unwrapped(self, x: Any) -> Any:
+        """The module inside DistributedDataParallel, so that a checkpoint fits any number of processes."""
+        return self.accelerator.unwrap_model(x) if isinstance(x, torch.nn.Module) else x
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 

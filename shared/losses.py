@@ -78,12 +78,12 @@ def clip_loss(
         logit_scale: factor of the cosines, 1 / temperature; CLIP learns its logarithm.
     """
     if image.shape != text.shape or image.ndim != 2:
-        raise ValueError(f"expected image and text of one shape (B, D), found {image.shape} and {text.shape}")
-    losses = [
-        info_nce(query, key, temperature=1 / logit_scale, gather=gather, chunk=chunk)
-        for query, key in ((image, text), (text, image))
-    ]
-    return (losses[0] + losses[1]) / 2
+        raise ValueError(
+            f"expected image and text of one shape (B, D), found {tuple(image.shape)} and {tuple(text.shape)}"
+        )
+    image_to_text = info_nce(image, text, temperature=1 / logit_scale, gather=gather, chunk=chunk)
+    text_to_image = info_nce(text, image, temperature=1 / logit_scale, gather=gather, chunk=chunk)
+    return (image_to_text + text_to_image) / 2
 
 
 def info_nce(
@@ -120,11 +120,10 @@ def info_nce(
                 f"expected {name} boolean {(len(query), len(key))}, found {mask.dtype} {tuple(mask.shape)}"
             )
     columns = torch.arange(len(key), device=key.device)
+    own = columns[: len(query)] + first_key
 
     def positive(rows: slice) -> Tensor:
-        if positives is not None:
-            return positives[rows]
-        return columns[rows, None] + first_key == columns
+        return own[rows, None] == columns if positives is None else positives[rows]
 
     negative = None if negatives is None else negatives.__getitem__
     return _mean_loss(query, key, temperature, positive, negative, gather, chunk)
@@ -160,10 +159,10 @@ def sup_con(
     if len(key) < 2:
         raise ValueError(f"one feature vector, {tuple(features.shape)}, has nothing to be compared with")
     columns = torch.arange(len(key), device=key.device)
+    own = columns[: len(query)] + rank * len(query)
 
     def positive(rows: slice) -> Tensor:
-        itself = columns[rows, None] + rank * len(query) == columns
-        return (query_label[rows, None] == key_label) & ~itself
+        return (query_label[rows, None] == key_label) & (own[rows, None] != columns)
 
     def negative(rows: slice) -> Tensor:
         return query_label[rows, None] != key_label

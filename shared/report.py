@@ -170,8 +170,8 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
         c = judged[claim.id]
         metric_b = c.get("metric_b", c["metric"])
         comparison = f"`{c['a']}` {c['metric']} − `{c['b']}` {metric_b}"
-        wanted = {"higher": "> {}", "lower": "< -{}", "similar": "within ±{}"}[claim.direction]
-        comparison += f", expected {wanted.format(f'{claim.margin:g}')}".replace("-0", "0")
+        bound = {"higher": f"> {claim.margin:g}", "lower": f"< {0 - claim.margin:g}", "similar": f"within ±{claim.margin:g}"}
+        comparison += f", expected {bound[claim.direction]}"
         interval = "n/a" if c["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*c["interval"])
         effect = "n/a" if c["effect"] is None else f"{c['effect']:+.2f}"
         verdict = f"{c['verdict']} (control)" if claim.control else f"**{c['verdict']}**"

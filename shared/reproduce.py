@@ -38,7 +38,7 @@ from rich.table import Table
 from . import UserError
 from .report import claims_table, judge, load, paper_readme, read_results, rebuilt, results_table
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
 HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
 
@@ -93,7 +93,7 @@ def reproduce(options: Options) -> None:
     if options.preset == "paper" and options.data is None:
         raise UserError(f"PRESET=paper needs DATA=/path/to/datasets. Expected there:\n{load(options.paper, 'data').LAYOUT}")
 
-    workers = _Distributed() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
+    workers = _Here() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
     with workers:
         info = workers.call(_prepare, options.paper, base, runs / "cache")
         jobs = [
@@ -213,13 +213,22 @@ def code_hash(package: str, *modules: str) -> str:
 
     Docstrings, comments and ``if __name__ == "__main__"`` blocks do not count.
     """
-    shared = __package__
+    roots = {}
+    for root in (package, __package__):
+        spec = importlib.util.find_spec(root)
+        if spec is not None and spec.origin is not None:
+            roots[root] = Path(spec.origin).parent
     waiting, seen = deque(f"{package}.{m}" for m in modules), {}
     while waiting:
         name = waiting.popleft()
-        if name in seen or name == __name__ or not (spec := importlib.util.find_spec(name)) or not spec.origin:
+        root = next((r for r in roots if name.startswith(f"{r}.")), None)
+        if root is None or name in seen or name == __name__:
             continue
-        tree = ast.parse(Path(spec.origin).read_text())
+        relative = name.removeprefix(f"{root}.")  # the same code has the same hash wherever the folder stands
+        path = roots[root] / f"{relative.replace('.', '/')}.py"
+        if not path.exists():  # an imported name that is no module
+            continue
+        tree = ast.parse(path.read_text())
         tree.body = [node for node in tree.body if not _is_main_block(node)]
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
@@ -230,8 +239,6 @@ def code_hash(package: str, *modules: str) -> str:
                 waiting.extend(alias.name for alias in node.names)
             elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
                 node.body = node.body[1:] or [ast.Pass()]
-        waiting = deque(n for n in waiting if n.partition(".")[0] == shared or n.startswith(f"{package}."))
-        relative = name.removeprefix(f"{package}.")  # the same code has the same hash wherever the folder stands
         seen[name] = _digest(relative, ast.dump(tree))
     return _digest(sorted(seen.values()))
 
@@ -343,8 +350,8 @@ class _Processes:
         return message
 
 
-class _Distributed:
-    """Jobs one after the other in this process, one of several that ``accelerate launch`` started."""
+class _Here:
+    """Jobs one after the other in this process: alone, or one of several that ``accelerate launch`` started."""
 
     def __init__(self) -> None:
         from accelerate import PartialState
@@ -352,7 +359,7 @@ class _Distributed:
         self.state = PartialState()
         self.is_main = self.state.is_main_process
 
-    def __enter__(self) -> "_Distributed":
+    def __enter__(self) -> "_Here":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -497,6 +504,43 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} (run with --debug to see where)"
 
 
+@dataclasses.dataclass(frozen=True)
+class One:
+    """Train and evaluate one (variant, seed). Any field of the configuration can follow, e.g. --steps 200."""
+
+    preset: Literal["smoke", "cpu", "paper"] = "cpu"
+    """Where the configuration starts from."""
+    variant: str | None = None
+    """Row of the results table; default: the paper's own method, the first that is trained."""
+    seed: int = 0
+    """Seed of the run."""
+    data: Path | None = None
+    """Folder with the paper's datasets; default: the embedded data."""
+    out: Path = Path("runs/custom")
+    """Folder for the run; kept apart from what `make reproduce` writes."""
+
+
+def train_one(package: str) -> None:
+    """``python -m papers.<slug>.train``: one run in this process; also under ``accelerate launch``."""
+    module = load(package, "config")
+    one, rest = tyro.cli(One, return_unknown_args=True)
+    try:
+        (variant,) = _chosen("variant", (one.variant or package.rpartition(".")[2],), tuple(module.VARIANTS))
+        data = str(one.data) if one.data else None
+        start = dataclasses.replace(module.PRESETS[one.preset], **module.VARIANTS[variant].changes, data=data)
+        config = tyro.cli(type(start), default=start, args=rest)
+        workers = _Here()
+        with workers:
+            info = workers.call(_prepare, package, config, one.out / "cache")
+            job = _job(package, one.out, variant, one.seed, config, info["sha256"])
+            workers.map(package, [job])
+            if workers.is_main:
+                console.print_json(data=_result(job))
+    except Exception as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
 def check_data(options: Options) -> None:
     """Print what a dataset folder holds, what is missing, and counts."""
     data = load(options.paper, "data")
@@ -518,7 +562,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         if options.debug:
-            console.print(error.trace if isinstance(error, ChildError) else traceback.format_exc())
+            print(error.trace if isinstance(error, ChildError) else traceback.format_exc(), file=sys.stderr)
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0

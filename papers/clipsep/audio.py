@@ -1,7 +1,7 @@
 """Signal front end: STFT, log-frequency warp, mixing, targets, and the way back from masks to waveforms.
 
-Waveforms are mono float tensors in [-1, 1]. Spectrograms are `(..., F, T)`: F = n_fft // 2 + 1 linear-frequency bins
-(or `bins` log-frequency bins after the warp) and T = 1 + segment // hop frames.
+Waveforms are mono float tensors in [-1, 1]. Spectrograms are ``(..., F, T)``: F = n_fft // 2 + 1 linear-frequency bins
+(or ``bins`` log-frequency bins after the warp) and T = 1 + segment // hop frames.
 """
 
 import math
@@ -16,9 +16,9 @@ MAGNITUDE_FLOOR = 1e-10  # added to the linear-frequency mixture, before the war
 
 
 class Spectrogram(nn.Module):
-    """The front end of one preset; holds window and warp tables, so `.to(device)` moves it like any module.
+    """The front end of one preset; holds window and warp tables, so ``.to(device)`` moves it like any module.
 
-    `rate` Hz, `segment` samples, `n_fft` and `hop` samples, `bins` log-frequency bins (None: stay linear).
+    ``rate`` Hz, ``segment`` samples, ``n_fft`` and ``hop`` samples, ``bins`` log-frequency bins (None: stay linear).
     The paper's values are the defaults. Periodic Hann window of n_fft samples, centred frames, zero padding, no
     normalisation. Source: official code.
     """
@@ -31,6 +31,8 @@ class Spectrogram(nn.Module):
         super().__init__()
         self.rate, self.segment, self.n_fft, self.hop, self.bins = rate, segment, n_fft, hop, bins
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.warp: nn.Module
+        self.unwarp: nn.Module
         if bins is not None:
             self.warp = LinearResampling(warp_positions(bins), n_fft // 2 + 1)
             self.unwarp = LinearResampling(unwarp_positions(n_fft // 2 + 1), bins)
@@ -48,7 +50,7 @@ class Spectrogram(nn.Module):
             wave.flatten(0, -2) if wave.ndim > 1 else wave,
             self.n_fft,
             self.hop,
-            window=self.window.to(wave.dtype),
+            window=self.window,
             pad_mode="constant",
             return_complex=True,
         )
@@ -68,7 +70,7 @@ class Spectrogram(nn.Module):
     def targets(self, mags: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What one training step needs, from linear-frequency magnitudes.
 
-        `mags` (n, B, 1, F, T) of the sources and `mixture` (B, 1, F, T), both before warping -> log mixture
+        ``mags`` (n, B, 1, F, T) of the sources and ``mixture`` (B, 1, F, T), both before warping -> log mixture
         (B, 1, bins, T), binary targets M (n, B, 1, bins, T) and weights W = clamp(ln(1 + X), 1e-3, 10) (B, 1, bins, T).
         """
         warped = self.warp(mixture + MAGNITUDE_FLOOR)
@@ -78,8 +80,8 @@ class Spectrogram(nn.Module):
     def reconstruct(self, mask: Tensor, mixture: Tensor, binary: bool = False) -> Tensor:
         """Apply masks to a mixture and return to the time domain.
 
-        `mask` (..., bins, T) in [0, 1], `mixture` complex (..., F, T) -> waveform (..., (T - 1) * hop), clipped to
-        [-1, 1]. The mixture's phase is kept. `binary` thresholds the unwarped mask at 0.5 (strictly).
+        ``mask`` (..., bins, T) in [0, 1], ``mixture`` complex (..., F, T) -> waveform (..., (T - 1) * hop), clipped to
+        [-1, 1]. The mixture's phase is kept. ``binary`` thresholds the unwarped mask at 0.5 (strictly).
         """
         mask = self.unwarp(mask)
         if binary:
@@ -91,8 +93,8 @@ class Spectrogram(nn.Module):
     ) -> Tensor:
         """Separate a waveform of any length, (N,) -> (N,).
 
-        `mask_of` maps log mixtures (B, 1, bins, T) to mask probabilities of the same shape, for example
-        `lambda x: model.separate(x, query.expand(len(x), -1))`. Segments overlap by half and are cross-faded with a
+        ``mask_of`` maps log mixtures (B, 1, bins, T) to mask probabilities of the same shape, for example
+        ``lambda x: model.separate(x, query.expand(len(x), -1))``. Segments overlap by half and are cross-faded with a
         periodic Hann window, whose halves add up to one: masks of ones give back the input. The first segment is not
         faded in and the last not faded out. The official code cuts the file into adjacent segments without overlap,
         which leaves seams; as there, what the last segment lacks is filled by repeating the input.
@@ -109,7 +111,7 @@ class Spectrogram(nn.Module):
         result = wave.new_zeros((count + 1) * stride)
         for start in range(0, count, batch_size):
             spectrum = self.stft(segments[start : start + batch_size].unsqueeze(1))
-            parts = self.reconstruct(mask_of(self.network_input(spectrum.abs())), spectrum, binary).squeeze(1)
+            parts = self.reconstruct(mask_of(self.network_input(magnitude(spectrum))), spectrum, binary).squeeze(1)
             for index, part in enumerate(parts, start):
                 rising = part[:stride] if index == 0 else part[:stride] * fade[:stride]
                 falling = part[stride:] if index == count - 1 else part[stride:] * fade[stride:]
@@ -120,8 +122,8 @@ class Spectrogram(nn.Module):
 class LinearResampling(nn.Module):
     """Linear interpolation along frequency, (..., rows, T) -> (..., len(positions), T).
 
-    `positions` are fractional row numbers. Equals `grid_sample(align_corners=True)` on a grid whose time axis is the
-    identity, which is how the official code warps, at a small part of its cost: two row gathers and a lerp.
+    ``positions`` lie in [-1, 1], the first and the last of ``rows``. Equals ``grid_sample(align_corners=True)`` on a
+    grid whose time axis is the identity, which is how the official code warps.
     """
 
     lower: Tensor
@@ -141,7 +143,7 @@ class LinearResampling(nn.Module):
 
 
 def warp_positions(bins: int) -> Tensor:
-    """Where each of `bins` log-frequency bins lies on the linear axis: y(v) = (21^((v+1)/2) - 11) / 10, v in [-1, 1].
+    """Where each of ``bins`` log-frequency bins lies on the linear axis: y(v) = (21^((v+1)/2) - 11) / 10, v in [-1, 1].
 
     float64 (bins,) in [-1, 1], lowest to highest frequency.
     """
@@ -150,9 +152,14 @@ def warp_positions(bins: int) -> Tensor:
 
 
 def unwarp_positions(rows: int) -> Tensor:
-    """Where each of `rows` linear bins lies on the log-frequency axis: y(v) = 2 ln(10 v + 11) / ln 21 - 1."""
+    """Where each of ``rows`` linear bins lies on the log-frequency axis: y(v) = 2 ln(10 v + 11) / ln 21 - 1."""
     v = torch.linspace(-1, 1, rows, dtype=torch.float64)
     return 2 * (10 * v + 11).log() / math.log(21) - 1
+
+
+def magnitude(spectrum: Tensor) -> Tensor:
+    """|S| of a complex spectrogram of any shape; on CPUs in less than half the time of ``abs``."""
+    return spectrum.real.square().addcmul(spectrum.imag, spectrum.imag).sqrt()
 
 
 def ideal_binary_mask(mags: Tensor, mixture: Tensor) -> Tensor:
@@ -164,15 +171,15 @@ def ideal_binary_mask(mags: Tensor, mixture: Tensor) -> Tensor:
 
 
 def centre_sample(frame: int, frames_per_second: float, rate: int) -> int:
-    """First sample of the middle of a video frame; `frame` counts from 1. Evaluation uses frame n_frames // 2."""
+    """First sample of the middle of a video frame; ``frame`` counts from 1. Evaluation uses frame n_frames // 2."""
     return int((frame - 0.5) / frames_per_second * rate)
 
 
 def crop_segment(wave: Tensor, centre: int, length: int) -> Tensor:
-    """The `length` samples of `wave` (N,) around sample `centre`, zeros where the recording has none.
+    """The ``length`` samples of ``wave`` (N,) around sample ``centre``, zeros where the recording has none.
 
-    A recording shorter than `length` is first repeated `length // N + 1` times. As in the official loader
-    `length // 2` samples are taken on either side, so the last sample of an odd length stays zero.
+    A recording shorter than ``length`` is first repeated ``length // N + 1`` times. As in the official loader
+    ``length // 2`` samples are taken on either side, so the last sample of an odd length stays zero.
     """
     if len(wave) < length:
         wave = wave.repeat(length // len(wave) + 1)
@@ -185,10 +192,10 @@ def crop_segment(wave: Tensor, centre: int, length: int) -> Tensor:
 
 
 def mix(segments: Tensor, gains: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-    """Sources and mixture: each of `segments` (n, ..., N) is scaled, clipped to [-1, 1] and *then* divided by n.
+    """Sources and mixture: each of ``segments`` (n, ..., N) is scaled, clipped to [-1, 1] and *then* divided by n.
 
     Returns the sources (n, ..., N), which are the references of the evaluation, and their sum (..., N).
-    Training draws `gains` (broadcastable to `segments`) from U(0.5, 1.5); evaluation leaves them at 1.
+    Training draws ``gains`` (broadcastable to ``segments``) from U(0.5, 1.5); evaluation leaves them at 1.
     """
     sources = (segments * gains).clamp(-1, 1) / len(segments)
     return sources, sources.sum(dim=0)

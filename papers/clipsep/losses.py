@@ -1,7 +1,8 @@
 """The paper's losses: weighted binary cross-entropy, noise invariant training (NIT) and the PIT baseline's loss.
 
 All are written for probabilities, not logits: NIT adds the probabilities of a query mask and a noise mask, and
-`binary_cross_entropy` clamps each logarithm at -100, which matters once a clipped sum is exactly 1.
+``binary_cross_entropy`` clamps each logarithm at -100, which matters once a clipped sum is exactly 1. Probabilities are
+float32 even where mixed precision made the logits, or far more sums would reach 1.
 
 Shapes: n sources, B mixtures, F frequency bins, T frames. Targets M are 0 or 1.
 """
@@ -12,36 +13,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shared.losses import mean_across_processes
+
 
 def weighted_bce(prob: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """WBCE(M, P) = mean over bins of -W [M ln P + (1 - M) ln(1 - P)]: `(..., 1, F, T)` -> `(...)`.
+    """WBCE(M, P) = mean over bins of -W [M ln P + (1 - M) ln(1 - P)]: ``(..., 1, F, T)`` -> ``(...)``.
 
     A plain mean, not divided by the sum of W. The three arguments broadcast against each other. Source: official code.
     """
     prob, target, weight = torch.broadcast_tensors(prob, target, weight)
-    return F.binary_cross_entropy(prob, target, weight, reduction="none").mean(dim=(-3, -2, -1))
+    with torch.autocast(prob.device.type, enabled=False):  # which refuses cross-entropy of probabilities
+        return F.binary_cross_entropy(prob, target, weight, reduction="none").mean(dim=(-3, -2, -1))
 
 
 def separation_loss(mask_logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """CLIPSep: the mean of WBCE(M_i, P_i) over sources and batch.
 
-    `mask_logits`, `targets` (n, B, 1, F, T), `weight` (B, 1, F, T) -> scalar.
+    ``mask_logits``, ``targets`` (n, B, 1, F, T), ``weight`` (B, 1, F, T) -> scalar.
     """
-    return weighted_bce(mask_logits.sigmoid(), targets, weight).mean()
+    return weighted_bce(mask_logits.float().sigmoid(), targets, weight).mean()
 
 
 def permutation_invariant_loss(mask_logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """PIT baseline: the batch mean of each sample's smallest WBCE over all assignments of masks to sources.
 
-    `mask_logits`, `targets` (n, B, 1, F, T), `weight` (B, 1, F, T) -> scalar.
+    ``mask_logits``, ``targets`` (n, B, 1, F, T), ``weight`` (B, 1, F, T) -> scalar.
     """
-    prob = mask_logits.sigmoid()
+    prob = mask_logits.float().sigmoid()
     pairwise = weighted_bce(prob[None], targets[:, None], weight)  # (source, mask, B)
     return _best_assignment(pairwise).mean()
 
 
 def noise_invariant_loss(
-    mask_logits: Tensor, noise_logits: Tensor, targets: Tensor, weight: Tensor, lambda_: float = 0.1, gamma: float = 0.25
+    mask_logits: Tensor,
+    noise_logits: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    lambda_: float = 0.1,
+    gamma: float = 0.25,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CLIPSep-NIT: L = mean_b min over pi of (1/n) sum_i WBCE(M_i, C(P_i, N_pi(i))) + lambda max(0, A - gamma).
 
@@ -50,16 +59,16 @@ def noise_invariant_loss(
     activations (0..n, over bins and the batch of all processes) and gamma the noise regularisation level.
     The official code has n = 2; here the minimum runs over all n! permutations.
 
-    At initialisation P + N is about 1, so half the bins are clamped to exactly 1: they cost 100 W where the target is
-    0 and pass no gradient. The loss starts near 31 (CLIPSep: 0.63); clipping the gradient norm carries it through.
+    At initialisation P + N is about 1. Bins where it is above are clamped to exactly 1: they cost 100 W if the target
+    is 0, and pass no gradient but the penalty's. About half the bins of the paper's network start so (loss 31, against
+    0.63 for CLIPSep); of a small network, none or all, as its initial biases have it. Bins just below 1 have gradients
+    of 1 / (1 - P - N), which the clipping of the gradient norm tames. With gamma > 1 a network may never get out.
 
-    `mask_logits`, `noise_logits`, `targets` (n, B, 1, F, T), `weight` (B, 1, F, T) -> scalar, and its parts:
-    `nit_loss`, `noise_activation` (A) and `noise_penalty` (before lambda). Source: official code.
+    ``mask_logits``, ``noise_logits``, ``targets`` (n, B, 1, F, T), ``weight`` (B, 1, F, T) -> scalar, and its parts:
+    ``nit_loss``, ``noise_activation`` (A) and ``noise_penalty`` (before lambda). Source: official code.
     """
-    from shared.losses import mean_across_processes
-
-    noise = noise_logits.sigmoid()
-    combined = 1 - F.relu(1 - (mask_logits.sigmoid()[:, None] + noise[None]))  # (source, noise head, B, 1, F, T)
+    prob, noise = mask_logits.float().sigmoid(), noise_logits.float().sigmoid()
+    combined = 1 - F.relu(1 - (prob[:, None] + noise[None]))  # (source, noise head, B, 1, F, T)
     nit_loss = _best_assignment(weighted_bce(combined, targets[:, None], weight)).mean()
     activation = mean_across_processes(noise.sum(dim=0).mean())
     penalty = F.relu(activation - gamma)

@@ -23,7 +23,7 @@ SILENCE = 1e-5
 
 
 def sdr(reference: Tensor, estimate: Tensor) -> Tensor:
-    """10 log10(|s|^2 / |s - s_hat|^2), `(..., N)` -> `(...)`, broadcasting.
+    """10 log10(|s|^2 / |s - s_hat|^2), ``(..., N)`` -> ``(...)``, broadcasting.
 
     Equal to museval's SDR for one channel and one window. Not invariant to scale.
     """
@@ -33,7 +33,7 @@ def sdr(reference: Tensor, estimate: Tensor) -> Tensor:
 
 
 def si_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-invariant SDR (Le Roux et al., 2019, without removing the mean), `(..., N)` -> `(...)`, broadcasting."""
+    """Scale-invariant SDR (Le Roux et al., 2019; the mean is not removed), ``(..., N)`` -> ``(...)``, broadcasting."""
     reference, estimate = reference.double(), estimate.double()
     target = (reference * estimate).sum(-1, keepdim=True) / _energy(reference).unsqueeze(-1) * reference
     ratio = _decibel(_energy(target), _energy(target - estimate))
@@ -43,22 +43,24 @@ def si_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
 def bss_eval(references: Tensor, estimates: Tensor, filter_length: int = 512) -> dict[str, Tensor]:
     """SDR, SIR and SAR of many estimates of one target.
 
-    `references` (S, N): the target first, then the interferers. `estimates` (E, N) of the target
-    -> {"sdr_db", "sir_db", "sar_db"}, each (E,).
+    ``references`` (S, N): the target first, then the interferers. ``estimates`` (E, N) of the target
+    -> {"sdr_db", "sir_db", "sar_db"}, each (E,), on the CPU. All are NaN if a reference is silent.
 
     SIR and SAR come from projecting an estimate on the references delayed by 0 .. filter_length - 1 samples. With the
     Gram matrix of these delayed references G = L L^T and their correlations d with the estimate, y = L^-1 d holds the
     estimate's coordinates in an orthonormal basis whose first filter_length vectors span the target's own delays. So
     the squared norms of y's two parts are the energies of target and interference, and what y lacks of the estimate's
-    energy is artefacts. L is computed once for all estimates; G gets a ridge of 1e-12 of its mean diagonal, since
-    references without energy in some band make it singular (there museval's own SIR and SAR are round-off).
+    energy is artefacts. L is computed once for all estimates; G, of references scaled to unit energy, gets a ridge of
+    1e-12, since references without energy in some band make it singular (there museval's own figures are round-off).
     A SAR above 100 dB is round-off too; it is capped at 120 dB.
     """
     if _silent(references).any():
         return {name: torch.full((len(estimates),), torch.nan, dtype=torch.float64) for name in METRICS}
-    sources, signals = references.double().numpy(), estimates.double().numpy()
+    references, estimates = references.cpu(), estimates.cpu()
+    signals = estimates.double().numpy()
+    sources = torch.nn.functional.normalize(references.double(), eps=0).numpy()
     gram = _delayed_gram(sources, filter_length)
-    gram[np.diag_indices_from(gram)] += 1e-12 * gram.diagonal().mean()
+    gram[np.diag_indices_from(gram)] += 1e-12
     factor, _ = scipy.linalg.cho_factor(gram.T, lower=True, overwrite_a=True, check_finite=False)
     correlations = _delayed_correlations(sources, signals, filter_length)[..., filter_length - 1 :]
     correlations = correlations.reshape(len(signals), -1)  # (E, S * filter_length)
@@ -76,7 +78,7 @@ def bss_eval(references: Tensor, estimates: Tensor, filter_length: int = 512) ->
 
 
 def museval_reference(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
-    """The same numbers from museval itself, the slow reference: arguments and result as in `bss_eval`."""
+    """The same numbers from museval itself, the slow reference: arguments and result as in ``bss_eval``."""
     bss_eval_v4 = _museval_metrics().bss_eval
     values = []
     for estimate in estimates:
@@ -88,10 +90,10 @@ def museval_reference(references: Tensor, estimates: Tensor) -> dict[str, Tensor
 
 
 def _museval_metrics() -> ModuleType:
-    """museval's metrics module by its path: `import museval` also imports musdb, which refuses to load without ffmpeg."""
+    """museval's metrics module, by its path: ``import museval`` imports musdb too, which fails without ffmpeg."""
     package = find_spec("museval")
     if package is None or package.origin is None:
-        raise UserError("museval is not installed; install it with `pip install museval`.")
+        raise UserError("museval is not installed; install it with ``pip install museval``.")
     spec = spec_from_file_location("museval_metrics", Path(package.origin).with_name("metrics.py"))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -108,7 +110,7 @@ def _delayed_gram(references: np.ndarray, filter_length: int) -> np.ndarray:
 
 
 def _delayed_correlations(references: np.ndarray, signals: np.ndarray, filter_length: int) -> np.ndarray:
-    """<signal, reference delayed by l>, l = -(filter_length - 1) .. filter_length - 1: (E, S, 2 * filter_length - 1)."""
+    """<signal, reference delayed by l> for |l| < filter_length, lowest first: (E, S, 2 * filter_length - 1)."""
     size = scipy.fft.next_fast_len(references.shape[-1] + filter_length - 1, real=True)
     product = scipy.fft.rfft(signals, size)[:, None] * scipy.fft.rfft(references, size).conj()
     return np.roll(scipy.fft.irfft(product, size), filter_length - 1, axis=-1)[..., : 2 * filter_length - 1]
@@ -127,5 +129,5 @@ def _decibel(signal: Tensor, distortion: Tensor) -> Tensor:
 
 
 def interference_index(item: int, n_interferers: int) -> int:
-    """Which interferer the official evaluation mixes with test item `item` (0-based): one seeded draw an item."""
+    """Which interferer the official evaluation mixes with test item ``item`` (0-based): one seeded draw an item."""
     return random.Random(item).randint(0, n_interferers - 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from shared.clip import SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
-from shared.stamps import Stamp, load_solos, load_stamps, render_stamp
+from shared.stamps import Stamp, load_backgrounds, load_solos, load_stamps, render_stamp
 
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries
 from .config import Config
@@ -25,67 +25,97 @@ from .metrics import interference_index
 
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
 GUARD = 0.02  # seconds between two parts, longer than the resampler's filter
-SHORTEST = 1.0  # seconds; shorter recordings cannot be divided and serve as off-screen sounds in training only
+SHORTEST = 0.6  # seconds; shorter recordings cannot be divided and serve as off-screen sounds in training only
 VIDEO_SECONDS = 2.0
 FRAMES_PER_SECOND = 4.0
 VIDEOS = {"train": 8, "validation": 3, "test": 3}  # of each class
 VIEWS = {"train": 16, "test": 6}  # renderings of each photograph
+SCALE = (0.6, 0.9)  # size of the photograph in the frame
 LOUDNESS = 0.1  # root mean square of every recording's sounding part
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Embed the photographs and the labels (about a minute on one core), once."""
-    stamps = classes(config.rate)
-    path = _embeddings(cache)
+    """Make the videos and embed what they show and are called, once (about a minute on one core)."""
+    path = cache_file(config, cache)
     if not path.exists():
-        clip = load_clip(config.clip, pretrained=config.clip_weights)
-        labels = [stamp.label for stamp, _ in stamps]
-        rng = np.random.default_rng(0)
-        views = {
-            f"views.{split}": torch.stack(
-                [
-                    clip.encode_image(torch.stack([clip.preprocess(render_stamp(s, 224, rng)) for _ in range(count)]))
-                    for s, _ in stamps
-                ]
-            )
-            for split, count in VIEWS.items()
-        }
-        texts = {
-            "text": clip.encode_prompts(labels, PROMPTS),
-            "training_text": clip.encode_prompts(labels, [TRAINING_PROMPT]),
-            "sentence": in_batches(SentenceEncoder(), labels),
-        }
-        content = save(views | texts)
+        content = save(_build(config))
         write_atomic(path, lambda file: file.write(content))
-    train, _, tests, _ = load(config, cache)
-    size = 65_536
-    digest = hashlib.sha256()
-    for clip_ in train[:: max(1, len(train) // size)]:
-        digest.update(clip_.wave().numpy().tobytes())
-    pairs = next(iter(tests.values()))
+    train, _, tests, queries = load(config, cache)
     return {
-        "name": f"embedded recordings of {len(stamps)} animals, objects and instruments with photographs",
+        "name": f"embedded recordings of {len(queries)} animals, objects and instruments that have photographs",
         "train": len(train),
-        "test": len(pairs),
-        "sha256": digest.hexdigest(),
-        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, "
-        f"U-Net of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} mixtures",
+        "test": sum(map(len, tests.values())),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, U-Net "
+        f"of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} mixtures",
     }
 
 
 def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str, list[Pair]], Queries]:
-    """Training clips, validation pairs, test sets and label texts."""
-    stamps = classes(config.rate)
-    embedded = load_file(_embeddings(cache))
-    queries = Queries([s.label for s, _ in stamps], embedded["text"], embedded["training_text"], embedded["sentence"])
-    offscreen = _offscreen(config.rate)
-    train = _videos(config, stamps, embedded["views.train"], "train", config.contaminated, offscreen)
+    """Training clips, validation pairs, test sets and label texts, from what :func:`prepare` left."""
+    stored = load_file(cache_file(config, cache))
+    labels = bytes(stored["labels"].tolist()).decode().split("\n")
+    queries = Queries(labels, stored["text"], stored["training_text"], stored["sentence"])
+    train = _clips(stored, labels, "train", config.contaminated)
     held_out = {}
     for split in ("validation", "test"):
-        clean = _videos(config, stamps, embedded["views.test"], split, 0.0, [])
-        noisy = _videos(config, stamps, embedded["views.test"], split, Config.contaminated, [])
-        held_out[split] = _pairs(clean, noisy)
+        targets = _clips(stored, labels, split, 0.0)
+        held_out[split] = _pairs(targets, _clips(stored, labels, split, Config.contaminated))
     return train, held_out["validation"], {"clean+": held_out["test"]}, queries
+
+
+def cache_file(config: Config, cache: Path) -> Path:
+    """The prepared data; its name changes with whatever its content depends on."""
+    stamps = [(stamp.label, stamp.image_sha256, stamp.sound_sha256) for stamp in load_stamps()]
+    solos = [solo.sha256 for solo in load_solos()]
+    settings = [SPLITS, GUARD, SHORTEST, VIDEO_SECONDS, FRAMES_PER_SECOND, VIDEOS, VIEWS, SCALE, LOUDNESS]
+    content = repr([config.clip, config.clip_weights, config.rate, settings, stamps, solos])
+    return cache / f"recordings-{hashlib.sha256(content.encode()).hexdigest()[:12]}.safetensors"
+
+
+def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminated: float) -> list[Clip]:
+    heard = stored[f"{split}.chance"] < contaminated
+    waves = (stored[f"{split}.wave"] + stored[f"{split}.offscreen"] * heard[:, None]).clamp(-1, 1)
+    shown, views = stored[f"{split}.shown"], stored["views.train" if split == "train" else "views.test"]
+    made = []
+    for number, wave in enumerate(waves):
+        label = number // VIDEOS[split]
+        name = f"{labels[label]} ({split} {number % VIDEOS[split]})"
+        made.append(Clip(name, label, lambda wave=wave: wave, views[label, shown[number]], FRAMES_PER_SECOND))
+    return made
+
+
+def _pairs(targets: list[Clip], interferers: list[Clip]) -> list[Pair]:
+    """Each target with one interferer of another class, drawn as the official evaluation draws it."""
+    pairs = []
+    for item, target in enumerate(targets):
+        others = [clip for clip in interferers if clip.label != target.label]
+        pairs.append(Pair(target, others[interference_index(item, len(others))]))
+    return pairs
+
+
+# -- how the videos are made ------------------------------------------------------------------------------------------
+
+
+def _build(config: Config) -> dict[str, Tensor]:
+    """Everything that is stored: sounds, off-screen sounds and who shows what of each split; embeddings; label names."""
+    found = classes(config.rate)
+    labels = [stamp.label for stamp, _ in found]
+    clip = load_clip(config.clip, pretrained=config.clip_weights)
+    stored = {
+        "labels": torch.tensor(list("\n".join(labels).encode()), dtype=torch.uint8),
+        "text": clip.encode_prompts(labels, PROMPTS),
+        "training_text": clip.encode_prompts(labels, [TRAINING_PROMPT]),
+        "sentence": in_batches(SentenceEncoder(), labels),
+    }
+    for split, count in VIEWS.items():
+        rng = np.random.default_rng((0, split == "train"))
+        frames = [torch.stack([clip.preprocess(_frame(s, split, rng)) for _ in range(count)]) for s, _ in found]
+        stored[f"views.{split}"] = torch.stack([clip.encode_image(f) for f in frames])
+    for number, split in enumerate(SPLITS):
+        offscreen = _offscreen(config.rate) if split == "train" else []
+        stored |= _videos(split, [p[split] for _, p in found], offscreen, config.rate, np.random.default_rng((1, number)))
+    return stored
 
 
 def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
@@ -106,6 +136,15 @@ def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
     return found
 
 
+def _frame(stamp: Stamp, split: str, rng: np.random.Generator) -> np.ndarray:
+    """The photograph, large, on plain paper or before a monument; training and test never share a monument."""
+    monuments = load_backgrounds("monument")[0 if split == "train" else 1 :: 2]
+    if rng.random() < 0.5:
+        shade = int(rng.integers(128, 256))
+        return render_stamp(stamp, 224, rng, (shade, shade, shade), scale=SCALE)
+    return render_stamp(stamp, 224, rng, monuments[int(rng.integers(len(monuments)))], scale=SCALE)
+
+
 def _offscreen(rate: int) -> list[Tensor]:
     """Recordings too short to be divided: sounds without a picture, for training clips only."""
     waves = [_levelled(stamp.sound(rate), rate) for stamp in load_stamps(sounding=True)]
@@ -122,28 +161,20 @@ def _levelled(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _videos(
-    config: Config,
-    stamps: list[tuple[Stamp, dict[str, Tensor]]],
-    views: Tensor,
-    split: str,
-    contaminated: float,
-    offscreen: list[Tensor],
-) -> list[Clip]:
-    """``VIDEOS[split]`` videos of every class, some with an off-screen sound, each the same in every run."""
-    rng = np.random.default_rng((list(SPLITS).index(split), 1))
-    length = round(VIDEO_SECONDS * config.rate)
-    made = []
-    for label, (stamp, parts) in enumerate(stamps):
-        for number in range(VIDEOS[split]):
-            wave = _stretch(parts[split], length, rng)
-            others = [p[split] for i, (_, p) in enumerate(stamps) if i != label] + offscreen
-            sound = _contamination(others, length, config.rate, rng)
-            if rng.random() < contaminated:
-                wave = (wave + sound).clamp(-1, 1)
-            shown = rng.integers(0, views.shape[1], round(VIDEO_SECONDS * FRAMES_PER_SECOND))
-            name = f"{stamp.name}/{split}{number}"
-            made.append(Clip(name, label, lambda wave=wave: wave, views[label, shown], FRAMES_PER_SECOND))
-    return made
+    split: str, parts: list[Tensor], offscreen: list[Tensor], rate: int, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """``VIDEOS[split]`` videos of every class: what is seen and heard, and what is only heard."""
+    length = round(VIDEO_SECONDS * rate)
+    columns: dict[str, list[Any]] = {"wave": [], "offscreen": [], "chance": [], "shown": []}
+    for label, part in enumerate(parts):
+        others = parts[:label] + parts[label + 1 :] + offscreen
+        for _ in range(VIDEOS[split]):
+            columns["wave"].append(_stretch(part, length, rng))
+            columns["offscreen"].append(_contamination(others, length, rate, rng))
+            columns["chance"].append(torch.tensor(rng.random()))
+            views = VIEWS["train" if split == "train" else "test"]
+            columns["shown"].append(torch.from_numpy(rng.integers(0, views, round(VIDEO_SECONDS * FRAMES_PER_SECOND))))
+    return {f"{split}.{name}": torch.stack(column) for name, column in columns.items()}
 
 
 def _stretch(wave: Tensor, length: int, rng: np.random.Generator) -> Tensor:
@@ -166,16 +197,3 @@ def _contamination(others: list[Tensor], length: int, rate: int, rng: np.random.
         if rng.random() < 0.5:
             sound[: length // 2] *= 0.1
     return torch.from_numpy((level * sound / np.sqrt(np.mean(sound**2))).astype(np.float32))
-
-
-def _pairs(targets: list[Clip], interferers: list[Clip]) -> list[Pair]:
-    """Each target with one interferer of another class, drawn as the official evaluation draws it."""
-    pairs = []
-    for item, target in enumerate(targets):
-        others = [clip for clip in interferers if clip.label != target.label]
-        pairs.append(Pair(target, others[interference_index(item, len(others))]))
-    return pairs
-
-
-def _embeddings(cache: Path) -> Path:
-    return cache / "embeddings.safetensors"

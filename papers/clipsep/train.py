@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from shared.experiment import Run
 from shared.loading import Batches
 
-from .audio import Spectrogram
+from .audio import Spectrogram, magnitude
 from .config import Config
 from .data import Data, MixAndSeparate, load, mixtures
 from .losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
@@ -33,7 +33,7 @@ def train(config: Config, run: Run) -> None:
         workers=config.workers,
     )
     model = build_model(config, data.queries.sentence, data.queries.text.shape[1])
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     schedule = LambdaLR(
         optimizer,
         lambda step: lr_multiplier(step, config.warmup_steps, config.decay_until, config.decay_floor),
@@ -74,7 +74,7 @@ def loss_of(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The variant's loss on mixtures of ``sources`` (n, B, N), asked for with ``queries`` (n, B, D) or labels (n, B)."""
     spectra = spectrogram.stft(sources.unsqueeze(2))  # (n, B, 1, F, T)
-    log_mixture, targets, weight = spectrogram.targets(spectra.abs(), spectra.sum(0).abs())
+    log_mixture, targets, weight = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
     mask_logits, noise_logits = model(log_mixture, queries)
     if config.model == "pit":
         return permutation_invariant_loss(mask_logits, targets, weight), {}

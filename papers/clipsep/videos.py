@@ -1,4 +1,507 @@
-LAYOUT = ""
-def check(path): ...
-def prepare(config, cache): ...
-def load(config, cache): ...
+"""The paper's data: VGGSound and MUSIC, on disk as the official preprocessing leaves them.
+
+Sounds stay files. Frames are embedded once, and the embeddings of all videos are mapped into memory. A video that
+cannot be used is named and left out, never replaced by silence. The paper's "VGGSound+None" takes one noisy clip as the
+mixture and has no reference; it needs no list: :mod:`.predict` separates any file.
+"""
+
+import csv
+import functools
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+import wave
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from shared import UserError
+from shared.clip import CLIP, SentenceEncoder, in_batches, load_clip
+from shared.experiment import write_atomic
+
+from .audio import centre_sample, crop_segment
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries
+from .config import Config
+from .metrics import interference_index
+
+LAYOUT = """\
+DATA/vggsound/
+  train.csv                                   lists without a header, one video a row:
+  val.csv                   7,271 rows          sound, folder of frames, number of frames, label
+  test-good.csv               100 rows        VGGSound-Clean, the targets of VGGSound-Clean+
+  test-no-music.csv         5,322 rows        their interference, of which 96 are drawn
+  test-good-no-music.csv       75 rows        the interference of MUSIC+, of which 37 are drawn
+  audio/6/e/6efVaN-dhzY.wav                   16 kHz, mono, 16 bit
+  preprocessed/6/e/6efVaN-dhzY/000001.jpg     one frame a second, counted from 1, 224 x 224
+DATA/MUSIC/solo/
+  test.csv                     46 rows        the targets of MUSIC+
+  train.csv, val.csv      364, 92 rows        only to train on MUSIC
+  audio/accordion/Q-Jkk6mJ8AI.wav
+  preprocessed/accordion/Q-Jkk6mJ8AI/000001.jpg
+The lists are in https://github.com/sony/CLIPSep below clipsep/data (its vggsound/test.csv, 7,270 rows, is not needed: the
+other test lists are parts of it). The videos are on YouTube; the scripts in that repository's vggsound/ and music/
+download them and make the sounds and frames. Paths in a list count from DATA, or from what follows their last data/."""
+
+LISTS = {
+    "vggsound/train.csv": None,
+    "vggsound/val.csv": 7271,
+    "vggsound/test-good.csv": 100,
+    "vggsound/test-no-music.csv": 5322,
+    "vggsound/test-good-no-music.csv": 75,
+    "MUSIC/solo/train.csv": 364,
+    "MUSIC/solo/val.csv": 92,
+    "MUSIC/solo/test.csv": 46,
+}
+"""Lists below DATA with the number of rows of the official ones, where known."""
+
+RATE = 16_000  # Hz, of the sound files
+FRAMES_PER_SECOND = 1.0
+SHARD_FRAMES = 8192  # what an interrupted embedding pass can lose
+LISTED = 20  # unusable videos that `check` names in each list
+HEARTBEAT_SECONDS = 30.0
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Video:
+    """One row of a list."""
+
+    row: str
+    """Which list and line."""
+    sound: Path
+    frames: Path
+    n_frames: int
+    label: str
+    fault: str = ""
+    """What is wrong with the row itself; the other fields are then empty."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its embeddings are stored under."""
+        return str(self.sound), str(self.frames), self.n_frames
+
+
+VideoPair = tuple[Video, Video]
+"""Target and interferer."""
+
+
+# -- the interface of data.py -----------------------------------------------------------------------------------------
+
+
+def check(path: Path) -> list[str]:
+    """What ``path`` holds of :data:`LAYOUT`, list by list, with every unusable video by its file name and the reason.
+
+    Reads every sound and decodes every frame: minutes for the whole of VGGSound.
+
+    Raises:
+        UserError: if there is not one list.
+    """
+    if not any((path / name).is_file() for name in LISTS):
+        raise UserError(f"{path} has none of the lists of CLIPSep's data. Expected there:\n{LAYOUT}")
+    config = Config(data=str(path))
+    lines: list[str] = []
+    unusable: set[Video] = set()
+    for name, expected in LISTS.items():
+        rows = f" ({expected:,} expected)" if expected else ""
+        if not (path / name).is_file():
+            lines.append(f"{name}: missing{rows}")
+            continue
+        videos = read_list(path, name)
+        examine = functools.partial(_examine, config=config, training=name.endswith("train.csv"))
+        found = list(zip(videos, _read_ahead(examine, videos, os.cpu_count() or 1, name), strict=True))
+        faults = [fault for _, (fault, _) in found if fault]
+        notes = [note for _, (_, note) in found if note]
+        unusable.update(video for video, (fault, _) in found if fault)
+        lines.append(f"{name}: {len(videos):,} rows{rows}, {len(videos) - len(faults):,} usable")
+        for remarks in (faults, notes):
+            lines += [f"  {remark}" for remark in remarks[:LISTED]]
+            lines += [f"  ... and {len(remarks) - LISTED:,} more"] * (len(remarks) > LISTED)
+    for name, (targets, interferers) in {**TESTS, "validation": ("vggsound/val.csv",) * 2}.items():
+        if (path / targets).is_file() and (path / interferers).is_file():
+            pairs = _validation(path, targets) if targets == interferers else _test(path, targets, interferers)
+            complete = sum(not unusable.intersection(pair) for pair in pairs)
+            lines.append(f"{name}: {complete:,} of {len(pairs):,} mixtures can be made")
+    return lines
+
+
+def prepare(config: Config, cache: Path) -> dict[str, Any]:
+    """Embed every frame and label with the frozen towers: for all of VGGSound a matter of hours, once.
+
+    A pass that is interrupted continues where it stopped, and every later call looks again at the videos that could
+    not be used. These are left out: ``bad_rows.txt`` in the cache names each with the reason.
+
+    Raises:
+        UserError: if a list is missing, if over half of the videos of a split cannot be used, or if what is left is
+            not enough for a batch or for a test set.
+    """
+    train, validation, tests = read_lists(config)
+    folder = _folder(config, cache)
+    clip = functools.cache(lambda: load_clip(config.clip, pretrained=config.clip_weights, device=_device()))
+    splits = {"test": _both(sum(tests.values(), [])), "validation": _both(validation), "train": train}
+    report = cache / "bad_rows.txt"
+    faults: list[str] = []
+    for split, videos in splits.items():
+        missing = [video for video in videos if video.key not in _stored(folder / split)]
+        found = _embed(missing, folder / split, clip(), config, split == "train", len(videos) // 2) if missing else []
+        faults += found
+        write_atomic(report, lambda file: file.write("".join(f"{fault}\n" for fault in faults).encode()))
+        if len(found) > len(videos) // 2:
+            raise UserError(
+                f"Over half of the {len(videos):,} {split} videos below {config.data} cannot be used, for example: "
+                f"{found[0]}. {report} names them; `make check-data PAPER=clipsep DATA={config.data}` says what is expected."
+            )
+    if faults:
+        total = sum(map(len, splits.values()))
+        print(f"{len(faults):,} of {total:,} videos cannot be used and are left out; see {report}.", file=sys.stderr)
+    labels = _labels(train, validation, tests)
+    if not _texts(folder, labels).exists():
+        texts = {
+            "text": clip().encode_prompts(labels, PROMPTS).cpu(),
+            "training_text": clip().encode_prompts(labels, [TRAINING_PROMPT]).cpu(),
+            "sentence": in_batches(SentenceEncoder(), labels),
+        }
+        content = save(texts)
+        write_atomic(_texts(folder, labels), lambda file: file.write(content))
+
+    usable = load(config, cache)
+    if len(usable[0]) < config.batch_size:
+        raise UserError(f"{len(usable[0])} training videos are fewer than one batch of {config.batch_size}; see {report}.")
+    for name, pairs in {"validation": usable[1], **usable[2]}.items():
+        if not pairs:
+            raise UserError(f"Not one mixture of {name} has both its videos; see {report}.")
+    digest = hashlib.sha256()
+    for split, videos in splits.items():
+        stored = _stored(folder / split)
+        for video in videos:
+            if video.key in stored:
+                digest.update(f"{split} {video.label} {stored[video.key][1]}\n".encode())
+    return {
+        "name": {"vggsound": "VGGSound", "music": "MUSIC solos"}[config.train_set],
+        "train": len(usable[0]),
+        "test": sum(map(len, usable[2].values())),
+        "sha256": digest.hexdigest(),
+        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, U-Net "
+        f"of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} mixtures",
+    }
+
+
+def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str, list[Pair]], Queries]:
+    """Training clips, validation pairs, test sets and label texts, from what :func:`prepare` left.
+
+    All lists share one numbering of labels, those of the training list first. A label index that no training clip has
+    is a class that a model with learned label embeddings (LabelSep) never saw: none of MUSIC's are among VGGSound's.
+    """
+    train, validation, tests = read_lists(config)
+    folder = _folder(config, cache)
+    labels = _labels(train, validation, tests)
+    number = {label: i for i, label in enumerate(labels)}
+
+    def clips(videos: list[Video], split: str) -> dict[tuple[str, str, int], Clip]:
+        stored = _stored(folder / split)
+        return {
+            video.key: Clip(
+                video.sound.stem,
+                number[video.label],
+                functools.partial(read_sound, video.sound, config.rate),
+                stored[video.key][0],
+                FRAMES_PER_SECOND,
+            )
+            for video in videos
+            if video.key in stored
+        }
+
+    def pairs(of: list[VideoPair], split: str) -> list[Pair]:
+        usable = clips(_both(of), split)
+        return [Pair(usable[a.key], usable[b.key]) for a, b in of if {a.key, b.key} <= usable.keys()]
+
+    texts = load_file(_texts(folder, labels))
+    return (
+        list(clips(train, "train").values()),
+        pairs(validation, "validation"),
+        {name: pairs(of, "test") for name, of in tests.items()},
+        Queries(labels, texts["text"], texts["training_text"], texts["sentence"]),
+    )
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+TESTS = {
+    "vggsound-clean+": ("vggsound/test-good.csv", "vggsound/test-no-music.csv"),
+    "music+": ("MUSIC/solo/test.csv", "vggsound/test-good-no-music.csv"),
+}
+"""The paper's test sets: list of targets, list of interferers."""
+
+
+def read_lists(config: Config) -> tuple[list[Video], list[VideoPair], dict[str, list[VideoPair]]]:
+    """Training videos, validation pairs and test sets, unusable videos included.
+
+    Pairs are drawn from whole lists, as the official code draws them: an unusable video costs the mixtures it is in and
+    leaves all others as they are in the paper. Models trained on MUSIC are validated and tested on pairs within MUSIC.
+    """
+    assert config.data is not None
+    root = Path(config.data)
+    if config.train_set == "music":
+        tests = {"music": _validation(root, "MUSIC/solo/test.csv")}
+        return read_list(root, "MUSIC/solo/train.csv"), _validation(root, "MUSIC/solo/val.csv"), tests
+    tests = {name: _test(root, *lists) for name, lists in TESTS.items()}
+    return read_list(root, "vggsound/train.csv"), _validation(root, "vggsound/val.csv"), tests
+
+
+def read_list(root: Path, name: str) -> list[Video]:
+    """The rows of a list; what cannot be understood is kept as a :class:`Video` with a fault.
+
+    The label has VGGSound's ", " replaced by " ". MUSIC's are its folder names, whose underscores stay (official code).
+
+    Raises:
+        UserError: if there is no such list.
+    """
+    path = root / name
+    if not path.is_file():
+        raise UserError(f"{path} is missing. Expected:\n{LAYOUT}")
+    videos = []
+    # What is not UTF-8 becomes lone surrogates, so that one bad name costs one row.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for fields in reader:
+                if fields:
+                    videos.append(_video(root, name, f"{path}, line {reader.line_num}", fields))
+        except csv.Error as error:
+            fault = f"{path}, line {reader.line_num}: {error}; is there a quotation mark that is never closed?"
+            videos.append(Video(fault, Path(), Path(), 0, "", fault))
+    return videos
+
+
+def _video(root: Path, name: str, row: str, fields: list[str]) -> Video:
+    # The training list of MUSIC that the official repository ships has three columns, which its own loader refuses.
+    if name.startswith("MUSIC") and len(fields) == 3:
+        fields = [*fields, Path(fields[0]).parent.name]
+    if any("\udc80" <= letter <= "\udcff" for field in fields for letter in field):
+        fault = "not UTF-8; save the list as UTF-8"
+    elif len(fields) != 4:
+        fault = f"{len(fields)} columns, expected 4: sound, folder of frames, number of frames, label"
+    elif not fields[2].strip().isdecimal():
+        fault = f"{fields[2]!r} is not a number of frames"
+    elif not fields[3].strip():
+        fault = "the label is empty"
+    else:
+        sound, frames, n_frames, label = (field.strip() for field in fields)
+        return Video(row, _below(root, sound), _below(root, frames), int(n_frames), label.replace(", ", " "))
+    return Video(row, Path(), Path(), 0, "", f"{row}: {fault}")
+
+
+def _below(root: Path, text: str) -> Path:
+    """Where a list's path leads: itself if it is absolute and there, else what follows its last ``data/``, below root."""
+    path = Path(text)
+    if "data" in path.parts and not (path.is_absolute() and path.exists()):
+        path = Path(*path.parts[len(path.parts) - path.parts[::-1].index("data") :])
+    return root / path
+
+
+def _test(root: Path, targets: str, interferers: str) -> list[VideoPair]:
+    others = read_list(root, interferers)
+    return [(v, others[interference_index(i, len(others))]) for i, v in enumerate(read_list(root, targets))]
+
+
+def _validation(root: Path, name: str) -> list[VideoPair]:
+    """Each video of a list with one other, drawn as the official validation draws it: one seeded sample an item."""
+    videos = read_list(root, name)
+    partners = [random.Random(i).sample(range(len(videos) - 1), 1)[0] for i in range(len(videos))]
+    return [(video, videos[j + (j >= i)]) for i, (video, j) in enumerate(zip(videos, partners, strict=True))]
+
+
+def _both(pairs: list[VideoPair]) -> list[Video]:
+    """Every video of some pairs, once."""
+    return list({video: None for pair in pairs for video in pair})
+
+
+def _labels(train: list[Video], validation: list[VideoPair], tests: dict[str, list[VideoPair]]) -> list[str]:
+    trained = {video.label for video in train if not video.fault}
+    others = {video.label for video in _both(validation + sum(tests.values(), [])) if not video.fault}
+    return sorted(trained) + sorted(others - trained)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_sound(path: Path, rate: int = RATE) -> Tensor:
+    """A whole sound file, float32 (N,) in [-1, 1] at ``rate`` Hz; channels are averaged.
+
+    Raises:
+        UserError: if the file is missing, unreadable, truncated or silent, or is not 16-bit PCM at 16 kHz.
+    """
+    try:
+        with path.open("rb") as file, wave.open(file) as sound:
+            channels, width, found, count, *_ = sound.getparams()
+            data = sound.readframes(count)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (wave.Error, EOFError) as error:
+        raise UserError(f"{path} is not a readable WAV file ({str(error) or 'it ends within its header'})") from None
+    if width != 2:
+        raise UserError(f"{path} has {8 * width} bits a sample, expected 16")
+    if found != RATE:
+        raise UserError(f"{path} is sampled at {found} Hz, expected {RATE} Hz")
+    if (held := len(data) // (2 * channels)) < count:
+        raise UserError(f"{path} is truncated: it holds {held / RATE:.1f} of {count / RATE:.1f} seconds")
+    samples = np.frombuffer(data, "<i2").reshape(-1, channels).mean(1, dtype=np.float32) / 32768
+    if not samples.any():
+        raise UserError(f"{path} is silent" if len(samples) else f"{path} holds no samples")
+    if rate != RATE:
+        samples = resample_poly(samples, rate, RATE)
+    return torch.from_numpy(samples)
+
+
+def read_frames(video: Video) -> Iterator[Image.Image]:
+    """The decoded frames of a video, RGB, as many as its list says.
+
+    Raises:
+        UserError: if one is missing or cannot be decoded.
+    """
+    for number in range(1, video.n_frames + 1):
+        path = video.frames / f"{number:06d}.jpg"
+        try:
+            with Image.open(path) as image:
+                frame = image.convert("RGB")
+        except FileNotFoundError:
+            if not video.frames.is_dir():
+                raise UserError(f"{video.frames}, a folder of frames, is missing") from None
+            found = len(list(video.frames.glob("*.jpg")))
+            raise UserError(f"{path} is missing: the folder has {found} frames, {video.n_frames} expected") from None
+        except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
+            reason = getattr(error, "strerror", None) or "damaged, or not a JPEG image"
+            raise UserError(f"{path}: {reason}") from None
+        yield frame
+
+
+def _sound_of(video: Video, config: Config, training: bool) -> Tensor:
+    """The sound of a video that is long enough, in frames and in seconds, for every segment to be drawn from it.
+
+    Raises:
+        UserError: if it is not, or if :func:`read_sound` does.
+    """
+    if video.fault:
+        raise UserError(video.fault)
+    fewest = 2 * config.frame_margin + 1 if training else 4  # tests: the middle frame and its neighbours
+    if video.n_frames < fewest:
+        raise UserError(f"{video.row}: {video.n_frames} frames are too few for {video.sound.name}, at least {fewest} needed")
+    sound = read_sound(video.sound, config.rate)
+    last = video.n_frames - config.frame_margin if training else video.n_frames // 2
+    centre = centre_sample(last, FRAMES_PER_SECOND, config.rate)
+    if not crop_segment(torch.ones_like(sound), centre, config.segment).any():
+        seconds = len(sound) / config.rate
+        raise UserError(f"{video.sound} ends after {seconds:.1f} s, long before its {video.n_frames} frames do")
+    return sound
+
+
+def _examine(video: Video, config: Config, training: bool) -> tuple[str, str]:
+    """What makes a video unusable, and what is remarkable about one that is usable."""
+    try:
+        _sound_of(video, config, training)
+        deque(read_frames(video), maxlen=0)
+    except UserError as fault:
+        return str(fault), ""
+    with wave.open(str(video.sound)) as sound:
+        channels = sound.getnchannels()
+    return "", f"{video.sound} has {channels} channels, which are averaged" if channels > 1 else ""
+
+
+# -- embeddings -------------------------------------------------------------------------------------------------------
+
+
+def _embed(
+    videos: list[Video], folder: Path, clip: CLIP, config: Config, training: bool, most_faults: int
+) -> list[str]:
+    """Embed videos, a shard at a time; give back why some could not be, and give up when these are too many."""
+
+    def read(video: Video) -> tuple[Tensor, str] | UserError:
+        try:
+            sound = _sound_of(video, config, training)
+            frames = torch.stack([clip.preprocess(frame) for frame in read_frames(video)])
+        except UserError as fault:
+            return fault
+        return frames, hashlib.sha256(sound.numpy().tobytes()).hexdigest()
+
+    faults: list[str] = []
+    shard: list[tuple[Video, str, Tensor]] = []
+    for video, found in zip(videos, _read_ahead(read, videos, config.workers, f"embedding {folder.name}"), strict=False):
+        if isinstance(found, UserError):
+            faults.append(str(found))
+            if len(faults) > most_faults:
+                break
+            continue
+        frames, sha256 = found
+        shard.append((video, sha256, clip.encode_image(frames.to(clip.device)).float().cpu()))
+        if sum(len(embedding) for *_, embedding in shard) >= SHARD_FRAMES:
+            _write_shard(folder, shard)
+            shard = []
+    if shard:
+        _write_shard(folder, shard)
+    return faults
+
+
+def _write_shard(folder: Path, shard: list[tuple[Video, str, Tensor]]) -> None:
+    videos = json.dumps([[*video.key, sha256] for video, sha256, _ in shard])
+    content = save({"frames": torch.cat([embedding for *_, embedding in shard])}, {"videos": videos})
+    name = hashlib.sha256(videos.encode()).hexdigest()[:16]
+    write_atomic(folder / f"{name}.safetensors", lambda file: file.write(content))
+
+
+def _stored(folder: Path) -> dict[tuple[str, str, int], tuple[Tensor, str]]:
+    """Frame embeddings (F, D), mapped rather than read, and the sound's hash, of every embedded video."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as shard:
+            videos = json.loads(shard.metadata()["videos"])
+            embeddings = shard.get_tensor("frames").split([n_frames for _, _, n_frames, _ in videos])
+        for (*key, sha256), embedding in zip(videos, embeddings, strict=True):
+            found[tuple(key)] = embedding, sha256
+    return found
+
+
+def _folder(config: Config, cache: Path) -> Path:
+    """Of everything embedded with one model from one place; its name changes with whatever decides the content."""
+    assert config.data is not None
+    weights: list[Any] = [config.clip, config.clip_weights]
+    if config.clip_weights and (file := Path(config.clip_weights)).is_file():
+        weights += [file.stat().st_size, file.stat().st_mtime_ns]
+    content = json.dumps([weights, os.path.abspath(config.data), config.frame_margin])
+    return cache / f"videos-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def _texts(folder: Path, labels: list[str]) -> Path:
+    digest = hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12]
+    return folder / f"texts-{digest}.safetensors"
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _read_ahead(
+    read: Callable[[In], Out], items: Sequence[In], workers: int, what: str
+) -> Iterator[Out]:
+    """``read`` of every item, in order, by threads that run a little ahead; says on stderr how far it is."""
+    waiting: deque[Future[Out]] = deque()
+    done, last = 0, time.monotonic()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for item in [*items, *[None] * (2 * max(1, workers))]:
+            ...

@@ -17,7 +17,7 @@ from PIL import Image
 PACK = Path(__file__).parent
 COLUMNS = ("name", "category", "caption", "label", "image_sha256", "sound", "sound_sha256", "licence", "credit")
 
-EXCLUDED_PATHS = ("symbols/", "naturalforces/", "military/final", "cartoon", "roadsigns", "flags", "grave", "inukshuk-o")
+EXCLUDED_PATHS = ("symbols/", "naturalforces/", "military/final", "cartoon", "roadsigns", "flags", "grave")
 EXCLUDED_SUFFIXES = ("_mirror", "_flip")
 MIN_COLOURS = 200  # distinct 5-bit RGB colours among the opaque pixels; drawings have fewer
 MIN_SIDE = 40

@@ -1,0 +1,90 @@
+# The door. `make` alone prints what there is; every target makes the environment it needs.
+
+PRESET ?= cpu
+VENV := .venv
+PY := $(VENV)/bin/python
+comma := ,
+words = $(subst $(comma), ,$(1))
+papers := $(notdir $(patsubst %/,%,$(dir $(wildcard papers/*/claims.py))))
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help list reproduce check-data predict test lint bench report export new paper-given
+
+help:
+	@echo "Eleven papers, reproduced: measured tables and a verdict on every claim."
+	@echo
+	@echo "  make list                          the papers, one line each, with verdict counts"
+	@echo "  make reproduce PAPER=clipsep       train and evaluate every variant and seed, judge the claims"
+	@echo "       PRESET=smoke|cpu|paper        seconds for tests | minutes on a laptop (default) | the paper's scale"
+	@echo "       SEEDS=0,1  VARIANTS=a,b       only some of them"
+	@echo "       JOBS=4                        runs side by side; default one a GPU, else one a core"
+	@echo "       DATA=/path                    the paper's datasets; see make check-data"
+	@echo "       OUT=/path                     write there instead of runs/ and the paper's folder"
+	@echo "       DEBUG=1                       show the traceback of an error"
+	@echo "  make check-data PAPER= DATA=       what is there, what is missing, how much of it"
+	@echo "  make predict PAPER= ARGS=\"...\"     a trained model on your own input; ARGS=--help says how"
+	@echo "  make export PAPER= DEST=           copy a paper and shared/ to where you can change them"
+	@echo "  make new PAPER=                    start the folder of another paper"
+	@echo "  make test | lint | bench | report  tests | ruff and mypy | speed ratios | rebuild generated README blocks"
+	@echo
+	@echo "Papers: $(papers)"
+
+# -- environment ------------------------------------------------------------------------------------------------------
+# One stamp a set of requirements: installed once, again when one of the files changes.
+
+$(VENV)/.shared: shared/requirements.txt ci/constraints.txt pyproject.toml
+	@ci/install.sh $@ -e .
+
+$(VENV)/.dev: $(VENV)/.shared ci/requirements.txt papers/*/requirements.txt
+	@ci/install.sh $@ -r ci/requirements.txt $(foreach p,$(papers),-r papers/$(p)/requirements.txt)
+
+$(VENV)/.paper-%: papers/%/requirements.txt $(VENV)/.shared
+	@ci/install.sh $@ -r $<
+
+paper-given:
+	@case " $(papers) " in \
+	*" $(or $(PAPER),?) "*) ;; \
+	*) echo "error: PAPER=$(PAPER) is not a paper; there are: $(papers)." >&2; exit 1;; \
+	esac
+
+# -- what a person does -----------------------------------------------------------------------------------------------
+
+list:
+	@$(or $(wildcard $(PY)),python3) -m shared.report --list
+
+reproduce: paper-given
+	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
+	@$(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
+	  $(if $(SEEDS),--seeds $(call words,$(SEEDS))) $(if $(VARIANTS),--variants $(call words,$(VARIANTS))) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(DEBUG),--debug)
+
+check-data: paper-given
+	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
+	@$(PY) -m shared.reproduce papers.$(PAPER) --preset paper --check-data $(if $(DATA),--data "$(DATA)")
+
+predict: paper-given
+	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
+	@$(PY) -m papers.$(PAPER).predict $(ARGS)
+
+export: paper-given
+	@python3 ci/export.py $(PAPER) "$(DEST)"
+
+new:
+	@python3 ci/new.py "$(PAPER)"
+
+# -- what keeps it whole ----------------------------------------------------------------------------------------------
+
+test: $(VENV)/.dev
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(PY) -m ruff check shared papers tests ci
+	@$(PY) -m ruff format --check shared papers tests ci
+	@$(PY) -m mypy shared papers ci
+
+bench: $(VENV)/.dev
+	@$(PY) -m ci.bench
+
+report: $(VENV)/.shared
+	@$(PY) -m shared.report

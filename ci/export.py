@@ -1,0 +1,40 @@
+"""Copy a paper and ``shared/`` to where a researcher can change them: ``make export PAPER=clipsep DEST=~/work``."""
+
+import shutil
+import sys
+from pathlib import Path
+
+IGNORED = shutil.ignore_patterns("__pycache__", "*.wav", "*.partial")
+
+
+def export(paper: str, destination: str) -> str:
+    """Copy, and return the commands that run the copy.
+
+    Raises:
+        SystemExit: with one sentence, if the destination is not given, not writable, or already holds a copy.
+    """
+    if not destination:
+        raise SystemExit("error: DEST= is not set; name the folder to copy to, e.g. DEST=~/work.")
+    target = Path(destination).expanduser()
+    for name in (paper, "shared"):
+        if (target / name).exists():
+            raise SystemExit(f"error: {target / name} exists already; move it away or choose another DEST=.")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(Path("papers") / paper, target / paper, ignore=IGNORED)
+        shutil.copytree("shared", target / "shared", ignore=IGNORED)
+        shutil.copy("ci/constraints.txt", target / "constraints.txt")
+        shutil.copy("LICENSE", target / "LICENSE")
+    except OSError as error:
+        raise SystemExit(f"error: cannot copy to {error.filename or target}: {error.strerror}.") from None
+    return f"""Copied {paper} and shared to {target}. To run it there:
+
+  cd {target}
+  python3 -m venv .venv
+  .venv/bin/pip install -c constraints.txt -r shared/requirements.txt -r {paper}/requirements.txt
+  .venv/bin/python -m shared.reproduce {paper}              # every variant and seed
+  .venv/bin/python -m {paper}.train --steps 200             # one run; every field of {paper}/config.py is an option"""
+
+
+if __name__ == "__main__":
+    print(export(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))

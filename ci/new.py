@@ -1,0 +1,175 @@
+"""Start the folder of another paper: ``make new PAPER=slug``.
+
+Every file of a paper folder is there and says what belongs in it; what the method has to supply raises a clear error
+until it is written, so the folder passes the structure test from the first minute and never pretends to a result.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+FILES = {
+    "__init__.py": "",
+    "requirements.txt": "",
+    "README.md": """# The paper's title
+
+The authors, venue and year, [arXiv 0000.00000](https://arxiv.org/abs/0000.00000).
+
+## Method in ten lines
+
+## Results
+
+<!-- results:begin (written by make report) -->
+<!-- results:end -->
+
+## Claims
+
+<!-- claims:begin (written by make report) -->
+<!-- claims:end -->
+
+## Reported by others
+
+<!-- reported:begin (written by make report) -->
+<!-- reported:end -->
+
+## How to run
+
+    make reproduce PAPER={slug}
+
+## Deviations
+
+| the paper | here | why |
+| --- | --- | --- |
+
+## Data and licences
+
+## Citation
+""",
+    "config.py": '''"""Every number that decides a result. A preset is a whole configuration; a variant changes some of its fields."""
+
+from dataclasses import dataclass
+
+from shared.report import Variant
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. The defaults are the paper's."""
+
+    data: str | None = None
+    """Folder with the paper's datasets; None: the embedded data."""
+
+
+PRESETS = {{"smoke": Config(), "cpu": Config(), "paper": Config()}}
+SEEDS = {{"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}}
+VARIANTS = {{"{slug}": Variant("the paper's method")}}
+''',
+    "data.py": '''"""Readers for the paper's datasets in their published layout, and the offline default."""
+
+from pathlib import Path
+from typing import Any
+
+from shared import UserError
+
+from .config import Config
+
+LAYOUT = "the datasets, folders and numbers of files that the paper preset expects"
+
+
+def prepare(config: Config, cache: Path) -> dict[str, Any]:
+    """Compute once what all runs share; describe the data: ``{{"name", "train", "test", "sha256", "scale"}}``."""
+    raise UserError("papers/{slug}/data.py has no data yet: write prepare().")
+
+
+def check(path: Path) -> list[str]:
+    """Lines that say what is in ``path``, what is missing, and how much of it there is."""
+    raise UserError("papers/{slug}/data.py has no readers yet: write check().")
+''',
+    "model.py": '"""The architecture, named as in the paper."""\n',
+    "train.py": '''"""Training: an explicit loop that reads like the paper's method section."""
+
+from shared import UserError
+from shared.experiment import Run
+
+from .config import Config
+
+
+def train(config: Config, run: Run) -> None:
+    """Train one variant."""
+    raise UserError("papers/{slug}/train.py has no training loop yet.")
+
+
+if __name__ == "__main__":
+    from shared.reproduce import train_one
+
+    train_one(__package__)
+''',
+    "eval.py": '''"""Metrics and figures."""
+
+from pathlib import Path
+
+from shared import UserError
+from shared.experiment import Run
+
+from .config import Config
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Metrics of a trained run; names carry their unit."""
+    raise UserError("papers/{slug}/eval.py has no metrics yet.")
+
+
+def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
+    """Draw the README's figures from the run folders, by (variant, seed)."""
+''',
+    "predict.py": '''"""The trained model on a user's own input: files in, files out."""
+
+import sys
+
+from shared import UserError
+
+
+def main() -> None:
+    """``python -m papers.{slug}.predict``."""
+    raise UserError("papers/{slug}/predict.py is not written yet.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {{error}}")
+''',
+    "claims.py": '''"""The paper's claims as comparisons, fixed before the final seeds are run."""
+
+from shared.report import Claim, Column, Paper, Reported
+
+PAPER = Paper(title="The paper's title", authors="", venue="", arxiv="", summary="what it is, in half a line")
+COLUMNS: tuple[Column, ...] = ()
+CLAIMS: tuple[Claim, ...] = ()
+REPORTED: tuple[Reported, ...] = ()
+''',
+}
+
+
+def new(slug: str) -> list[Path]:
+    """Write the folder's files.
+
+    Raises:
+        SystemExit: with one sentence, if the name is no slug or the folder exists.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
+        raise SystemExit(f"error: PAPER={slug!r} is not a slug: lower-case letters, digits and underscores, e.g. PAPER=pacl.")
+    folder = Path("papers") / slug
+    if folder.exists():
+        raise SystemExit(f"error: {folder} exists already.")
+    folder.mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).write_text(text.format(slug=slug) if name.endswith((".py", ".md")) else text)
+    return [folder / name for name in FILES]
+
+
+if __name__ == "__main__":
+    for path in new(sys.argv[1] if len(sys.argv) > 1 else ""):
+        print(path)
+    print("Next: config.py and data.py; then `make reproduce PRESET=smoke` tells what is still missing.")

@@ -1,0 +1,255 @@
+"""Evaluation on fixed mixtures, and the figures of the README."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from shared.experiment import Run, write_atomic, write_json
+
+from .audio import Spectrogram, magnitude
+from .clips import Pair, Queries
+from .config import Config
+from .data import load, mixtures
+from .metrics import bss_eval, si_sdr
+from .train import build_model, build_spectrogram
+
+EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
+METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Separate every test mixture with every kind of query the variant understands.
+
+    The mask is applied soft, the noise heads are left out, and only the target's row counts (official evaluation).
+
+    Returns: for the variant's own query ``sdr_db``, ``sir_db``, ``sar_db``, ``si_sdr_db`` (means over mixtures),
+        ``sdr_median_db`` and ``sdr_sem_db`` (standard error); for variants that take embeddings also ``sdr_image_db``
+        and ``sdr_shuffled_db`` (each text given to another class); for PIT ``sdr_db`` with the better of its two
+        outputs and ``sdr_unselected_db``, the mean of both. Metrics of test sets after the first carry its name.
+    """
+    data = load(config, run.cache)
+    spectrogram = build_spectrogram(config).to(run.device)
+    model = _trained(config, run, data.queries).to(run.device)
+    metrics: dict[str, float] = {}
+    for number, (name, pairs) in enumerate(data.tests.items()):
+        values, estimates = separate_all(config, model, spectrogram, pairs, data.queries)
+        prefix = "" if number == 0 else f"{name}_"
+        metrics |= {prefix + key: value for key, value in summary(values).items()}
+        write_json(run.folder / f"items-{name}.json", _items(pairs, values, data.queries))
+        if number == 0:
+            _write_examples(run.folder / "examples", config, pairs, estimates, data.queries)
+    return metrics
+
+
+@torch.no_grad()
+def separate_all(
+    config: Config, model: nn.Module, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries
+) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
+    """Metrics of every mixture by kind of query, ``{"own": {"sdr_db": (P,), ...}, ...}``, and the own-query estimates.
+
+    A metric is NaN where reference or estimate is silent; such mixtures are left out of the means, as in the
+    official evaluation.
+    """
+    values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    kept = []
+    for start in range(0, len(pairs), config.batch_size):
+        chunk = pairs[start : start + config.batch_size]
+        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (B, 2, N)
+        spectra = spectrogram.stft(sources.transpose(0, 1).unsqueeze(2))
+        mixture = spectra.sum(0)
+        masks = _masks(config, model, spectrogram, spectra, chunk, queries)
+        estimates = torch.stack([spectrogram.reconstruct(mask, mixture).squeeze(1) for mask in masks.values()], dim=1)
+        references = sources[..., : estimates.shape[-1]]
+        for reference, estimate in zip(references, estimates, strict=True):
+            row = bss_eval(reference, estimate) | {"si_sdr_db": si_sdr(reference[0], estimate)}
+            for metric, of_kind in row.items():
+                for kind, value in zip(masks, of_kind, strict=True):
+                    values[kind][metric].append(value.cpu())
+        kept.append(estimates[:, 0].cpu())
+    return {k: {m: torch.stack(v) for m, v in by.items()} for k, by in values.items()}, torch.cat(kept)
+
+
+def _masks(
+    config: Config, model: nn.Module, spectrogram: Spectrogram, spectra: Tensor, pairs: list[Pair], queries: Queries
+) -> dict[str, Tensor]:
+    """Masks (B, 1, bins, T) of the targets by kind of query; the first kind is the variant's own."""
+    log_mixture, targets, _ = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
+    if config.model == "mixture":
+        return {"own": torch.ones_like(log_mixture)}
+    if config.model == "ideal-mask":
+        return {"own": targets[0]}
+    if config.model == "pit":  # as the official evaluation: the first mask, or its complement
+        first = model.separate(log_mixture)
+        return {"first": first, "second": 1 - first}
+    label = torch.tensor([pair.target.label for pair in pairs])
+    if config.model in ("labelsep", "bertsep"):
+        return {"own": model.separate(log_mixture, label.to(log_mixture.device))}
+    asked = {
+        "own": queries.text[label],
+        "image": torch.stack([pair.image for pair in pairs]),
+        "shuffled": queries.shuffled()[label],
+    }
+    return {kind: model.separate(log_mixture, q.to(log_mixture.device)) for kind, q in asked.items()}
+
+
+def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
+    """Means over mixtures of :func:`separate_all`'s values; see :func:`evaluate`."""
+    if "first" in values:
+        first, second = values["first"], values["second"]
+        better = second["sdr_db"] > first["sdr_db"]  # the oracle looks at the SDR alone
+        values = {"own": {m: torch.where(better, second[m], first[m]) for m in first}}
+        unselected = {"sdr_unselected_db": float(torch.stack([first["sdr_db"], second["sdr_db"]]).nanmean())}
+    else:
+        unselected = {}
+    own = values["own"]
+    sdr = own["sdr_db"][~own["sdr_db"].isnan()]
+    means = {metric: float(own[metric].nanmean()) for metric in METRICS if own[metric].isfinite().all()}
+    spread = {"sdr_median_db": float(np.median(sdr)), "sdr_sem_db": float(sdr.std() / len(sdr) ** 0.5)}
+    others = {f"sdr_{kind}_db": float(values[kind]["sdr_db"].nanmean()) for kind in values if kind != "own"}
+    return means | spread | others | unselected
+
+
+def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:
+    if config.model in ("mixture", "ideal-mask"):
+        return nn.Identity()
+    model = build_model(config, queries.sentence, queries.text.shape[1])
+    model.load_state_dict(load_file(run.weights))
+    return model.eval()
+
+
+def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Queries) -> list[dict[str, object]]:
+    """One row a mixture: what it is made of, and the SDR by kind of query (None where undefined)."""
+    rows = []
+    for i, pair in enumerate(pairs):
+        sdr = {kind: float(by["sdr_db"][i]) for kind, by in values.items()}
+        rows.append(
+            {
+                "target": pair.target.name,
+                "interferer": pair.interferer.name,
+                "label": queries.labels[pair.target.label],
+                "sdr_db": {kind: None if x != x else x for kind, x in sdr.items()},
+            }
+        )
+    return rows
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: Tensor, queries: Queries) -> None:
+    chosen = _examples(pairs)
+    sources = mixtures([pairs[i] for i in chosen], config)
+    for number, i in enumerate(chosen):
+        for name, wave in {
+            "mixture": sources[number].sum(0),
+            "target": sources[number, 0],
+            "estimate": estimates[i],
+        }.items():
+            target = folder / f"{number}-{name}.wav"
+            content = wave.numpy()
+            write_atomic(target, lambda f, content=content: soundfile.write(f, content, config.rate, format="WAV"))
+    labels = [[queries.labels[clip.label] for clip in (pairs[i].target, pairs[i].interferer)] for i in chosen]
+    write_json(folder / "examples.json", {"labels": labels})
+
+
+def _examples(pairs: list[Pair]) -> list[int]:
+    """Evenly spread over the test set, fixed before any result was seen."""
+    return [int(i) for i in np.linspace(0, len(pairs) - 1, EXAMPLES + 2)[1:-1]]
+
+
+def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
+    """Draw ``spectrograms.png``, ``sdr_by_class.png`` and ``training.png``; copy the examples' WAVs beside them."""
+    target.mkdir(parents=True, exist_ok=True)
+    first_seed = min(seed for _, seed in runs)
+    shown = {variant: folder for (variant, seed), folder in runs.items() if seed == first_seed}
+    _draw_spectrograms(shown, target)
+    _draw_classes(runs, target)
+    _draw_training(shown, target)
+
+
+def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
+    """One row a fixed test mixture: the mixture, the target, every variant's estimate."""
+    any_run = next(iter(shown.values())) / "examples"
+    described = json.loads((any_run / "examples.json").read_text())
+    audio = target / "audio"
+    columns = {"mixture": (any_run, "mixture"), "target": (any_run, "target")}
+    columns |= {variant: (folder / "examples", "estimate") for variant, folder in shown.items() if variant != "mixture"}
+    figure, axes = plt.subplots(
+        EXAMPLES, len(columns), figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), squeeze=False, layout="constrained"
+    )
+    for row in range(EXAMPLES):
+        level = None
+        for axis, (name, (folder, kind)) in zip(axes[row], columns.items(), strict=True):
+            wave, rate = soundfile.read(folder / f"{row}-{kind}.wav", dtype="float32")
+            content = (folder / f"{row}-{kind}.wav").read_bytes()
+            write_atomic(audio / f"{row}-{name}.wav", lambda f, content=content: f.write(content))
+            magnitude = torch.stft(
+                torch.from_numpy(wave), 512, 64, window=torch.hann_window(512), return_complex=True
+            ).abs()
+            decibel = 20 * torch.log10(magnitude + 1e-5)
+            level = float(decibel.max()) if level is None else level
+            extent = (0, len(wave) / rate, 0, rate / 2000)
+            axis.imshow(decibel, origin="lower", aspect="auto", vmin=level - 60, vmax=level, extent=extent, cmap="magma")
+            axis.set(xticks=[], yticks=[])
+            if row == 0:
+                axis.set_title(name, fontsize=7)
+        wanted, other = described["labels"][row]
+        axes[row][0].set_ylabel(f"{wanted}\n+ {other}", fontsize=7)
+    _save(figure, target / "spectrograms.png")
+
+
+def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
+    """Mean SDR of every class over its test mixtures and the seeds; also as ``sdr_by_class.csv``."""
+    variants = [v for v in ("mixture", "clipsep", "clipsep-nit", "labelsep", "ideal-mask") if any(v == r for r, _ in runs)]
+    by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (variant, _), folder in runs.items():
+        for path in sorted(folder.glob("items-*.json"))[:1] if variant in variants else []:
+            for item in json.loads(path.read_text()):
+                if (value := item["sdr_db"].get("own")) is not None:
+                    by_class[item["label"]][variant].append(value)
+    means = {label: {v: float(np.mean(x)) for v, x in of.items()} for label, of in by_class.items()}
+    order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
+    lines = [",".join(["class", *(f"{v} (dB)" for v in variants)])]
+    lines += [",".join([label, *(f"{means[label][v]:.2f}" for v in variants)]) for label in sorted(means)]
+    write_atomic(target / "sdr_by_class.csv", lambda f: f.write("\n".join([*lines, ""]).encode()))
+
+    figure, axis = plt.subplots(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
+    markers = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}
+    for variant in variants:
+        axis.plot([means[label][variant] for label in order], markers[variant], ms=4, ls="", label=variant)
+    axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
+    axis.set(ylabel="SDR (dB)", title="Separation by class, text query, mean over mixtures and seeds")
+    axis.grid(axis="y", lw=0.3)
+    axis.legend(fontsize=7, ncols=len(variants))
+    _save(figure, target / "sdr_by_class.png")
+
+
+def _draw_training(shown: dict[str, Path], target: Path) -> None:
+    """Training loss of every variant, first seed; running mean over 50 steps."""
+    figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
+    for variant, folder in shown.items():
+        if not (log := folder / "metrics.jsonl").exists():
+            continue
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        loss = np.array([line["loss"] for line in lines])
+        width = min(5, len(loss))
+        smooth = np.convolve(loss, np.ones(width) / width, "valid")
+        axis.plot([line["step"] for line in lines][width - 1 :], smooth, lw=0.9, label=variant)
+    axis.set(xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)")
+    axis.legend(fontsize=6, ncols=3)
+    _save(figure, target / "training.png")
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    write_atomic(path, lambda f: figure.savefig(f, format="png", dpi=110, metadata={"Software": None}))
+    plt.close(figure)

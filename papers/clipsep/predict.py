@@ -1,0 +1,343 @@
+"""Ask a recording for a sound.
+
+``python -m papers.clipsep.predict --audio mix.wav --query "a photo of a violin" --out violin.wav``
+
+A query is a text, taken as it is ("a photo of a violin" is what the model understands best), or an image file.
+
+* Any length: overlapping segments are cross-faded (:meth:`Spectrogram.separate_long`).
+* Any sampling rate: what the model hears is resampled, what it returns is resampled back, so an output has the input's
+  rate and length. Nothing above half the model's own rate can be in an estimate; it stays in ``--rest``.
+* Any number of channels: the masks are those of the mean of the channels, applied to each, which keeps a sound where it
+  was in the stereo image.
+* Several queries are answered in one pass of the U-Net. ``--rest`` is what no query claims: the mixture minus the
+  mixture masked with min(1, sum of the masks), NIT's way of adding masks; for one query the mixture minus its estimate.
+* The mask is soft, as in the official evaluation; ``--binary`` thresholds it at 0.5, as the official inference does.
+"""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+import tyro
+from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from scipy.signal import resample_poly
+from torch import Tensor, nn
+
+from shared import UserError
+from shared.clip import CLIP, load_clip
+from shared.experiment import load_checkpoint, write_atomic
+from shared.reproduce import explain
+
+from .audio import Spectrogram, magnitude, warp_positions
+from .config import PRESETS, VARIANTS, Config
+from .model import CLIPSep, load_official
+from .train import build_model, build_spectrogram
+
+RUN = Path("runs/clipsep/cpu/clipsep-nit/seed0")
+STREAMED = 0x7FFF_0000  # bytes; recorders that write to a pipe announce at least so many
+
+
+@dataclass(frozen=True)
+class Options:
+    """Separate the sounds that texts or images ask for from a recording."""
+
+    audio: Path
+    """The mixture: a WAV, FLAC, OGG or MP3 file of any length, rate and number of channels."""
+    query: tuple[str, ...]
+    """What to separate: texts such as "a photo of a violin", or image files."""
+    out: tuple[Path, ...]
+    """One file a query, with the rate, channels and length of --audio."""
+    rest: Path | None = None
+    """File for what no query claims."""
+    figure: Path | None = None
+    """Picture of the spectrograms and masks."""
+    run: Path | None = None
+    """Folder of a trained run; default: runs/clipsep/cpu/clipsep-nit/seed0."""
+    checkpoint: Path | None = None
+    """Weights published by the authors (a .pt file, of the paper's configuration), instead of --run."""
+    binary: bool = False
+    """Threshold the masks at 0.5."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def predict(options: Options) -> None:
+    """Read the mixture and the queries, separate, write what was asked for."""
+    _check_outputs(options)
+    mixture, rate, encoding = read_audio(options.audio)
+    if options.run and options.checkpoint:
+        raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
+    model, config = official_model(options.checkpoint) if options.checkpoint else trained_model(options.run or RUN)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    clip = load_clip(config.clip, pretrained=config.clip_weights, device=device)
+    queries = torch.stack([embed(query, clip) for query in options.query])
+    spectrogram = build_spectrogram(config).to(device)
+    if rate > config.rate:
+        _note(f"the model hears up to {config.rate // 2} Hz; what is above is in no estimate, only in --rest.")
+    if not mixture.any():
+        _note(f"{options.audio} is silent, and so is what is separated from it.")
+
+    result = separate(model.to(device), spectrogram, mixture, rate, queries, options.binary)
+    for path, estimate in zip(options.out, result.estimates, strict=True):
+        write_audio(path, estimate, rate, encoding)
+    if options.rest:
+        write_audio(options.rest, result.rest, rate, encoding)
+    if options.figure:
+        draw(options.figure, options.query, result, mixture, rate, spectrogram.cpu())
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What :func:`separate` finds for Q queries in a mixture (C, N)."""
+
+    estimates: Tensor
+    """(Q, C, N)"""
+    rest: Tensor
+    """What no query claims, (C, N)."""
+    masks: Tensor
+    """Of every segment, (Q, segments, bins, T); segments overlap by half."""
+
+
+@torch.no_grad()
+def separate(
+    model: nn.Module, spectrogram: Spectrogram, mixture: Tensor, rate: int, queries: Tensor, binary: bool = False
+) -> Separation:
+    """Separate a mixture (C, N) at ``rate`` Hz with queries (Q, D). Everything returned is on the CPU."""
+    wave = _resample(mixture, rate, spectrogram.rate).to(queries.device)
+    batches: list[Tensor] = []  # masks (Q, B, 1, bins, T)
+
+    def ask(log_mixture: Tensor) -> Tensor:
+        logits, _ = model(log_mixture, queries[:, None].expand(-1, len(log_mixture), -1))
+        batches.append(logits.sigmoid())
+        return batches[-1][0]
+
+    spectrogram.separate_long(wave.mean(0), ask)  # only for the masks
+    # The front end clips to [-1, 1]. With headroom it never does: the masks are known, so the level is free.
+    headroom = 4 * max(1.0, float(wave.abs().max()))
+
+    def channel_with(masks: Sequence[Tensor], channel: Tensor) -> Tensor:
+        known = iter(masks)
+        return headroom * spectrogram.separate_long(channel / headroom, lambda _: next(known), binary)
+
+    def masked(masks: Sequence[Tensor]) -> Tensor:
+        channels = torch.stack([channel_with(masks, channel) for channel in wave]).cpu()
+        return _resample(channels, spectrogram.rate, rate)[:, : mixture.shape[1]]
+
+    estimates = torch.stack([masked([masks[i] for masks in batches]) for i in range(len(queries))])
+    # Of binary masks the largest is the union; a sum of the soft ones could pass the threshold where none of them does.
+    claimed = [masks.amax(0) if binary else masks.sum(0).clamp(max=1) for masks in batches]
+    rest = mixture - (estimates[0] if len(queries) == 1 else masked(claimed))
+    return Separation(estimates, rest, torch.cat(batches, dim=1).squeeze(2).cpu())
+
+
+def trained_model(run: Path) -> tuple[nn.Module, Config]:
+    """The model that a run left in its folder, in evaluation mode.
+
+    Raises:
+        UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
+    """
+    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
+    if not (described.is_file() and weights.is_file()):
+        raise UserError(
+            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
+            "`make reproduce PAPER=clipsep` makes one in runs/clipsep/, or give the folder of another run with --run."
+        )
+    try:
+        content = json.loads(described.read_text())
+        variant, config = content["variant"], Config(**content["config"])
+        state = load_file(weights)
+        if config.model != "clipsep":
+            able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
+            raise UserError(
+                f"{run} is a run of {variant}, which takes no text or image; give --run one of {', '.join(able)}."
+            )
+        model = build_model(config, torch.empty(0), query_width=state["frame_net.weight"].shape[1])
+        model.load_state_dict(state)
+    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).split("\n")[0].rstrip(":")
+        raise UserError(
+            f"The model in {run} cannot be read ({reason}): it is damaged, or of another version of this code. "
+            "Make it again with `make reproduce PAPER=clipsep`, or give another run with --run."
+        ) from error
+    return model.eval(), config
+
+
+def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
+    """CLIPSep from weights that the authors published for CLIPSep or CLIPSep-NIT, in evaluation mode."""
+    config = PRESETS["paper"]
+    model = CLIPSep(channels=config.channels, num_levels=config.levels, width=config.width)
+    load_official(model, load_checkpoint(checkpoint))
+    return model.eval(), config
+
+
+def embed(query: str, clip: CLIP) -> Tensor:
+    """The raw embedding (D,) of an image file, if the query is one, else of the text as it stands."""
+    if not query.strip():
+        raise UserError("A --query is empty; expected a text such as 'a photo of a violin', or an image file.")
+    if not os.path.isfile(query):
+        if Path(query).suffix.lower() in Image.registered_extensions():
+            raise UserError(f"There is no image {query}; give --query an image file that exists, or a text.")
+        return clip.encode_text([query])[0]
+    try:
+        image = Image.open(query)
+        return clip.encode_image(clip.preprocess(image)[None].to(clip.device))[0]
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(
+            f"The query {query} is a file but not a whole image ({error}); give an image or text."
+        ) from error
+
+
+def read_audio(path: Path) -> tuple[Tensor, int, str]:
+    """Samples (C, N) float32, rate in Hz, and encoding ("PCM_16", ...) of an audio file.
+
+    Raises:
+        UserError: no such file, not audio, cut short, without samples, or with samples that are not numbers.
+    """
+    if not path.is_file():
+        raise UserError(f"--audio {path} is {'a folder' if path.is_dir() else 'missing'}; expected an audio file.")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, encoding, frames, log = file.samplerate, file.subtype, file.frames, file.extra_info
+            samples = torch.from_numpy(file.read(dtype="float32", always_2d=True)).T
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"{path} is not audio that can be read ({error.error_string.strip('. ')}); expected a whole WAV, FLAC, OGG "
+            f"or MP3 file. Others can be converted: ffmpeg -i '{path.name}' '{path.stem}.wav'"
+        ) from error
+    # libsndfile reads what is left of a WAV or AIFF file that was cut short, and mentions it only in its log.
+    cut = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", log)
+    if samples.shape[1] < frames or (cut and int(cut[2]) < int(cut[1]) < STREAMED):
+        raise UserError(f"{path} is cut short: its header announces more than the file holds. Copy or export it again.")
+    if samples.shape[1] == 0:
+        raise UserError(f"{path} has no samples; expected a recording with sound in it.")
+    if bad := int((~samples.isfinite()).sum()):
+        raise UserError(f"{path} has {bad} samples that are NaN or infinite; export it again, or set them to zero.")
+    return samples, rate, encoding
+
+
+def write_audio(path: Path, samples: Tensor, rate: int, encoding: str) -> None:
+    """Write samples (C, N) in the format of the file's suffix, in the given encoding if the format has it.
+
+    What lies beyond full scale is clipped if the encoding cannot hold it, and the user told.
+    """
+    form = path.suffix[1:].upper()
+    subtype = encoding if soundfile.check_format(form, encoding) else soundfile.default_subtype(form)
+    beyond = int((samples.abs() > 1 + 2**-15).sum())  # less is rounding
+    if beyond and subtype not in ("FLOAT", "DOUBLE"):
+        peak = 20 * float(samples.abs().max().log10())
+        _note(
+            f"{beyond} samples of {path}, up to {peak:+.2f} dB, are clipped at full scale; lower the level of --audio."
+        )
+        samples = samples.clamp(-1, 1)
+
+    def encode(file: Any) -> None:
+        with soundfile.SoundFile(file, "w", rate, len(samples), subtype, format=form) as sound:
+            for block in samples.T.split(65_536):  # libsndfile crashes where it gets minutes of Vorbis at once
+                sound.write(block.numpy())
+
+    write_atomic(path, encode)
+    print(f"Wrote {path}.")
+
+
+def draw(
+    path: Path, queries: Sequence[str], result: Separation, mixture: Tensor, rate: int, spectrogram: Spectrogram
+) -> None:
+    """Log-frequency spectrograms of the mixture and of every estimate, with the mask between them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    bins, frames = result.masks.shape[2:]
+    half = (spectrogram.frames - 1) * spectrogram.hop / 2 / spectrogram.rate  # seconds from one segment to the next
+    # A segment weighs most in its middle; only there, and at both ends of the whole, its mask is shown.
+    begins, middles, ends = result.masks.split([frames // 4, frames // 2, frames - frames // 4 - frames // 2], dim=-1)
+    masks = torch.cat([begins[:, 0], middles.transpose(1, 2).flatten(2), ends[:, -1]], dim=-1)
+    end = (result.masks.shape[1] + 1) * half
+    seconds = mixture.shape[1] / rate
+
+    def level(wave: Tensor) -> Tensor:
+        mono = _resample(wave.mean(0, keepdim=True), rate, spectrogram.rate)[0]
+        return spectrogram.network_input(magnitude(spectrogram.stft(mono))) * (20 / np.log(10))
+
+    hearing = level(mixture)
+    decibel, share = (float(hearing.max()) - 60, float(hearing.max())), (0.0, 1.0)
+    panels = [("mixture", hearing, seconds, decibel)]
+    for query, mask, estimate in zip(queries, masks, result.estimates, strict=True):
+        panels += [(f"mask: {query}", mask, end, share), (query, level(estimate), seconds, decibel)]
+    hertz = (warp_positions(bins).numpy() + 1) / 4 * spectrogram.rate
+    octaves = [f for f in (125, 500, 1000, 2000, 4000, 8000) if f <= hertz[-1]]
+    figure, rows = plt.subplots(len(panels), sharex=True, figsize=(8, 1.7 * len(panels)), layout="constrained")
+    for axis, (title, values, until, (low, high)) in zip(rows, panels, strict=True):
+        extent = (0, until, -0.5, bins - 0.5)
+        image = axis.imshow(
+            values.numpy(), origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
+        )
+        axis.set(title=title.replace("$", r"\$"), ylabel="Hz", xlim=(0, seconds))
+        axis.set_yticks(np.interp(octaves, hertz, np.arange(bins)), octaves)
+        figure.colorbar(image, ax=axis, label="dB" if (low, high) == decibel else "")
+    rows[-1].set_xlabel("seconds")
+    write_atomic(path, lambda file: figure.savefig(file, dpi=120, format=path.suffix[1:]))
+    plt.close(figure)
+    print(f"Wrote {path}.")
+
+
+def _check_outputs(options: Options) -> None:
+    """Say what is wrong with the command line before minutes are spent on it."""
+    if not options.query or len(options.out) != len(options.query):
+        raise UserError(
+            f"{len(options.query)} queries and {len(options.out)} files to write; give --out one file for each --query."
+        )
+    sounds = [*options.out, *([options.rest] if options.rest else [])]
+    written = [*sounds, *([options.figure] if options.figure else [])]
+    if len({path.resolve() for path in [options.audio, *written]}) <= len(written):
+        raise UserError("Two of --audio, --out, --rest and --figure are one file; give each a name of its own.")
+    for path in sounds:
+        if path.suffix[1:].upper() not in soundfile.available_formats():
+            raise UserError(f"{path} has no suffix of a sound format; name it .wav, .flac, .ogg or .mp3.")
+    if options.figure and options.figure.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure {options.figure} has no suffix of a picture; name it .png, .pdf or .svg.")
+    for path in written:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; expected the name of a file to write.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise UserError(f"No permission to write to {path.parent}; choose another folder.")
+
+
+def _resample(wave: Tensor, rate: int, new_rate: int) -> Tensor:
+    """(C, N) at ``rate`` Hz -> (C, ceil(N * new_rate / rate)), on the CPU."""
+    return wave if rate == new_rate else torch.from_numpy(resample_poly(wave.numpy(), new_rate, rate, axis=-1))
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = tyro.cli(Options, args=arguments, prog="predict")
+    try:
+        predict(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The embedded data: complete, undamaged, free of duplicates, and rebuilt bit for bit."""
+
+import csv
+import io
+import itertools
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from shared import UserError, stamps
+from shared.packs.backgrounds.build import credits, resource_files
+from shared.packs.instruments.build import with_serial
+from shared.stamps import PACKS, load_backgrounds, load_solos, load_stamps
+
+
+def table(pack: str) -> list[dict[str, str]]:
+    with open(PACKS / pack / f"{pack}.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def files(pack: str, folder: str) -> set[str]:
+    root = PACKS / pack / folder
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def test_counts() -> None:
+    assert len(load_stamps()) == 270
+    assert len(load_stamps(sounding=True)) == 70
+    assert (len(load_backgrounds("monument")), len(load_backgrounds("animal"))) == (49, 24)
+    assert len(load_solos()) == 30 and len({solo.instrument for solo in load_solos("test")}) == 10
+
+
+def test_tables_list_exactly_the_files() -> None:
+    assert files("stamps", "images") == {f"{stamp.name}.webp" for stamp in load_stamps()}
+    assert files("stamps", "sounds") == {f"{stamp.name}.ogg" for stamp in load_stamps(sounding=True)}
+    assert files("backgrounds", "images") == {f"{background.name}.webp" for background in load_backgrounds()}
+    assert files("instruments", "sounds") == {Path(solo.file).name for solo in load_solos()}
+
+
+def test_packs_are_small() -> None:
+    assert sum(path.stat().st_size for path in PACKS.rglob("*") if path.is_file()) < 12e6
+
+
+@pytest.mark.parametrize("pack", ["stamps", "backgrounds", "instruments"])
+def test_provenance(pack: str) -> None:
+    source = (PACKS / pack / "SOURCE.md").read_text(encoding="utf-8")
+    assert f"python -m shared.packs.{pack}.build --source" in source
+    assert len([word for word in source.split() if len(word.strip("`")) == 64]) >= 1, "no SHA-256 of the source"
+    for row in table(pack):
+        assert row.get("licence", "GPL-2.0") and None not in row.values()
+
+
+def test_stamp_images() -> None:
+    for stamp in load_stamps():
+        image = stamp.image()
+        assert image.dtype == np.uint8 and image.shape[2] == 4, stamp.name
+        assert min(image.shape[:2]) <= 128 and max(image.shape[:2]) <= 256, stamp.name
+        assert max(image.shape[:2]) >= 32, stamp.name
+        assert image[..., 3].max() > 200 and image[..., 3].min() < 50, f"{stamp.name} is not a cut-out"
+
+
+def test_stamp_labels() -> None:
+    labels = [stamp.label for stamp in load_stamps()]
+    assert len(set(labels)) == len(labels)
+    for label in labels:
+        assert label.isascii() and label == label.lower().strip() and len(label) < 30, label
+        assert not label.startswith(("a ", "an ", "the ")) and not label.endswith("."), label
+    assert len({stamp.caption for stamp in load_stamps()}) == len(labels)
+
+
+def test_background_images() -> None:
+    for background in load_backgrounds():
+        image = background.image()
+        assert image.shape[2] == 3 and min(image.shape[:2]) == 128, background.name
+
+
+def test_stamp_sounds_are_audible_and_all_different() -> None:
+    spectra = {}
+    for stamp in load_stamps(sounding=True):
+        sound = stamp.sound(4000)
+        assert 0.15 < len(sound) / 4000 < 10 and np.sqrt(np.mean(sound**2)) > 1e-3, stamp.name
+        spectra[stamp.name] = np.fft.rfft(sound / np.linalg.norm(sound), 2**16)
+    for (one, a), (other, b) in itertools.combinations(spectra.items(), 2):
+        assert np.abs(np.fft.irfft(a * b.conj())).max() < 0.6, f"{one} and {other} share a recording"
+
+
+def test_solos_share_no_note_between_splits() -> None:
+    for instrument in {solo.instrument for solo in load_solos()}:
+        notes = {solo.split: set(solo.notes) for solo in load_solos() if solo.instrument == instrument}
+        assert set(notes) == {"train", "validation", "test"}
+        for one, other in itertools.combinations(notes.values(), 2):
+            assert one and other and not one & other, instrument
+
+
+def test_solos_sound_throughout() -> None:
+    shown = {stamp.name for stamp in load_stamps()}
+    for solo in load_solos():
+        assert solo.stamp in shown
+        wave, rate = soundfile.read(PACKS / "instruments" / solo.file)
+        assert rate == 16000 and wave.ndim == 1 and 0.5 < np.abs(wave).max() < 1, solo.file
+        assert len(wave) / rate == {"train": 24, "validation": 8, "test": 10}[solo.split]
+        quiet = np.sqrt((wave.reshape(-1, 160) ** 2).mean(1)) < 0.002  # windows of 10 ms
+        longest = max((len(list(run)) for is_quiet, run in itertools.groupby(quiet) if is_quiet), default=0)
+        assert longest * 0.01 <= 0.5, solo.file
+
+
+@pytest.fixture
+def copied_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tables and the files of the owl and of one background, to be damaged."""
+    for file in ("stamps/stamps.csv", "stamps/images/animals/birds/owl.webp", "stamps/sounds/animals/birds/owl.ogg",
+                 "backgrounds/backgrounds.csv", "instruments/instruments.csv"):  # fmt: skip
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKS / file, tmp_path / file)
+    monkeypatch.setattr(stamps, "PACKS", tmp_path)
+    stamps._table.cache_clear()
+    return tmp_path
+
+
+def owl() -> stamps.Stamp:
+    return next(stamp for stamp in load_stamps() if stamp.name == "animals/birds/owl")
+
+
+def test_missing_file_is_named(copied_packs: Path) -> None:
+    (copied_packs / "stamps/images/animals/birds/owl.webp").unlink()
+    with pytest.raises(UserError, match=r"birds/owl\.webp cannot be read .*git checkout"):
+        owl().image()
+    with pytest.raises(UserError, match=r"trumpet-train\.ogg"):
+        load_solos("train")[0].sound(16000)
+
+
+@pytest.mark.parametrize("file", ["images/animals/birds/owl.webp", "sounds/animals/birds/owl.ogg"])
+def test_truncated_file_is_named(copied_packs: Path, file: str) -> None:
+    path = copied_packs / "stamps" / file
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{path.name} is damaged"):
+        owl().image() if path.suffix == ".webp" else owl().sound(8000)
+
+
+@pytest.mark.parametrize(
+    "pack, load", [("stamps", load_stamps), ("backgrounds", load_backgrounds), ("instruments", load_solos)]
+)
+def test_truncated_table_is_named(copied_packs: Path, pack: str, load: Callable[[], list]) -> None:
+    path = copied_packs / pack / f"{pack}.csv"
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{pack}\.csv is damaged"):
+        load()
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{pack}\.csv cannot be read"):
+        load()
+
+
+def test_resource_files() -> None:
+    packed = struct.pack(">I", 5) + zlib.compress(b"hello")
+    names = b"".join(struct.pack(">HI", len(n), 0) + n.encode("utf-16-be") for n in ("dir", "a.txt", "b.txt"))
+    data = struct.pack(">I", 3) + b"raw" + struct.pack(">I", len(packed)) + packed
+    # Nodes: name offset, flags, then (children, first child) or (locale, data offset), then a time stamp.
+    nodes = [(0, 2, 1, 1), (0, 2, 2, 2), (6 + 6, 0, 0, 0), (12 + 16, 1, 0, 7)]
+    tree = b"".join(struct.pack(">IHIIQ", *node, 0) for node in nodes)
+    header = struct.pack(">4sIIIII", b"qres", 3, 24, 24 + len(tree), 24 + len(tree) + len(data), 0)
+    assert list(resource_files(header + tree + data + names)) == [("/dir/a.txt", b"raw"), ("/dir/b.txt", b"hello")]
+    with pytest.raises(ValueError, match="version 3"):
+        list(resource_files(b"RIFF" + bytes(40)))
+
+
+def test_credits() -> None:
+    readme = "Copyright: Ann\nLicense: Public Domain\nSource: https://x.org/a\nFiles:\nindia/a.webp\n\n"
+    assert credits(readme) == {"a": ("public domain", "Ann", "https://x.org/a")}
+
+
+def test_ogg_serial_makes_writes_equal() -> None:
+    tone = 0.3 * np.sin(np.arange(32000) * 0.1)
+    written = []
+    for _ in range(2):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, tone, 16000, format="OGG", subtype="VORBIS")
+        written.append(buffer.getvalue())
+    first, second = (with_serial(ogg, 7) for ogg in written)
+    assert first == second
+    decoded, _ = soundfile.read(io.BytesIO(first))
+    np.testing.assert_array_equal(decoded, soundfile.read(io.BytesIO(written[0]))[0])
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+BUILT_WITH = {"pretty_midi": "0.2.11.post0", "tinysoundfont": "0.3.7", "soundfile": "0.14.0"}
+
+
+@pytest.mark.skipif(
+    any(installed(package) != wanted for package, wanted in BUILT_WITH.items()), reason=f"needs {BUILT_WITH}"
+)
+def test_instruments_rebuild_bit_for_bit(tmp_path: Path) -> None:
+    import importlib.util
+
+    from shared.packs.instruments.build import build
+
+    spec = importlib.util.find_spec("pretty_midi")
+    assert spec and spec.origin
+    build(Path(spec.origin).parent / "TimGM6mb.sf2", tmp_path)
+    for solo in load_solos():
+        assert (tmp_path / solo.file).read_bytes() == (PACKS / "instruments" / solo.file).read_bytes(), solo.file
+    rebuilt, kept = (folder / "instruments.csv" for folder in (tmp_path, PACKS / "instruments"))
+    assert rebuilt.read_bytes() == kept.read_bytes()

@@ -1,0 +1,199 @@
+"""Composed scenes: what they say about themselves is true."""
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.stamps import (
+    KINDS,
+    Scene,
+    compose_scene,
+    draw_sheet,
+    load_backgrounds,
+    load_solos,
+    load_stamps,
+    render_stamp,
+    with_article,
+)
+
+STAMPS = load_stamps()
+SCENES = [compose_scene(seed) for seed in range(150)]
+
+
+@pytest.mark.parametrize("field", Scene.__dataclass_fields__)
+def test_same_seed_same_scene(field: str) -> None:
+    for seed in range(3):
+        np.testing.assert_array_equal(getattr(compose_scene(seed), field), getattr(SCENES[seed], field))
+
+
+def test_seeds_differ() -> None:
+    assert len({scene.image.tobytes() for scene in SCENES}) == len(SCENES)
+    assert {len(scene.tags) for scene in SCENES} == {1, 2, 3, 4}
+
+
+def test_a_generator_moves_on() -> None:
+    rng = np.random.default_rng(5)
+    first, second = compose_scene(rng), compose_scene(rng)
+    np.testing.assert_array_equal(first.image, compose_scene(5).image)
+    assert (first.image != second.image).any()
+
+
+@pytest.mark.parametrize("size", [64, 128, 224])
+def test_shapes(size: int) -> None:
+    scene = compose_scene(3, size=size)
+    n = len(scene.tags)
+    assert scene.image.shape == (size, size, 3) and scene.image.dtype == np.uint8
+    assert scene.class_map.shape == scene.instance_map.shape == (size, size)
+    assert scene.class_map.dtype == scene.instance_map.dtype == np.int16
+    assert scene.boxes.shape == scene.full_boxes.shape == (n, 4) and scene.boxes.dtype == np.float32
+
+
+def test_maps_boxes_and_tags_agree() -> None:
+    for scene in SCENES:
+        assert set(np.unique(scene.instance_map)) - {0} == set(range(1, len(scene.tags) + 1))
+        assert ((scene.class_map == 0) == (scene.instance_map == 0)).all()
+        for i, (index, tag) in enumerate(zip(scene.classes, scene.tags, strict=True)):
+            mask = scene.instance_map == i + 1
+            assert STAMPS[index].label == tag
+            assert set(np.unique(scene.class_map[mask])) == {index + 1}
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            np.testing.assert_array_equal(scene.boxes[i], [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+            assert (scene.full_boxes[i, :2] <= scene.boxes[i, :2]).all()
+            assert (scene.full_boxes[i, 2:] >= scene.boxes[i, 2:]).all()
+        # Nothing covers the last object.
+        np.testing.assert_array_equal(scene.boxes[-1], scene.full_boxes[-1])
+
+
+def test_spatial_relations_follow_from_the_boxes() -> None:
+    seen = set()
+    for scene in SCENES:
+        stated = {relation for relation in scene.relations if relation[1] != "in front of"}
+        expected = set()
+        for i, j in itertools.permutations(range(len(scene.tags)), 2):
+            (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = scene.boxes[i], scene.boxes[j]
+            right, down = (ax0 + ax1 - bx0 - bx1) / 2, (ay0 + ay1 - by0 - by1) / 2  # of i, seen from j
+            if abs(right) > abs(down):
+                name, distance = ("right of" if right > 0 else "left of"), abs(right)
+            else:
+                name, distance = ("below" if down > 0 else "above"), abs(down)
+            if distance >= 12.8:
+                expected.add((i, name, j))
+        assert stated == expected
+        seen |= {name for _, name, _ in stated}
+    assert seen == {"left of", "right of", "above", "below"}
+
+
+def test_in_front_of_means_a_later_object_that_covers_part_of_an_earlier() -> None:
+    covering = 0
+    for scene in SCENES:
+        front = {(i, j) for i, name, j in scene.relations if name == "in front of"}
+        for i, j in front:
+            a, b = scene.full_boxes[i], scene.full_boxes[j]
+            assert i > j and (np.maximum(a[:2], b[:2]) < np.minimum(a[2:], b[2:])).all()
+        for j in range(len(scene.tags)):
+            if (scene.boxes[j] != scene.full_boxes[j]).any():  # an edge of it is hidden, so something hides it
+                assert any(behind == j for _, behind in front)
+        covering += len(front)
+    assert covering > 20
+
+
+def test_objects_stay_visible() -> None:
+    # A cover of exactly the same shape is the hardest case: one stamp in many copies.
+    ball = [stamp for stamp in STAMPS if stamp.label == "basketball"]
+    crowd = compose_scene(0, stamps=ball * 4, objects=(4, 4), scale=(0.44, 0.45))
+    whole = (crowd.instance_map == len(crowd.tags)).sum()
+    for i in range(len(crowd.tags)):
+        assert (crowd.instance_map == i + 1).sum() >= 0.4 * whole
+
+
+def test_captions_name_every_object() -> None:
+    for scene in SCENES:
+        assert len(set(scene.captions)) == len(scene.captions) >= 3
+        for caption, tag in itertools.product(scene.captions, scene.tags):
+            assert re.search(rf"\b{with_article(tag)}\b", caption), (caption, tag)
+            assert caption.endswith(".")
+    assert with_article("owl") == "an owl" and with_article("saw") == "a saw"
+
+
+def test_questions_have_the_right_answers() -> None:
+    asked = set()
+    for scene in SCENES:
+        shown = [STAMPS[index] for index in scene.classes]
+        assert len({question for question, _ in scene.questions}) == len(scene.questions)
+        for question, answer in scene.questions:
+            if match := re.fullmatch(r"Is there an? (.+)\?", question):
+                assert answer == ("yes" if match[1] in scene.tags else "no")
+                asked.add(answer)
+            elif question == "How many objects are there?":
+                assert answer == str(len(shown))
+            elif match := re.fullmatch(r"How many (.+) are there\?", question):
+                assert answer == str(sum((stamp.kind or ("", ""))[1] == match[1] for stamp in shown))
+                asked.add("kinds")
+            elif match := re.fullmatch(r"What is (left of|right of|above|below|in front of) the (.+)\?", question):
+                j = scene.tags.index(match[2])
+                assert [scene.tags[i] for i, name, k in scene.relations if (name, k) == (match[1], j)] == [answer]
+                asked.add(match[1])
+            else:
+                match = re.fullmatch(r"What is the (.+)\?", question)
+                kind = match and shown[scene.tags.index(match[1])].kind
+                assert kind and answer == with_article(kind[0])
+                asked.add("kind")
+    assert asked == {"yes", "no", "kinds", "kind", "left of", "right of", "above", "below", "in front of"}
+
+
+def test_kinds() -> None:
+    kind = {stamp.label: stamp.kind and stamp.kind[0] for stamp in STAMPS}
+    assert (kind["owl"], kind["rose"], kind["cep"]) == ("animal", "plant", "mushroom")
+    assert (kind["teddy bear"], kind["tractor wheel"], kind["camera"]) == (None, None, None)
+    for start in KINDS:  # none is misspelt
+        assert any(stamp.name == start or stamp.name.startswith(start + "/") for stamp in STAMPS), start
+
+
+def test_chosen_stamps_and_backgrounds() -> None:
+    few, places = STAMPS[10:13], load_backgrounds()[:2]
+    for seed in range(20):
+        scene = compose_scene(seed, stamps=few, backgrounds=places, objects=(2, 3))
+        assert scene.background in {place.name for place in places}
+        assert scene.class_map.max() <= 3 and set(scene.tags) <= {stamp.label for stamp in few}
+
+
+def test_render_stamp() -> None:
+    owl = next(stamp for stamp in STAMPS if stamp.label == "owl")
+    green = (0, 255, 0)
+    frames = [render_stamp(owl, 96, np.random.default_rng(seed), green, scale=(0.5, 0.5)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    assert (frames[0] != frames[2]).any()
+    rows, columns = np.nonzero((frames[0] != green).any(2))
+    area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    assert area == pytest.approx((0.5 * 96) ** 2, rel=0.1)
+    photo = load_backgrounds("monument")[0]
+    assert render_stamp(owl, 224, np.random.default_rng(0), photo).shape == (224, 224, 3)
+
+
+def test_sounds_at_any_rate() -> None:
+    owl = next(stamp for stamp in STAMPS if stamp.label == "owl")
+    for rate in (8000, 11025, 16000, 44100):
+        sound = owl.sound(rate)
+        assert sound.dtype == np.float32 and np.abs(sound).max() <= 1
+        assert len(sound) / rate == pytest.approx(1.23, abs=0.01)
+    solo = load_solos("validation")[0]
+    assert len(solo.sound(8000)) == 64000
+    silent = next(stamp for stamp in STAMPS if not stamp.has_sound)
+    with pytest.raises(ValueError, match=silent.name):
+        silent.sound(8000)
+
+
+def test_images_are_shared_and_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        STAMPS[0].image()[0, 0] = 0
+
+
+@pytest.mark.parametrize("scenes, size", [(0, (1872, 1740)), (5, (1120, 460))])
+def test_sheet(tmp_path: Path, scenes: int, size: tuple[int, int]) -> None:
+    draw_sheet(tmp_path / "sheet.png", scenes=scenes)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == size and len(set(sheet.convert("L").resize((50, 50)).tobytes())) > 10

@@ -1,0 +1,120 @@
+"""Every paper folder is built alike, stands on `shared` alone, and says nothing its results do not hold."""
+
+import ast
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ci import new
+
+from shared import report
+
+ROOT = Path(__file__).parents[1]
+PAPERS = report.papers(ROOT)
+FILES = [
+    "README.md", "config.py", "data.py", "model.py", "train.py", "eval.py", "predict.py", "claims.py", "requirements.txt",
+]  # fmt: skip
+INTERFACE = {
+    "config": ["Config", "PRESETS", "SEEDS", "VARIANTS"],
+    "data": ["LAYOUT", "prepare", "check"],
+    "train": ["train"],
+    "eval": ["evaluate", "figures"],
+    "claims": ["PAPER", "COLUMNS", "CLAIMS", "REPORTED"],
+}
+by_paper = pytest.mark.parametrize("folder", PAPERS, ids=lambda folder: folder.name)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(level, module) of every import statement of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or ""
+
+
+def structure_faults(folder: Path, package: str) -> list[str]:
+    faults = [f"{name} is missing" for name in FILES if not (folder / name).exists()]
+    for path in folder.rglob("*.py"):
+        faults += [f"{path.name} imports {module}" for level, module in imports(path) if level > 1 or module.startswith("papers")]
+    for module, names in INTERFACE.items():
+        loaded = importlib.import_module(f"{package}.{module}")
+        faults += [f"{module}.py has no {name}" for name in names if not hasattr(loaded, name)]
+    config = importlib.import_module(f"{package}.config")
+    faults += [f"no preset {p}" for p in ("smoke", "cpu", "paper") if p not in config.PRESETS or p not in config.SEEDS]
+    return faults
+
+
+@by_paper
+def test_folder_has_the_files_and_names_of_every_paper(folder: Path) -> None:
+    assert structure_faults(folder, f"papers.{folder.name}") == []
+
+
+def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    new.new("freshpaper")
+    monkeypatch.syspath_prepend(tmp_path / "papers")
+    assert structure_faults(tmp_path / "papers" / "freshpaper", "freshpaper") == []
+    readme = tmp_path / "papers" / "freshpaper" / "README.md"
+    text = report.paper_readme(readme.parent, "freshpaper", readme.read_text())
+    assert text.count("Not run yet.") == 2
+    with pytest.raises(SystemExit, match="exists already"):
+        new.new("freshpaper")
+
+
+def test_shared_imports_no_paper() -> None:
+    found = [(p.name, m) for p in (ROOT / "shared").rglob("*.py") for _, m in imports(p) if m.startswith("papers")]
+    assert found == []
+
+
+@by_paper
+def test_requirements_name_what_the_folder_imports(folder: Path) -> None:
+    """Third-party imports of the folder are in its requirements.txt or in those of shared."""
+    from importlib.metadata import packages_distributions
+
+    required = (folder / "requirements.txt").read_text() + (ROOT / "shared" / "requirements.txt").read_text()
+    names = {line.split(">")[0].split("=")[0].strip().lower().replace("_", "-") for line in required.splitlines()}
+    distributions = packages_distributions()
+    missing = set()
+    for path in folder.rglob("*.py"):
+        for level, module in imports(path):
+            top = module.partition(".")[0]
+            if level or top in sys.stdlib_module_names or top == "shared":
+                continue
+            if not {d.lower().replace("_", "-") for d in distributions.get(top, [top])} & names:
+                missing.add(f"{path.name}: {top}")
+    assert missing == set()
+
+
+def test_generated_blocks_equal_results() -> None:
+    """Every README says exactly what the committed results files say."""
+    stale = [str(path) for path, text in report.rebuilt(ROOT).items() if path.read_text() != text]
+    assert stale == [], "run `make report`"
+
+
+@by_paper
+def test_results_are_whole(folder: Path) -> None:
+    """Every variant has every seed, the claims follow from the rows, and their variants have five seeds or more."""
+    path = folder / "results" / "cpu.json"
+    if not path.exists():
+        pytest.skip("not run yet")
+    results = json.loads(path.read_text())
+    config = importlib.import_module(f"papers.{folder.name}.config")
+    claims = importlib.import_module(f"papers.{folder.name}.claims")
+    seeds = {v: [r["seed"] for r in results["rows"] if r["variant"] == v] for v in config.VARIANTS}
+    assert all(s == list(config.SEEDS["cpu"]) for s in seeds.values()), seeds
+    assert results["claims"] == [report.judge(claim, results["rows"]) for claim in claims.CLAIMS]
+    assert all(c["n"] >= 5 for c in results["claims"])
+
+
+def test_make_tells_what_is_wrong_in_one_sentence() -> None:
+    environment = os.environ | {"MAKEFLAGS": ""}
+    run = subprocess.run(["make", "reproduce", "PAPER=clipsepp"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert run.returncode != 0 and "clipsep" in run.stderr and "Traceback" not in run.stderr
+    helped = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert helped.returncode == 0 and "make reproduce" in helped.stdout
