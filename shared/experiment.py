@@ -222,7 +222,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except (FileNotFoundError, PermissionError):  # torch reports some truncated files as OSError, too
         raise
     except Exception as error:
         raise UserError(

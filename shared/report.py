@@ -302,7 +302,14 @@ def rebuilt(root: Path) -> dict[Path, str]:
 
 
 def _retrieval_table(path: Path) -> str:
-    return ""
+    """What ``python -m shared.clip --retrieval`` measured, as a table."""
+    measured = json.loads(path.read_text())
+    table = [["images and captions", "direction", "R@1 (%)", "R@5 (%)", "R@10 (%)", "median rank"]]
+    for name, found in {"all": measured, "with sound": measured["sounding"]}.items():
+        for direction, key in {"image to text": "i2t", "text to image": "t2i", "chance": "chance"}.items():
+            ranks = [f"{found[key][f'r{k}_percent']:.1f}" for k in (1, 5, 10)]
+            table.append([f"{found['n']} ({name})", direction, *ranks, str(found[key].get("median_rank", ""))])
+    return markdown(table)
 
 
 def _mean_sd(values: Sequence[float | None], digits: int) -> str:

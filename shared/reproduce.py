@@ -263,7 +263,8 @@ class _Processes:
         self.jobs = jobs
         # A server that has imported torch once forks every job: a job starts in milliseconds.
         self.context = mp.get_context("forkserver")
-        self.context.set_forkserver_preload([f"{package}.train", f"{package}.eval"])
+        # (Without torch._dynamo here, every job spends seconds on it: the optimizers import it.)
+        self.context.set_forkserver_preload([f"{package}.train", f"{package}.eval", "torch._dynamo"])
         self.children: dict[Connection, tuple[Any, Any]] = {}
 
     def __enter__(self) -> "_Processes":
@@ -474,11 +475,14 @@ def _rebuild_readmes(package: str, folder: Path) -> None:
 
 
 def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
-    for head, *body in (results_table(results, variants, claims.COLUMNS), claims_table(results, claims.CLAIMS)):
-        table = Table(*(cell.replace("`", "") for cell in head))
-        for row in body:
-            table.add_row(*(cell.replace("`", "").replace("**", "") for cell in row))
-        console.print(table)
+    head, *body = [row[:1] + row[2:] for row in results_table(results, variants, claims.COLUMNS)]  # descriptions are long
+    table = Table(*head, box=None)
+    for row in body:
+        table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
+    (console if console.is_terminal else Console(width=160)).print(table)
+    for number, text, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
+        console.print(f"\n{number}. {text}\n   {verdict.strip('*')}: {effect} over {seeds} seeds; {comparison}".replace("`", ""))
+    console.print()
 
 
 def _minutes(seconds: float) -> str:
@@ -493,6 +497,8 @@ def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple
 
 def explain(error: BaseException) -> str:
     """One sentence for a person, for any error."""
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):  # torch.save hides a full disk
+        error = error.__context__
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left" in str(error):

@@ -55,22 +55,25 @@ def metrics() -> Iterator[dict[str, Any]]:
 
 
 def warp() -> dict[str, Any]:
-    """The log-frequency warp as two row gathers, against sampling on a grid that is made anew at every step."""
+    """A training step's log-frequency warps by row gathers, against sampling on a grid that is made anew every step."""
     spectrogram = Spectrogram(PAPER.rate, PAPER.segment, PAPER.n_fft, PAPER.hop, PAPER.bins)
-    magnitudes = torch.rand(PAPER.batch_size, 1, PAPER.n_fft // 2 + 1, spectrogram.frames)
-    batch, _, rows, frames = magnitudes.shape
+    rows, frames = PAPER.n_fft // 2 + 1, spectrogram.frames
+    magnitudes = torch.rand(3, PAPER.batch_size, 1, rows, frames)  # mixtures and two sources
 
-    def sampled() -> Tensor:
+    def sampled() -> list[Tensor]:
         across, along = np.meshgrid(np.linspace(-1, 1, frames), np.linspace(-1, 1, PAPER.bins))
-        grid = np.stack([across, (21 ** ((along + 1) / 2) - 11) / 10], axis=-1).astype(np.float32)
-        grids = torch.from_numpy(np.repeat(grid[None], batch, axis=0))
-        return F.grid_sample(magnitudes, grids, align_corners=True)
+        grid = np.stack([across, (21 ** ((along + 1) / 2) - 11) / 10], axis=-1)
+        grids = torch.from_numpy(np.tile(grid, (PAPER.batch_size, 1, 1, 1)).astype(np.float32))
+        return [F.grid_sample(x, grids, align_corners=True) for x in magnitudes]
 
-    torch.testing.assert_close(spectrogram.warp(magnitudes), sampled(), rtol=0, atol=1e-4)
+    def gathered() -> list[Tensor]:
+        return [spectrogram.warp(x) for x in magnitudes]
+
+    torch.testing.assert_close(gathered(), sampled(), rtol=0, atol=1e-4)
     return {
-        "name": "log-frequency warp",
-        "detail": f"{batch} spectrograms of {rows} x {frames}; reference: a NumPy grid and grid_sample, every time",
-        "ours": lambda: spectrogram.warp(magnitudes),
+        "name": "log-frequency warps of a training step",
+        "detail": f"3 x {PAPER.batch_size} spectrograms of {rows} x {frames}; reference: a NumPy grid and grid_sample",
+        "ours": gathered,
         "reference": sampled,
     }
 

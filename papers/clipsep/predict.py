@@ -2,7 +2,8 @@
 
 ``python -m papers.clipsep.predict --audio mix.wav --query "a photo of a violin" --out violin.wav``
 
-A query is a text, taken as it is ("a photo of a violin" is what the model understands best), or an image file.
+A query is an image file, or a text taken as it stands: the official inference adds no template, and the authors' demo
+writes "a photo of ..." itself. Evaluation, in contrast, averages several prompts.
 
 * Any length: overlapping segments are cross-faded (:meth:`Spectrogram.separate_long`).
 * Any sampling rate: what the model hears is resampled, what it returns is resampled back, so an output has the input's

@@ -11,13 +11,15 @@ import hashlib
 import json
 import os
 import random
+import re
 import sys
 import time
 import wave
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,9 +54,9 @@ DATA/MUSIC/solo/
   train.csv, val.csv      364, 92 rows        only to train on MUSIC
   audio/accordion/Q-Jkk6mJ8AI.wav
   preprocessed/accordion/Q-Jkk6mJ8AI/000001.jpg
-The lists are in https://github.com/sony/CLIPSep below clipsep/data (its vggsound/test.csv, 7,270 rows, is not needed: the
-other test lists are parts of it). The videos are on YouTube; the scripts in that repository's vggsound/ and music/
-download them and make the sounds and frames. Paths in a list count from DATA, or from what follows their last data/."""
+The lists are in https://github.com/sony/CLIPSep below clipsep/data; its vggsound/test.csv (7,270 rows) is not needed,
+as the other test lists are parts of it. The videos have to be obtained from YouTube: the scripts in that repository's
+vggsound/ and music/ download them and make the sounds and frames. A leading data/ of the lists' paths is dropped."""
 
 LISTS = {
     "vggsound/train.csv": None,
@@ -67,12 +69,19 @@ LISTS = {
     "MUSIC/solo/test.csv": 46,
 }
 """Lists below DATA with the number of rows of the official ones, where known."""
+TO_TRAIN_ON_MUSIC = ("MUSIC/solo/train.csv", "MUSIC/solo/val.csv")
+TESTS = {
+    "vggsound-clean+": ("vggsound/test-good.csv", "vggsound/test-no-music.csv"),
+    "music+": ("MUSIC/solo/test.csv", "vggsound/test-good-no-music.csv"),
+}
+"""The paper's test sets: list of targets, list of interferers."""
 
 RATE = 16_000  # Hz, of the sound files
 FRAMES_PER_SECOND = 1.0
 SHARD_FRAMES = 8192  # what an interrupted embedding pass can lose
 LISTED = 20  # unusable videos that `check` names in each list
 HEARTBEAT_SECONDS = 30.0
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # the lone surrogates that `surrogateescape` leaves
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -107,22 +116,23 @@ VideoPair = tuple[Video, Video]
 def check(path: Path) -> list[str]:
     """What ``path`` holds of :data:`LAYOUT`, list by list, with every unusable video by its file name and the reason.
 
-    Reads every sound and decodes every frame: minutes for the whole of VGGSound.
+    Reads every sound and decodes every frame, which takes its time for all of VGGSound; stderr says how far it is.
 
     Raises:
         UserError: if there is not one list.
     """
     if not any((path / name).is_file() for name in LISTS):
         raise UserError(f"{path} has none of the lists of CLIPSep's data. Expected there:\n{LAYOUT}")
-    config = Config(data=str(path))
+    path, config = path.absolute(), Config(data=str(path))
     lines: list[str] = []
+    lists: dict[str, list[Video]] = {}
     unusable: set[Video] = set()
     for name, expected in LISTS.items():
         rows = f" ({expected:,} expected)" if expected else ""
         if not (path / name).is_file():
-            lines.append(f"{name}: missing{rows}")
+            lines.append(f"{name}: missing{rows}" + ", needed only to train on MUSIC" * (name in TO_TRAIN_ON_MUSIC))
             continue
-        videos = read_list(path, name)
+        videos = lists[name] = read_list(path, name)
         examine = functools.partial(_examine, config=config, training=name.endswith("train.csv"))
         found = list(zip(videos, _read_ahead(examine, videos, os.cpu_count() or 1, name), strict=True))
         faults = [fault for _, (fault, _) in found if fault]
@@ -132,16 +142,16 @@ def check(path: Path) -> list[str]:
         for remarks in (faults, notes):
             lines += [f"  {remark}" for remark in remarks[:LISTED]]
             lines += [f"  ... and {len(remarks) - LISTED:,} more"] * (len(remarks) > LISTED)
-    for name, (targets, interferers) in {**TESTS, "validation": ("vggsound/val.csv",) * 2}.items():
-        if (path / targets).is_file() and (path / interferers).is_file():
-            pairs = _validation(path, targets) if targets == interferers else _test(path, targets, interferers)
+    for name, (targets, interferers) in TESTS.items():
+        if lists.get(targets) and lists.get(interferers):
+            pairs = _test_pairs(lists[targets], lists[interferers])
             complete = sum(not unusable.intersection(pair) for pair in pairs)
             lines.append(f"{name}: {complete:,} of {len(pairs):,} mixtures can be made")
     return lines
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Embed every frame and label with the frozen towers: for all of VGGSound a matter of hours, once.
+    """Embed every frame and every label with the frozen towers, once.
 
     A pass that is interrupted continues where it stopped, and every later call looks again at the videos that could
     not be used. These are left out: ``bad_rows.txt`` in the cache names each with the reason.
@@ -152,52 +162,57 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """
     train, validation, tests = read_lists(config)
     folder = _folder(config, cache)
-    clip = functools.cache(lambda: load_clip(config.clip, pretrained=config.clip_weights, device=_device()))
-    splits = {"test": _both(sum(tests.values(), [])), "validation": _both(validation), "train": train}
-    report = cache / "bad_rows.txt"
-    faults: list[str] = []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    clip = functools.cache(lambda: load_clip(config.clip, pretrained=config.clip_weights, device=device))
+
+    splits = {"test": _both(chain(*tests.values())), "validation": _both(validation), "train": train}
+    report, faults = cache / "bad_rows.txt", list[str]()
     for split, videos in splits.items():
-        missing = [video for video in videos if video.key not in _stored(folder / split)]
+        stored = _stored(folder / split)
+        missing = [video for video in videos if video.key not in stored]
         found = _embed(missing, folder / split, clip(), config, split == "train", len(videos) // 2) if missing else []
         faults += found
-        write_atomic(report, lambda file: file.write("".join(f"{fault}\n" for fault in faults).encode()))
+        _write_lines(report, faults)
         if len(found) > len(videos) // 2:
             raise UserError(
                 f"Over half of the {len(videos):,} {split} videos below {config.data} cannot be used, for example: "
-                f"{found[0]}. {report} names them; `make check-data PAPER=clipsep DATA={config.data}` says what is expected."
+                f"{found[0]}. {report} names them; `make check-data PAPER=clipsep DATA='{config.data}'` checks all."
             )
     if faults:
         total = sum(map(len, splits.values()))
         print(f"{len(faults):,} of {total:,} videos cannot be used and are left out; see {report}.", file=sys.stderr)
+
     labels = _labels(train, validation, tests)
     if not _texts(folder, labels).exists():
         texts = {
-            "text": clip().encode_prompts(labels, PROMPTS).cpu(),
-            "training_text": clip().encode_prompts(labels, [TRAINING_PROMPT]).cpu(),
+            "text": clip().encode_prompts(labels, PROMPTS).float().cpu(),
+            "training_text": clip().encode_prompts(labels, [TRAINING_PROMPT]).float().cpu(),
             "sentence": in_batches(SentenceEncoder(), labels),
         }
         content = save(texts)
         write_atomic(_texts(folder, labels), lambda file: file.write(content))
 
-    usable = load(config, cache)
-    if len(usable[0]) < config.batch_size:
-        raise UserError(f"{len(usable[0])} training videos are fewer than one batch of {config.batch_size}; see {report}.")
-    for name, pairs in {"validation": usable[1], **usable[2]}.items():
+    clips, validation_pairs, test_pairs, _ = load(config, cache)
+    if len(clips) < config.batch_size:
+        raise UserError(
+            f"{len(clips)} usable training videos are less than a batch of {config.batch_size}; see {report}."
+        )
+    for name, pairs in {"validation": validation_pairs, **test_pairs}.items():
         if not pairs:
             raise UserError(f"Not one mixture of {name} has both its videos; see {report}.")
     digest = hashlib.sha256()
     for split, videos in splits.items():
         stored = _stored(folder / split)
-        for video in videos:
-            if video.key in stored:
-                digest.update(f"{split} {video.label} {stored[video.key][1]}\n".encode())
+        usable = [video for video in videos if video.key in stored]
+        digest.update("".join(f"{split} {video.label} {stored[video.key][1]}\n" for video in usable).encode())
     return {
         "name": {"vggsound": "VGGSound", "music": "MUSIC solos"}[config.train_set],
-        "train": len(usable[0]),
-        "test": sum(map(len, usable[2].values())),
+        "train": len(clips),
+        "test": sum(map(len, test_pairs.values())),
         "sha256": digest.hexdigest(),
-        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, U-Net "
-        f"of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} mixtures",
+        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, "
+        f"U-Net of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} "
+        "mixtures",
     }
 
 
@@ -241,12 +256,6 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
 
 # -- lists ------------------------------------------------------------------------------------------------------------
 
-TESTS = {
-    "vggsound-clean+": ("vggsound/test-good.csv", "vggsound/test-no-music.csv"),
-    "music+": ("MUSIC/solo/test.csv", "vggsound/test-good-no-music.csv"),
-}
-"""The paper's test sets: list of targets, list of interferers."""
-
 
 def read_lists(config: Config) -> tuple[list[Video], list[VideoPair], dict[str, list[VideoPair]]]:
     """Training videos, validation pairs and test sets, unusable videos included.
@@ -255,12 +264,18 @@ def read_lists(config: Config) -> tuple[list[Video], list[VideoPair], dict[str, 
     leaves all others as they are in the paper. Models trained on MUSIC are validated and tested on pairs within MUSIC.
     """
     assert config.data is not None
-    root = Path(config.data)
+    root = Path(config.data).absolute()
+
+    def rows(name: str) -> list[Video]:
+        if len(videos := read_list(root, name)) < 2:
+            raise UserError(f"{root / name} has {len(videos)} rows, expected videos to mix. Expected:\n{LAYOUT}")
+        return videos
+
     if config.train_set == "music":
-        tests = {"music": _validation(root, "MUSIC/solo/test.csv")}
-        return read_list(root, "MUSIC/solo/train.csv"), _validation(root, "MUSIC/solo/val.csv"), tests
-    tests = {name: _test(root, *lists) for name, lists in TESTS.items()}
-    return read_list(root, "vggsound/train.csv"), _validation(root, "vggsound/val.csv"), tests
+        tests = {"music": _validation_pairs(rows("MUSIC/solo/test.csv"))}
+        return rows("MUSIC/solo/train.csv"), _validation_pairs(rows("MUSIC/solo/val.csv")), tests
+    tests = {name: _test_pairs(rows(targets), rows(interferers)) for name, (targets, interferers) in TESTS.items()}
+    return rows("vggsound/train.csv"), _validation_pairs(rows("vggsound/val.csv")), tests
 
 
 def read_list(root: Path, name: str) -> list[Video]:
@@ -275,7 +290,7 @@ def read_list(root: Path, name: str) -> list[Video]:
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected:\n{LAYOUT}")
     videos = []
-    # What is not UTF-8 becomes lone surrogates, so that one bad name costs one row.
+    # What is not UTF-8 is decoded to lone surrogates, so that one bad name costs one row.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file)
         try:
@@ -289,51 +304,53 @@ def read_list(root: Path, name: str) -> list[Video]:
 
 
 def _video(root: Path, name: str, row: str, fields: list[str]) -> Video:
+    fields = [field.strip() for field in fields]
     # The training list of MUSIC that the official repository ships has three columns, which its own loader refuses.
     if name.startswith("MUSIC") and len(fields) == 3:
         fields = [*fields, Path(fields[0]).parent.name]
-    if any("\udc80" <= letter <= "\udcff" for field in fields for letter in field):
+    if NOT_UTF8.search("".join(fields)):
         fault = "not UTF-8; save the list as UTF-8"
     elif len(fields) != 4:
         fault = f"{len(fields)} columns, expected 4: sound, folder of frames, number of frames, label"
-    elif not fields[2].strip().isdecimal():
+    elif not all(fields):
+        fault = "an empty column"
+    elif not fields[2].isdecimal():
         fault = f"{fields[2]!r} is not a number of frames"
-    elif not fields[3].strip():
-        fault = "the label is empty"
     else:
-        sound, frames, n_frames, label = (field.strip() for field in fields)
+        sound, frames, n_frames, label = fields
         return Video(row, _below(root, sound), _below(root, frames), int(n_frames), label.replace(", ", " "))
     return Video(row, Path(), Path(), 0, "", f"{row}: {fault}")
 
 
 def _below(root: Path, text: str) -> Path:
-    """Where a list's path leads: itself if it is absolute and there, else what follows its last ``data/``, below root."""
-    path = Path(text)
-    if "data" in path.parts and not (path.is_absolute() and path.exists()):
-        path = Path(*path.parts[len(path.parts) - path.parts[::-1].index("data") :])
-    return root / path
+    """The file a list names: below root without a leading ``data/``, or an absolute path.
+
+    An absolute path of another machine, as in MUSIC's training list, counts from its last ``data/``.
+    """
+    if os.path.isabs(text) and not os.path.exists(text):
+        text = text.rpartition("/data/")[2]
+    return root / text.removeprefix("data/")
 
 
-def _test(root: Path, targets: str, interferers: str) -> list[VideoPair]:
-    others = read_list(root, interferers)
-    return [(v, others[interference_index(i, len(others))]) for i, v in enumerate(read_list(root, targets))]
+def _test_pairs(targets: list[Video], interferers: list[Video]) -> list[VideoPair]:
+    count = len(interferers)
+    return [(target, interferers[interference_index(item, count)]) for item, target in enumerate(targets)]
 
 
-def _validation(root: Path, name: str) -> list[VideoPair]:
-    """Each video of a list with one other, drawn as the official validation draws it: one seeded sample an item."""
-    videos = read_list(root, name)
-    partners = [random.Random(i).sample(range(len(videos) - 1), 1)[0] for i in range(len(videos))]
+def _validation_pairs(videos: list[Video]) -> list[VideoPair]:
+    """Each video with one other, drawn as the official validation draws it: one seeded sample an item."""
+    partners = [random.Random(item).sample(range(len(videos) - 1), 1)[0] for item in range(len(videos))]
     return [(video, videos[j + (j >= i)]) for i, (video, j) in enumerate(zip(videos, partners, strict=True))]
 
 
-def _both(pairs: list[VideoPair]) -> list[Video]:
-    """Every video of some pairs, once."""
-    return list({video: None for pair in pairs for video in pair})
+def _both(pairs: Iterable[VideoPair]) -> list[Video]:
+    """Every video of some pairs, once, whichever lists it is in."""
+    return list({(video.key, video.fault): video for pair in pairs for video in pair}.values())
 
 
 def _labels(train: list[Video], validation: list[VideoPair], tests: dict[str, list[VideoPair]]) -> list[str]:
     trained = {video.label for video in train if not video.fault}
-    others = {video.label for video in _both(validation + sum(tests.values(), [])) if not video.fault}
+    others = {video.label for video in _both(chain(validation, *tests.values())) if not video.fault}
     return sorted(trained) + sorted(others - trained)
 
 
@@ -355,7 +372,7 @@ def read_sound(path: Path, rate: int = RATE) -> Tensor:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (wave.Error, EOFError) as error:
-        raise UserError(f"{path} is not a readable WAV file ({str(error) or 'it ends within its header'})") from None
+        raise UserError(f"{path} is not a 16-bit PCM WAV file ({str(error) or 'it ends within its header'})") from None
     if width != 2:
         raise UserError(f"{path} has {8 * width} bits a sample, expected 16")
     if found != RATE:
@@ -402,7 +419,9 @@ def _sound_of(video: Video, config: Config, training: bool) -> Tensor:
         raise UserError(video.fault)
     fewest = 2 * config.frame_margin + 1 if training else 4  # tests: the middle frame and its neighbours
     if video.n_frames < fewest:
-        raise UserError(f"{video.row}: {video.n_frames} frames are too few for {video.sound.name}, at least {fewest} needed")
+        raise UserError(
+            f"{video.row}: {video.n_frames} frames are too few for {video.sound.name}, at least {fewest} needed"
+        )
     sound = read_sound(video.sound, config.rate)
     last = video.n_frames - config.frame_margin if training else video.n_frames // 2
     centre = centre_sample(last, FRAMES_PER_SECOND, config.rate)
@@ -442,7 +461,8 @@ def _embed(
 
     faults: list[str] = []
     shard: list[tuple[Video, str, Tensor]] = []
-    for video, found in zip(videos, _read_ahead(read, videos, config.workers, f"embedding {folder.name}"), strict=False):
+    contents = _read_ahead(read, videos, max(1, config.workers), f"embedding {folder.name}")
+    for video, found in zip(videos, contents, strict=True):
         if isinstance(found, UserError):
             faults.append(str(found))
             if len(faults) > most_faults:
@@ -456,6 +476,11 @@ def _embed(
     if shard:
         _write_shard(folder, shard)
     return faults
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    content = "".join(f"{line}\n" for line in lines).encode()
+    write_atomic(path, lambda file: file.write(content))
 
 
 def _write_shard(folder: Path, shard: list[tuple[Video, str, Tensor]]) -> None:
@@ -492,16 +517,17 @@ def _texts(folder: Path, labels: list[str]) -> Path:
     return folder / f"texts-{digest}.safetensors"
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _read_ahead(
-    read: Callable[[In], Out], items: Sequence[In], workers: int, what: str
-) -> Iterator[Out]:
-    """``read`` of every item, in order, by threads that run a little ahead; says on stderr how far it is."""
+def _read_ahead(read: Callable[[In], Out], items: Sequence[In], threads: int, what: str) -> Iterator[Out]:
+    """``read`` of every item, in order, by threads that are one item a thread ahead; says on stderr how far it is."""
     waiting: deque[Future[Out]] = deque()
-    done, last = 0, time.monotonic()
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for item in [*items, *[None] * (2 * max(1, workers))]:
-            ...
+    last = time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:
+        for number, item in enumerate(items):
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+            if time.monotonic() - last > HEARTBEAT_SECONDS:
+                last = time.monotonic()
+                print(f"{what}: {number:,} of {len(items):,} videos", file=sys.stderr, flush=True)
+        while waiting:
+            yield waiting.popleft().result()

@@ -419,7 +419,7 @@ def test_official_checkpoint(ask: Callable[..., int], tmp_path: Path, official: 
 
 def test_a_checkpoint_is_never_unpickled(ask: Callable[..., int], tmp_path: Path, capsys, official: Path) -> None:
     soundfile.write(tmp_path / "mix.wav", noise(1, 8_000), 8_000)
-    official.write_bytes(pickle.dumps(Towers.train))
+    official.write_bytes(pickle.dumps(Towers.train, protocol=2))
     assert ask("--audio", tmp_path / "mix.wav", "--out", tmp_path / "a.wav", model=("--checkpoint", official)) == 1
     assert_one_sentence(capsys.readouterr().err, "best_model.pt")
 

@@ -1,0 +1,329 @@
+"""shared/experiment.py: a tiny real run that is stopped, killed, spoilt and continued, in one process and in two."""
+
+import errno
+import io
+import json
+import math
+import multiprocessing as mp
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tinypaper import data
+from tinypaper.config import Config
+from tinypaper.train import train
+
+from shared import UserError, experiment
+from shared.experiment import Interrupted, Run, load_checkpoint, write_atomic, write_json
+from shared.reproduce import explain
+
+CONFIG = Config(steps=20, pause=0)
+STOPPED = 17  # exit code of a process that left with Interrupted
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    data.prepare(CONFIG, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _sigterm() -> Iterator[None]:
+    """A Run takes SIGTERM over; pytest gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run_tiny(folder: Path, cache: Path, config: Config = CONFIG, kind: type[Run] = Run) -> None:
+    train(config, kind(folder, cache, seed=3, log_every=1))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The folder of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run_tiny(folder, cache)
+    return folder
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    """Weights, optimizer, position, random state and log are equal to the last bit."""
+    assert (folder / "checkpoint/model.safetensors").read_bytes() == (whole / "checkpoint/model.safetensors").read_bytes()
+    ours, theirs = (load_checkpoint(f / "checkpoint" / "state.pt") for f in (folder, whole))
+    assert plain(ours | {"seconds": 0.0}) == plain(theirs | {"seconds": 0.0})
+    assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def plain(x: Any) -> Any:
+    """Tensors as lists, so that ``==`` compares whole checkpoints."""
+    if isinstance(x, torch.Tensor):
+        return x.tolist()
+    if isinstance(x, dict):
+        return {key: plain(value) for key, value in x.items()}
+    return [plain(value) for value in x] if isinstance(x, list | tuple) else x
+
+
+def logged_steps(folder: Path) -> list[int]:
+    log = folder / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def saved_step(folder: Path) -> int:
+    return load_checkpoint(folder / "checkpoint" / "state.pt")["step"]
+
+
+# -- exact resume -----------------------------------------------------------------------------------------------------
+
+
+def test_the_tiny_run_depends_on_what_a_checkpoint_must_hold(whole: Path, tmp_path: Path, cache: Path) -> None:
+    """Otherwise the tests below would show nothing: dropout draws from the global generator, seeds differ."""
+    assert logged_steps(whole) == list(range(20))
+    run_tiny(tmp_path / "no dropout", cache, replace(CONFIG, dropout=0.0))
+    weights = load_file(whole / "checkpoint" / "model.safetensors")
+    others = load_file(tmp_path / "no dropout" / "checkpoint" / "model.safetensors")
+    assert sum(x.numel() for x in weights.values()) == 19
+    assert not torch.equal(weights["0.weight"], others["0.weight"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_halves_are_one_run(whole: Path, tmp_path: Path, cache: Path, workers: int) -> None:
+    run_tiny(tmp_path, cache, replace(CONFIG, steps=10, workers=workers))
+    assert saved_step(tmp_path) == 10
+    torch.rand(7), random.random()  # whatever another process would have drawn
+    run_tiny(tmp_path, cache, replace(CONFIG, workers=workers))
+    assert_same_run(tmp_path, whole)
+
+
+def test_a_finished_run_is_not_run_again(whole: Path, tmp_path: Path, cache: Path) -> None:
+    run_tiny(tmp_path, cache)
+    before = (tmp_path / "checkpoint" / "state.pt").stat().st_mtime_ns
+    run_tiny(tmp_path, cache)
+    assert (tmp_path / "checkpoint" / "state.pt").stat().st_mtime_ns == before
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("torn", ['{"step": 15, "lo', '{"step": 15', "\0\0\0\0", ""])
+def test_a_torn_line_of_the_log_is_forgotten(whole: Path, tmp_path: Path, cache: Path, torn: str) -> None:
+    run_tiny(tmp_path, cache, replace(CONFIG, steps=10))
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"step": 10, "loss": 0.5}\n' + torn)  # what ran after the last checkpoint
+    run_tiny(tmp_path, cache)
+    assert_same_run(tmp_path, whole)
+
+
+def test_seconds_add_up_over_the_pieces(tmp_path: Path, cache: Path) -> None:
+    slow = replace(CONFIG, pause=0.02)
+    run_tiny(tmp_path, cache, replace(slow, steps=10))
+    run = Run(tmp_path, cache, seed=3)
+    train(slow, run)
+    assert 20 * 0.02 <= run.seconds < 10
+    assert 50 < run.peak_memory_mb < 100_000
+
+
+# -- stopped and killed -----------------------------------------------------------------------------------------------
+
+
+def in_a_process(folder: Path, cache: Path, config: Config) -> None:
+    torch.set_num_threads(1)
+    try:
+        run_tiny(folder, cache, config)
+    except Interrupted:
+        sys.exit(STOPPED)
+
+
+def start(*arguments: Any) -> Any:
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["shared.experiment", "torch._dynamo"])
+    child = context.Process(target=in_a_process, args=arguments)
+    child.start()
+    return child
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def test_sigterm_saves_and_leaves(whole: Path, tmp_path: Path, cache: Path) -> None:
+    child = start(tmp_path, cache, replace(CONFIG, pause=0.05))
+    wait_for(lambda: len(logged_steps(tmp_path)) > 9)
+    child.terminate()
+    child.join()
+    assert child.exitcode == STOPPED
+    step = saved_step(tmp_path)
+    assert 9 < step < 20 and logged_steps(tmp_path) == list(range(step))  # not one step is lost
+    run_tiny(tmp_path, cache)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_killed_at_any_moment(whole: Path, tmp_path: Path, cache: Path, attempt: int) -> None:
+    """``kill -9`` at a random step, the same run killed a second time, then continued to the end."""
+    rng = random.Random(attempt)
+    for first, last in ((1, 8), (10, 18)):
+        child = start(tmp_path, cache, replace(CONFIG, pause=0.01, save_every=3))
+        target = rng.randint(first, last)
+        wait_for(lambda target=target: _lines(tmp_path) > target)
+        time.sleep(rng.uniform(0, 0.01))
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+    assert saved_step(tmp_path) >= 6
+    run_tiny(tmp_path, cache)
+    assert_same_run(tmp_path, whole)
+
+
+def _lines(folder: Path) -> int:
+    log = folder / "metrics.jsonl"
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+# -- a loss that is no number -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_non_finite_loss_stops_the_run(
+    whole: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    class Spoilt(Run):
+        def log(self, step: int, *, loss: torch.Tensor, **rest: Any) -> None:  # type: ignore[override]
+            super().log(step, loss=loss * value if step == 12 else loss, **rest)
+
+    with pytest.raises(UserError) as stop:
+        run_tiny(tmp_path, cache, kind=Spoilt)
+    message = str(stop.value)
+    assert str(value) in message and "step 12" in message and message.count("'point ") == CONFIG.batch_size
+    assert f"{tmp_path / 'checkpoint' / 'state.pt'} (step 7)" in message
+    assert saved_step(tmp_path) == 7 and logged_steps(tmp_path) == list(range(12))
+    run_tiny(tmp_path, cache)  # once mended, it continues
+    assert_same_run(tmp_path, whole)
+
+
+# -- checkpoints that cannot be trusted -------------------------------------------------------------------------------
+
+
+class Malicious:
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.victim,)
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_a_checkpoint_is_never_executed(tmp_path: Path, cache: Path, as_zip: bool) -> None:
+    state, victim = tmp_path / "checkpoint" / "state.pt", tmp_path / "executed"
+    state.parent.mkdir()
+    torch.save({"step": 1, "state": Malicious(victim)}, state, _use_new_zipfile_serialization=as_zip)
+    with pytest.raises(UserError, match=r"checkpoint/state\.pt is not a checkpoint this code can trust"):
+        run_tiny(tmp_path, cache)
+    assert not victim.exists()
+    torch.load(state, weights_only=False)
+    assert victim.exists(), "the file does nothing even where it is unpickled: the test shows nothing"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_named(whole: Path, tmp_path: Path, share: float) -> None:
+    content = (whole / "checkpoint" / "state.pt").read_bytes()
+    path = tmp_path / "state.pt"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=str(path)):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_that_may_not_be_read_stays_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "state.pt")
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "file"
+    write_atomic(path, lambda file: file.write(b"old"))
+
+    def fail(file: Any) -> None:
+        file.write(b"half of the ne")
+        file.flush()
+        assert path.read_bytes() == b"old"
+        raise OSError("the cable was pulled")
+
+    with pytest.raises(OSError, match="cable"):
+        write_atomic(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+    write_atomic(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+class FullDisk(io.FileIO):
+    def write(self, content: Any) -> int:
+        if self.tell() > 3000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(content)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_is_told(
+    whole: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_tiny(tmp_path, cache, replace(CONFIG, steps=10))
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "open", lambda path, mode: FullDisk(path, mode) if "b" in mode else open(path, mode), raising=False)
+        with pytest.raises((OSError, RuntimeError)) as stop:
+            run_tiny(tmp_path, cache)
+    assert explain(stop.value).startswith("The disk is full")
+    assert saved_step(tmp_path) == 10
+    run_tiny(tmp_path, cache)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_json_has_no_nan(tmp_path: Path, value: float) -> None:
+    write_json(tmp_path / "x.json", {"a": 1.5, "b": None})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": value})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1.5, "b": None}
+
+
+# -- two processes ----------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_are_one(tmp_path: Path, cache: Path) -> None:
+    """Same weights as one process with the same whole batch; SIGTERM to one stops both; both continue."""
+    script = Path(__file__).with_name("two_process_run.py")
+    for stage in ("whole and stopped", "continued"):
+        run = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, tmp_path, cache],
+            env={
+                **os.environ,
+                "ACCELERATE_USE_CPU": "true",
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert run.returncode == 0, run.stderr
+        assert stage in run.stdout
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    run_tiny(tmp_path / "one", cache, replace(CONFIG, dropout=0.0))
+    one, two = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "whole"))
+    torch.testing.assert_close(two, one)
+    with pytest.raises(UserError, match="written by 2 processes and this run has 1"):
+        run_tiny(tmp_path / "whole", cache, replace(CONFIG, dropout=0.0))

@@ -1,0 +1,321 @@
+"""shared/report.py: verdicts computed by hand, tables and blocks of a made-up paper."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from shared import UserError, report
+from shared.report import Claim, Column, Paper, Reported, Variant, judge, replace_block
+
+A = [5.0, 6.0, 7.0, 5.5, 6.5]
+B = [4.0, 4.5, 6.5, 5.0, 5.0]  # differences 1.0, 1.5, 0.5, 0.5, 1.5: mean 1.0, standard deviation 0.5
+HALF = 2.7764451052 * 0.5 / math.sqrt(5)  # the 97.5 % point of Student's t with 4 degrees of freedom: 0.6208
+
+
+def rows(**variants: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {"variant": name, "seed": seed, "metrics": {"sdr_db": value}, "seconds": 10.0 + seed, "peak_memory_mb": 100.0}
+        for name, values in variants.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def claim(direction: Any = "higher", margin: float = 0.0, **changes: Any) -> Claim:
+    return Claim("it-works", 1, "It works.", "sdr_db", "a", "b", direction, margin, **changes)
+
+
+# -- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def test_effect_and_interval_by_hand_and_by_scipy() -> None:
+    judged = judge(claim(), rows(a=A, b=B))
+    assert judged["effect"] == pytest.approx(1.0)
+    assert judged["interval"] == pytest.approx([1 - HALF, 1 + HALF])
+    paired = stats.ttest_rel(A, B).confidence_interval(0.95)
+    assert judged["interval"] == pytest.approx([paired.low, paired.high])
+    assert {key: judged[key] for key in ("id", "metric", "a", "b", "n", "verdict")} == {
+        "id": "it-works", "metric": "sdr_db", "a": "a", "b": "b", "n": 5, "verdict": "supported",
+    }  # fmt: skip
+    assert "metric_b" not in judged
+
+
+@pytest.mark.parametrize(
+    ("direction", "margin", "verdict"),  # the interval is [0.379, 1.621]
+    [
+        ("higher", 0.0, "supported"),
+        ("higher", 0.37, "supported"),
+        ("higher", 0.39, "inconclusive"),
+        ("higher", 1.61, "inconclusive"),
+        ("higher", 1.63, "contradicted"),
+        ("higher", -1.0, "supported"),
+        ("lower", 0.0, "contradicted"),
+        ("lower", 1.0, "contradicted"),
+        ("lower", -0.37, "contradicted"),
+        ("lower", -0.39, "inconclusive"),
+        ("lower", -1.61, "inconclusive"),
+        ("lower", -1.63, "supported"),
+        ("similar", 1.63, "supported"),
+        ("similar", 1.61, "inconclusive"),
+        ("similar", 0.39, "inconclusive"),
+        ("similar", 0.37, "contradicted"),
+    ],
+)
+def test_verdict_by_direction_and_margin(direction: str, margin: float, verdict: str) -> None:
+    assert judge(claim(direction, margin), rows(a=A, b=B))["verdict"] == verdict
+    mirrored = {"higher": "lower", "lower": "higher", "similar": "similar"}[direction]
+    assert judge(claim(mirrored, margin), rows(a=B, b=A))["verdict"] == verdict
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    same = rows(a=A, b=A)
+    assert judge(claim(), same)["interval"] == [0, 0]
+    assert judge(claim("similar", 0.0), same)["verdict"] == "supported"
+    assert judge(claim("higher"), same)["verdict"] == judge(claim("lower"), same)["verdict"] == "inconclusive"
+
+
+def test_pairs_are_paired_by_seed_not_by_order() -> None:
+    shuffled = rows(a=A, b=B)[::-1]
+    assert judge(claim(), shuffled) == judge(claim(), rows(a=A, b=B))
+
+
+def test_two_metrics_of_one_variant() -> None:
+    found = [{"variant": "a", "seed": s, "metrics": {"sdr_db": x, "sdr_image_db": x + 2 + s / 10}} for s, x in enumerate(A)]
+    same = Claim("near", 1, "Close.", "sdr_db", "a", "a", "similar", 1.0, metric_b="sdr_image_db")
+    judged = judge(same, found)
+    assert judged["metric_b"] == "sdr_image_db" and judged["effect"] == pytest.approx(-2.2)
+    assert judged["verdict"] == "contradicted"
+
+
+@pytest.mark.parametrize(("a", "b", "n"), [(A, [], 0), ([], [], 0), (A, B[:1], 1), (A[:1], B, 1)])
+def test_fewer_than_two_common_seeds_are_inconclusive(a: list[float], b: list[float], n: int) -> None:
+    for direction in ("higher", "lower", "similar"):
+        judged = judge(claim(direction, 100.0), rows(a=a, b=b))
+        assert judged["n"] == n and judged["interval"] is None and judged["verdict"] == "inconclusive"
+        assert judged["effect"] == (a[0] - b[0] if n else None)
+
+
+def test_only_common_seeds_count() -> None:
+    assert judge(claim(), rows(a=[*A, 1000.0], b=B)) == judge(claim(), rows(a=A, b=B))
+
+
+def test_a_seed_without_a_value_is_left_out() -> None:
+    found = rows(a=[*A, None], b=[*B, 3.0])
+    assert judge(claim(), found) == judge(claim(), rows(a=A, b=B))
+    del found[5]["metrics"]["sdr_db"]
+    assert judge(claim(), found) == judge(claim(), rows(a=A, b=B))
+
+
+# -- tables of a made-up paper ----------------------------------------------------------------------------------------
+
+VARIANTS = {
+    "floor": Variant("nothing at all"),
+    "a": Variant("the method"),
+    "b": Variant("the baseline | with a bar"),
+    "unrun": Variant("not in the results"),
+}
+COLUMNS = (Column("sdr_db", "SDR (dB)", 1), Column("extra_db", "extra"))
+CLAIMS = (
+    claim(),
+    Claim("close", 2, "It is close.", "sdr_db", "a", "floor", "similar", 0.5),
+    Claim("bed", 2, "The test bed works.", "sdr_db", "floor", "a", "lower", 0.25, control=True),
+    Claim("unjudged", 3, "Nobody looked.", "sdr_db", "a", "unrun"),
+)
+REPORTED = (
+    Reported("a", "MUSIC+", "9.71 ± 1.21", "Table 1", verified=True),
+    Reported("b", "MUSIC+", "4.49", "a talk"),
+)
+
+
+def results() -> dict[str, Any]:
+    found = rows(floor=[0.0] * 5, a=A, b=B)
+    for row in found:
+        if row["variant"] == "b":
+            row["metrics"]["extra_db"] = None if row["seed"] else 2.0
+    return {
+        "schema": 1,
+        "paper": "madeup",
+        "preset": "cpu",
+        "environment": {
+            "cpu": "Abacus", "gpu": None, "cores": 2, "python": "3.11.7", "torch": "2.14.1", "code": "c0de" * 16,
+        },
+        "data": {"name": "beads", "train": 12, "test": 3, "sha256": "da7a" * 16, "scale": "1 s at 8 kHz"},
+        "rows": found,
+        "claims": [judge(c, found) for c in CLAIMS[:3]],
+    }  # fmt: skip
+
+
+def test_results_table() -> None:
+    assert report.results_table(results(), VARIANTS, COLUMNS) == [
+        ["variant", "what it is", "SDR (dB)", "extra", "seeds", "s per seed"],
+        ["`floor`", "nothing at all", "0.0 ± 0.0", "", "5", "12"],
+        ["`a`", "the method", "6.0 ± 0.8", "", "5", "12"],
+        ["`b`", "the baseline | with a bar", "5.0 ± 0.9", "2.00", "5", "12"],
+    ]
+
+
+def test_claims_table() -> None:
+    head, *body = report.claims_table(results(), CLAIMS)
+    assert head == ["#", "claim", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]
+    assert body == [
+        ["1", "It works.", "`a` sdr_db − `b` sdr_db, expected > 0", "+1.00 [+0.38, +1.62]", "5", "**supported**"],
+        ["2", "It is close.", "`a` sdr_db − `floor` sdr_db, expected within ±0.5", "+6.00 [+5.02, +6.98]", "5", "**contradicted**"],
+        ["2", "The test bed works.", "`floor` sdr_db − `a` sdr_db, expected < -0.25", "-6.00 [-6.98, -5.02]", "5", "supported (control)"],
+    ]  # fmt: skip
+
+
+def test_claims_table_without_an_interval() -> None:
+    found = results()
+    found["claims"] = [judge(claim(), rows(a=A, b=B[:1])), judge(CLAIMS[1], [])]
+    assert [row[3:] for row in report.claims_table(found, CLAIMS)[1:]] == [
+        ["+1.00 n/a", "1", "**inconclusive**"],
+        ["n/a n/a", "0", "**inconclusive**"],
+    ]
+
+
+def test_reported_numbers_carry_their_source() -> None:
+    assert report.reported_table(REPORTED)[1:] == [
+        ["`a`", "MUSIC+", "9.71 ± 1.21", "Table 1"],
+        ["`b`", "MUSIC+", "4.49", "a talk (unverified)"],
+    ]
+
+
+def test_caption_says_how_small_it_is() -> None:
+    assert report.caption(results()) == (
+        "Preset `cpu`: beads; 12 training and 3 test items; 1 s at 8 kHz; mean ± standard deviation over 5 seeds "
+        "(0, 1, 2, 3, 4); Abacus, one thread a run; Python 3.11.7, torch 2.14.1; code c0dec0dec0de, data da7ada7ada7a."
+    )
+    found = results()
+    found["environment"]["gpu"] = "8 x H100"
+    assert "; 8 x H100; " in report.caption(found) and "Abacus" not in report.caption(found)
+
+
+def test_markdown_keeps_its_columns() -> None:
+    assert report.markdown([["a", "b"], ["1 | 2", "3"]]) == "| a | b |\n| --- | --- |\n| 1 \\| 2 | 3 |"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "counts"),
+    [
+        ({}, "no claims tested"),
+        ({"it-works": "supported"}, "1 supported"),
+        ({"it-works": "supported", "close": "inconclusive"}, "1 supported, 1 inconclusive"),
+        ({"it-works": "contradicted", "close": "supported", "bed": "contradicted"}, "1 supported, 1 contradicted"),
+        ({"bed": "contradicted"}, "no claims tested"),
+        ({"close": "supported", "also": "inconclusive"}, "1 inconclusive"),
+        ({"close": "contradicted", "also": "inconclusive"}, "1 contradicted"),
+    ],
+)
+def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: dict[str, str], counts: str) -> None:
+    claims = (*CLAIMS, Claim("also", 2, "It is close again.", "sdr_db", "b", "floor", "similar", 0.5))
+    judged = {"claims": [{"id": name, "verdict": verdict} for name, verdict in verdicts.items()]}
+    assert report.verdict_counts(judged, claims) == counts
+    assert report.verdict_counts(None, claims) == "not run yet"
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+README = """# Made up
+<!-- results:begin (written by make report) -->
+stale
+<!-- results:end -->
+between
+<!-- claims:begin (written by make report) -->
+<!-- claims:end -->
+<!-- reported:begin (written by make report) -->
+<!-- reported:end -->
+the end
+"""
+
+
+def test_replace_block_replaces_that_block_alone(tmp_path: Path) -> None:
+    text = replace_block(README, "results", r"new \1 \g<0>", tmp_path / "README.md")
+    assert text == README.replace("stale", r"new \1 \g<0>")
+    assert replace_block(text, "results", "stale", tmp_path / "README.md") == README
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<!-- claims:begin (written by make report) -->", "<!-- claims:end -->", README.replace("claims:end", "claim:end")],
+)
+def test_a_missing_block_is_named_with_its_file(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}/README.md has no block '<!-- claims:begin"):
+        replace_block(text, "claims", "new", tmp_path / "README.md")
+
+
+@pytest.fixture
+def madeup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with results, of a paper whose modules exist in memory alone."""
+    claims, config = ModuleType("madeup.claims"), ModuleType("madeup.config")
+    paper = Paper("Made up", "Nobody", "nowhere 2020", "0000.00000", "beads, counted")
+    vars(claims).update(CLAIMS=CLAIMS, COLUMNS=COLUMNS, REPORTED=REPORTED, PAPER=paper)
+    vars(config).update(VARIANTS=VARIANTS)
+    for module in (ModuleType("madeup"), claims, config):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(sys.modules, f"papers.{module.__name__}", module)
+    folder = tmp_path / "papers" / "madeup"
+    (folder / "results").mkdir(parents=True)
+    (folder / "claims.py").touch()
+    (folder / "results" / "cpu.json").write_text(json.dumps(results()))
+    return folder
+
+
+def test_readme_of_a_paper(madeup: Path) -> None:
+    text = report.paper_readme(madeup, "madeup", README)
+    assert "stale" not in text and text.startswith("# Made up\n") and text.endswith("the end\n")
+    found = results()
+    assert f"\n{report.markdown(report.results_table(found, VARIANTS, COLUMNS))}\n\n{report.caption(found)}\n<!--" in text
+    assert "| `b` | the baseline \\| with a bar | 5.0 ± 0.9 | 2.00 | 5 | 12 |" in text
+    assert "| 1 | It works. | `a` sdr_db − `b` sdr_db, expected > 0 | +1.00 [+0.38, +1.62] | 5 | **supported** |" in text
+    assert "| `b` | MUSIC+ | 4.49 | a talk (unverified) |" in text
+    assert report.paper_readme(madeup, "madeup", text) == text
+
+
+def test_readme_before_the_first_run(madeup: Path) -> None:
+    (madeup / "results" / "cpu.json").unlink()
+    text = report.paper_readme(madeup, "madeup", README)
+    assert text.count("Not run yet.") == 2 and "a talk (unverified)" in text
+
+
+def test_table_of_all_papers(madeup: Path) -> None:
+    assert report.papers(madeup.parents[1]) == [madeup]
+    assert report.papers_table(madeup.parents[1])[1:] == [
+        [
+            "[Made up](papers/madeup/README.md) (`madeup`, nowhere 2020)",
+            "beads, counted",
+            "1 supported, 1 contradicted",
+        ]
+    ]
+
+
+# -- results files ----------------------------------------------------------------------------------------------------
+
+
+def test_results_are_read_back(madeup: Path, tmp_path: Path) -> None:
+    assert report.read_results(madeup / "results" / "cpu.json") == results()
+    assert report.read_results(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(results())[:-100].encode(),
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        json.dumps(results() | {"schema": 2}).encode(),
+        b'{"schema": 1, "rows": "\xff"}',
+    ],
+    ids=["truncated", "empty", "list", "null", "no schema", "schema 2", "no text"],
+)
+def test_a_file_that_is_no_results_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "cpu.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path} is not a results file of schema 1 .*`make reproduce`"):
+        report.read_results(path)

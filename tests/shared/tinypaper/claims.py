@@ -1,0 +1,8 @@
+"""Claims."""
+
+from shared.report import Claim, Column, Paper, Reported
+
+PAPER = Paper("A tiny paper", "Nobody", "nowhere", "0000.00000", "a plane through points")
+COLUMNS = (Column("error", "error"),)
+CLAIMS = (Claim("dropout-hurts", 1, "Dropout does not help.", "error", "tinypaper", "plain"),)
+REPORTED: tuple[Reported, ...] = ()

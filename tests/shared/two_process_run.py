@@ -1,0 +1,47 @@
+"""Run twice by test_experiment.py under torchrun: an uninterrupted run and one that stops; then its continuation."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tinypaper.config import Config
+from tinypaper.train import train
+
+from shared.experiment import Interrupted, Run, load_checkpoint
+
+CONFIG = Config(steps=20, pause=0, dropout=0.0)
+
+
+class Stopping(Run):
+    """The second process alone is asked to stop during step 8; the first to the tenth step all have to agree."""
+
+    def log(self, step: int, **values: Any) -> None:
+        if step == 8 and self.accelerator.process_index == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        super().log(step, **values)
+
+
+def main(folder: Path, cache: Path) -> None:
+    if (folder / "stopped").exists():
+        run = Run(folder / "stopped", cache, seed=3, log_every=1)
+        train(CONFIG, run)
+        stage = "continued"
+    else:
+        train(CONFIG, Run(folder / "whole", cache, seed=3, log_every=1))
+        run = Stopping(folder / "stopped", cache, seed=3, log_every=1)
+        try:
+            train(CONFIG, run)
+            raise AssertionError("SIGTERM did not stop the run")
+        except Interrupted:
+            assert load_checkpoint(folder / "stopped" / "checkpoint" / "state.pt")["step"] == 10
+        stage = "whole and stopped"
+    assert run.accelerator.num_processes == 2
+    if run.accelerator.is_main_process:
+        print(stage)
+    run.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,30 @@
+"""ci/bench.py; how fast anything is, is no test."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from ci import bench
+
+
+def filled(megabytes: int) -> np.ndarray:
+    return np.ones(megabytes * 2**20, np.uint8)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_rows_of_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SECONDS", 0.0)
+    pair = bench.Comparison(
+        "name", "detail", lambda: filled(50), lambda: filled(100), per=10, unit="sample", memory=True
+    )
+    speed, memory = bench.measure(pair)
+    assert (speed["unit"], speed["rounds"], memory["unit"]) == ("s/sample", bench.ROUNDS, "MB")
+    assert speed["ratio"] == speed["reference"] / speed["ours"]
+    assert memory["ours"] == pytest.approx(50, rel=0.1) and memory["ratio"] == pytest.approx(2, rel=0.1)
+
+
+def test_without_a_reference_there_is_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SECONDS", 0.0)
+    (row,) = bench.measure(bench.Comparison("name", "detail", lambda: None))
+    assert row["reference"] is row["ratio"] is None
