@@ -159,7 +159,9 @@ def new(slug: str) -> list[Path]:
         SystemExit: with one sentence, if the name is no slug or the folder exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
-        raise SystemExit(f"error: PAPER={slug!r} is not a slug: lower-case letters, digits and underscores, e.g. PAPER=pacl.")
+        raise SystemExit(
+            f"error: PAPER={slug!r} is not a slug: lower-case letters, digits and underscores, e.g. PAPER=pacl."
+        )
     folder = Path("papers") / slug
     if folder.exists():
         raise SystemExit(f"error: {folder} exists already.")

@@ -104,7 +104,9 @@ class Run:
             if stop:
                 raise Interrupted(f"stopped after step {done} of {total}")
 
-    def log(self, step: int, *, loss: torch.Tensor, samples: Sequence[str] = (), **values: torch.Tensor | float) -> None:
+    def log(
+        self, step: int, *, loss: torch.Tensor, samples: Sequence[str] = (), **values: torch.Tensor | float
+    ) -> None:
         """Log a step's values, and stop the run if its loss is not a finite number.
 
         Call it before ``backward`` so that no bad gradient is ever applied.

@@ -128,7 +128,9 @@ def paired_interval(differences: Sequence[float]) -> list[float] | None:
     if len(differences) < 2:
         return None
     mean = statistics.fmean(differences)
-    half = t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * statistics.stdev(differences) / math.sqrt(len(differences))
+    half = (
+        t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * statistics.stdev(differences) / math.sqrt(len(differences))
+    )
     return [mean - float(half), mean + float(half)]
 
 
@@ -170,7 +172,11 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
         c = judged[claim.id]
         metric_b = c.get("metric_b", c["metric"])
         comparison = f"`{c['a']}` {c['metric']} − `{c['b']}` {metric_b}"
-        bound = {"higher": f"> {claim.margin:g}", "lower": f"< {0 - claim.margin:g}", "similar": f"within ±{claim.margin:g}"}
+        bound = {
+            "higher": f"> {claim.margin:g}",
+            "lower": f"< {0 - claim.margin:g}",
+            "similar": f"within ±{claim.margin:g}",
+        }
         comparison += f", expected {bound[claim.direction]}"
         interval = "n/a" if c["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*c["interval"])
         effect = "n/a" if c["effect"] is None else f"{c['effect']:+.2f}"
@@ -222,9 +228,15 @@ def paper_readme(folder: Path, package: str, text: str) -> str:
     claims, config = load(package, "claims"), load(package, "config")
     path = folder / "results" / "cpu.json"
     results = read_results(path)
-    blocks = {"results": "Not run yet.", "claims": "Not run yet.", "reported": markdown(reported_table(claims.REPORTED))}
+    blocks = {
+        "results": "Not run yet.",
+        "claims": "Not run yet.",
+        "reported": markdown(reported_table(claims.REPORTED)),
+    }
     if results:
-        blocks["results"] = markdown(results_table(results, config.VARIANTS, claims.COLUMNS)) + f"\n\n{caption(results)}"
+        blocks["results"] = (
+            markdown(results_table(results, config.VARIANTS, claims.COLUMNS)) + f"\n\n{caption(results)}"
+        )
         blocks["claims"] = markdown(claims_table(results, claims.CLAIMS))
     for name, content in blocks.items():
         text = replace_block(text, name, content, folder / "README.md")

@@ -26,6 +26,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,13 +92,22 @@ def reproduce(options: Options) -> None:
     slug = options.paper.rpartition(".")[2]
     runs = (options.out or Path("runs")) / slug / options.preset
     if options.preset == "paper" and options.data is None:
-        raise UserError(f"PRESET=paper needs DATA=/path/to/datasets. Expected there:\n{load(options.paper, 'data').LAYOUT}")
+        raise UserError(
+            f"PRESET=paper needs DATA=/path/to/datasets. Expected there:\n{load(options.paper, 'data').LAYOUT}"
+        )
 
     workers = _Here() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
     with workers:
         info = workers.call(_prepare, options.paper, base, runs / "cache")
         jobs = [
-            _job(options.paper, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info["sha256"])
+            _job(
+                options.paper,
+                runs,
+                name,
+                seed,
+                dataclasses.replace(base, **config.VARIANTS[name].changes),
+                info["sha256"],
+            )
             for name in variants
             for seed in seeds
         ]
@@ -323,7 +333,9 @@ class _Processes:
                 bars.update(overall, completed=part, note=note)
                 if not console.is_terminal and time.monotonic() - last_line > HEARTBEAT_SECONDS:
                     last_line = time.monotonic()
-                    console.print(f"{note}; now: " + "; ".join(f"{j} {100 * f[0]:.0f} %" for j, _, _, f in running.values()))
+                    console.print(
+                        f"{note}; now: " + "; ".join(f"{j} {100 * f[0]:.0f} %" for j, _, _, f in running.values())
+                    )
 
     def _start(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Connection:
         receiver, sender = self.context.Pipe(duplex=False)
@@ -347,7 +359,9 @@ class _Processes:
         child.join()
         self.children.pop(connection)
         if message[0] == "error":
-            raise ChildError(f"{arguments[-1]}: {message[1]}" if isinstance(arguments[-1], Job) else message[1], message[2])
+            raise ChildError(
+                f"{arguments[-1]}: {message[1]}" if isinstance(arguments[-1], Job) else message[1], message[2]
+            )
         return message
 
 
@@ -357,7 +371,8 @@ class _Here:
     def __init__(self) -> None:
         from accelerate import PartialState
 
-        self.state = PartialState()
+        # The others wait while the main process embeds a whole dataset.
+        self.state = PartialState(**({"timeout": timedelta(days=1)} if "WORLD_SIZE" in os.environ else {}))
         self.is_main = self.state.is_main_process
 
     def __enter__(self) -> "_Here":
@@ -380,7 +395,9 @@ class _Here:
         for job in pending:
             last = [time.monotonic()]
 
-            def report(step: int, total: int, values: dict[str, float], job: Job = job, last: list[float] = last) -> None:
+            def report(
+                step: int, total: int, values: dict[str, float], job: Job = job, last: list[float] = last
+            ) -> None:
                 if self.is_main and (time.monotonic() - last[0] > HEARTBEAT_SECONDS or step == total):
                     last[0] = time.monotonic()
                     console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
@@ -448,7 +465,9 @@ def _environment(package: str) -> dict[str, Any]:
 
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         cpu = names[0] if names else cpu
     gpu = None
     if "torch" in sys.modules and (cuda := sys.modules["torch"].cuda).is_available():
@@ -475,13 +494,17 @@ def _rebuild_readmes(package: str, folder: Path) -> None:
 
 
 def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
-    head, *body = [row[:1] + row[2:] for row in results_table(results, variants, claims.COLUMNS)]  # descriptions are long
+    head, *body = [
+        row[:1] + row[2:] for row in results_table(results, variants, claims.COLUMNS)
+    ]  # descriptions are long
     table = Table(*head, box=None)
     for row in body:
         table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
     (console if console.is_terminal else Console(width=160)).print(table)
     for number, text, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
-        console.print(f"\n{number}. {text}\n   {verdict.strip('*')}: {effect} over {seeds} seeds; {comparison}".replace("`", ""))
+        console.print(
+            f"\n{number}. {text}\n   {verdict.strip('*')}: {effect} over {seeds} seeds; {comparison}".replace("`", "")
+        )
     console.print()
 
 
@@ -499,8 +522,8 @@ def explain(error: BaseException) -> str:
     """One sentence for a person, for any error."""
     if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):  # torch.save hides a full disk
         error = error.__context__
-    if isinstance(error, UserError):
-        return str(error)
+    if isinstance(error, UserError):  # one from a loader's worker has the worker's traceback before it
+        return str(error).rpartition("UserError: ")[2].strip()
     if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left" in str(error):
         return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
     if isinstance(error, PermissionError):
@@ -553,7 +576,7 @@ def check_data(options: Options) -> None:
     if options.data is None:
         raise UserError(f"DATA= is not set. Expected there:\n{data.LAYOUT}")
     for line in data.check(options.data):
-        console.print(line)
+        console.print(line, markup=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -41,7 +41,11 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 def structure_faults(folder: Path, package: str) -> list[str]:
     faults = [f"{name} is missing" for name in FILES if not (folder / name).exists()]
     for path in folder.rglob("*.py"):
-        faults += [f"{path.name} imports {module}" for level, module in imports(path) if level > 1 or module.startswith("papers")]
+        faults += [
+            f"{path.name} imports {module}"
+            for level, module in imports(path)
+            if level > 1 or module.startswith("papers")
+        ]
     for module, names in INTERFACE.items():
         loaded = importlib.import_module(f"{package}.{module}")
         faults += [f"{module}.py has no {name}" for name in names if not hasattr(loaded, name)]
@@ -114,7 +118,9 @@ def test_results_are_whole(folder: Path) -> None:
 
 def test_make_tells_what_is_wrong_in_one_sentence() -> None:
     environment = os.environ | {"MAKEFLAGS": ""}
-    run = subprocess.run(["make", "reproduce", "PAPER=clipsepp"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    run = subprocess.run(
+        ["make", "reproduce", "PAPER=clipsepp"], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
     assert run.returncode != 0 and "clipsep" in run.stderr and "Traceback" not in run.stderr
     helped = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, env=environment)
     assert helped.returncode == 0 and "make reproduce" in helped.stdout

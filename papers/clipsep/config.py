@@ -30,7 +30,7 @@ class Config:
     frame_margin: int = 3
     """Training centres lie this many video frames from either end."""
 
-    model: Literal["clipsep", "labelsep", "bertsep", "pit", "mixture", "ideal-mask"] = "clipsep"
+    model: Literal["clipsep", "labelsep", "bertsep", "pit", "mixture", "half-volume", "ideal-mask"] = "clipsep"
     train_query: Literal["image", "text", "hybrid"] = "image"
     """hybrid: image queries at even steps, text queries at odd ones."""
     fusion: Literal["late", "early", "middle"] = "late"
@@ -71,20 +71,20 @@ CPU = Config(
     clip="offline",
     clip_weights=None,
     rate=8_000,
-    segment=8_191,
+    segment=4_095,
     n_fft=512,
-    hop=128,
+    hop=256,
     bins=64,
-    frame_margin=2,
+    frame_margin=1,
     channels=16,
-    levels=5,
-    width=8,
+    levels=4,
+    width=12,
     batch_size=16,
-    learning_rate=3e-3,
+    learning_rate=5e-3,
     steps=1_000,
     warmup_steps=50,
     decay_until=1_000,
-    validate_every=200,
+    validate_every=1_000,
     save_every=500,
     workers=0,
 )
@@ -98,6 +98,7 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (1234,)}
 NIT = {"noise_heads": 2}
 VARIANTS = {
     "mixture": Variant("floor: the mixture itself", {"model": "mixture"}),
+    "half-volume": Variant("floor: the mixture times one half, a mask that knows nothing", {"model": "half-volume"}),
     "clipsep": Variant("CLIPSep, trained with image queries"),
     "clipsep-nit": Variant("CLIPSep with noise invariant training, γ 0.25", NIT),
     "nit-gamma-0.1": Variant("the same, γ 0.1", NIT | {"gamma": 0.1}),

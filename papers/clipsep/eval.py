@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -21,7 +22,7 @@ from .clips import Pair, Queries
 from .config import Config
 from .data import load, mixtures
 from .metrics import bss_eval, si_sdr
-from .train import build_model, build_spectrogram
+from .train import UNTRAINED, build_model, build_spectrogram
 
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
 METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
@@ -33,19 +34,25 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     The mask is applied soft, the noise heads are left out, and only the target's row counts (official evaluation).
 
     Returns: for the variant's own query ``sdr_db``, ``sir_db``, ``sar_db``, ``si_sdr_db`` (means over mixtures),
-        ``sdr_median_db`` and ``sdr_sem_db`` (standard error); for variants that take embeddings also ``sdr_image_db``
-        and ``sdr_shuffled_db`` (each text given to another class); for PIT ``sdr_db`` with the better of its two
-        outputs and ``sdr_unselected_db``, the mean of both. Metrics of test sets after the first carry its name.
+        ``sdr_median_db`` and ``sdr_sem_db`` (standard error); for variants that take embeddings the same with
+        ``_image`` and ``_shuffled`` (each text given to another class) in the name; for PIT ``sdr_db`` with the better
+        of its two outputs and ``sdr_unselected_db``, the mean of both; with noise heads their
+        ``noise_activation_fraction`` A. Metrics of test sets after the first carry the set's name.
     """
     data = load(config, run.cache)
     spectrogram = build_spectrogram(config).to(run.device)
     model = _trained(config, run, data.queries).to(run.device)
     metrics: dict[str, float] = {}
+    trained = {clip.label for clip in data.train}
     for number, (name, pairs) in enumerate(data.tests.items()):
+        if config.model == "labelsep" and any(pair.target.label not in trained for pair in pairs):
+            continue  # a label without training clips has no embedding (MUSIC+)
         values, estimates = separate_all(config, model, spectrogram, pairs, data.queries)
         prefix = "" if number == 0 else f"{name}_"
         metrics |= {prefix + key: value for key, value in summary(values).items()}
         write_json(run.folder / f"items-{name}.json", _items(pairs, values, data.queries))
+        if config.noise_heads:
+            metrics[f"{prefix}noise_activation_fraction"] = noise_activation(config, model, spectrogram, pairs)
         if number == 0:
             _write_examples(run.folder / "examples", config, pairs, estimates, data.queries)
     return metrics
@@ -53,7 +60,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 @torch.no_grad()
 def separate_all(
-    config: Config, model: nn.Module, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries
+    config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries
 ) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
     """Metrics of every mixture by kind of query, ``{"own": {"sdr_db": (P,), ...}, ...}``, and the own-query estimates.
 
@@ -79,13 +86,25 @@ def separate_all(
     return {k: {m: torch.stack(v) for m, v in by.items()} for k, by in values.items()}, torch.cat(kept)
 
 
+@torch.no_grad()
+def noise_activation(config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair]) -> float:
+    """A, the noise heads' summed mean activation (0..2), on test mixtures asked for with both image queries."""
+    sources = mixtures(pairs, config).transpose(0, 1).to(spectrogram.window.device)
+    spectra = spectrogram.stft(sources.unsqueeze(2))
+    images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in pairs], dim=1)
+    _, noise_logits = model(spectrogram.network_input(magnitude(spectra.sum(0))), images.to(sources.device))
+    return float(noise_logits.sigmoid().sum(0).mean())
+
+
 def _masks(
-    config: Config, model: nn.Module, spectrogram: Spectrogram, spectra: Tensor, pairs: list[Pair], queries: Queries
+    config: Config, model: Any, spectrogram: Spectrogram, spectra: Tensor, pairs: list[Pair], queries: Queries
 ) -> dict[str, Tensor]:
     """Masks (B, 1, bins, T) of the targets by kind of query; the first kind is the variant's own."""
     log_mixture, targets, _ = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
     if config.model == "mixture":
         return {"own": torch.ones_like(log_mixture)}
+    if config.model == "half-volume":
+        return {"own": torch.full_like(log_mixture, 0.5)}
     if config.model == "ideal-mask":
         return {"own": targets[0]}
     if config.model == "pit":  # as the official evaluation: the first mask, or its complement
@@ -115,12 +134,17 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
     sdr = own["sdr_db"][~own["sdr_db"].isnan()]
     means = {metric: float(own[metric].nanmean()) for metric in METRICS if own[metric].isfinite().all()}
     spread = {"sdr_median_db": float(np.median(sdr)), "sdr_sem_db": float(sdr.std() / len(sdr) ** 0.5)}
-    others = {f"sdr_{kind}_db": float(values[kind]["sdr_db"].nanmean()) for kind in values if kind != "own"}
+    others = {
+        f"{metric.removesuffix('_db')}_{kind}_db": float(of[metric].nanmean())
+        for kind, of in values.items()
+        for metric in ("sdr_db", "sir_db", "si_sdr_db")
+        if kind != "own"
+    }
     return means | spread | others | unselected
 
 
 def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:
-    if config.model in ("mixture", "ideal-mask"):
+    if config.model in UNTRAINED:
         return nn.Identity()
     model = build_model(config, queries.sentence, queries.text.shape[1])
     model.load_state_dict(load_file(run.weights))
@@ -199,7 +223,9 @@ def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
             decibel = 20 * torch.log10(magnitude + 1e-5)
             level = float(decibel.max()) if level is None else level
             extent = (0, len(wave) / rate, 0, rate / 2000)
-            axis.imshow(decibel, origin="lower", aspect="auto", vmin=level - 60, vmax=level, extent=extent, cmap="magma")
+            axis.imshow(
+                decibel, origin="lower", aspect="auto", vmin=level - 60, vmax=level, extent=extent, cmap="magma"
+            )
             axis.set(xticks=[], yticks=[])
             if row == 0:
                 axis.set_title(name, fontsize=7)
@@ -210,7 +236,9 @@ def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
 
 def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     """Mean SDR of every class over its test mixtures and the seeds; also as ``sdr_by_class.csv``."""
-    variants = [v for v in ("mixture", "clipsep", "clipsep-nit", "labelsep", "ideal-mask") if any(v == r for r, _ in runs)]
+    variants = [
+        v for v in ("mixture", "clipsep", "clipsep-nit", "labelsep", "ideal-mask") if any(v == r for r, _ in runs)
+    ]
     by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (variant, _), folder in runs.items():
         for path in sorted(folder.glob("items-*.json"))[:1] if variant in variants else []:
@@ -245,7 +273,9 @@ def _draw_training(shown: dict[str, Path], target: Path) -> None:
         width = min(5, len(loss))
         smooth = np.convolve(loss, np.ones(width) / width, "valid")
         axis.plot([line["step"] for line in lines][width - 1 :], smooth, lw=0.9, label=variant)
-    axis.set(xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)")
+    axis.set(
+        xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
+    )
     axis.legend(fontsize=6, ncols=3)
     _save(figure, target / "training.png")
 

@@ -28,7 +28,7 @@ GUARD = 0.02  # seconds between two parts, longer than the resampler's filter
 SHORTEST = 0.6  # seconds; shorter recordings cannot be divided and serve as off-screen sounds in training only
 VIDEO_SECONDS = 2.0
 FRAMES_PER_SECOND = 4.0
-VIDEOS = {"train": 8, "validation": 3, "test": 3}  # of each class
+VIDEOS = {"train": 16, "validation": 3, "test": 3}  # of each class
 VIEWS = {"train": 16, "test": 6}  # renderings of each photograph
 SCALE = (0.6, 0.9)  # size of the photograph in the frame
 LOUDNESS = 0.1  # root mean square of every recording's sounding part
@@ -114,7 +114,9 @@ def _build(config: Config) -> dict[str, Tensor]:
         stored[f"views.{split}"] = torch.stack([clip.encode_image(f) for f in frames])
     for number, split in enumerate(SPLITS):
         offscreen = _offscreen(config.rate) if split == "train" else []
-        stored |= _videos(split, [p[split] for _, p in found], offscreen, config.rate, np.random.default_rng((1, number)))
+        stored |= _videos(
+            split, [p[split] for _, p in found], offscreen, config.rate, np.random.default_rng((1, number))
+        )
     return stored
 
 
@@ -186,7 +188,7 @@ def _stretch(wave: Tensor, length: int, rng: np.random.Generator) -> Tensor:
 
 def _contamination(others: list[Tensor], length: int, rate: int, rng: np.random.Generator) -> Tensor:
     """What is heard but not seen: a sound of something else, or coloured noise, half the noises with a quiet start."""
-    level = 0.8 * LOUDNESS * rng.uniform(0.4, 1.2)
+    level = 0.5 * LOUDNESS * rng.uniform(0.4, 1.2)
     if rng.random() < 0.5:
         sound = _stretch(others[int(rng.integers(len(others)))], length, rng).numpy()
     else:

@@ -19,9 +19,12 @@ from .losses import noise_invariant_loss, permutation_invariant_loss, separation
 from .model import BERTSep, CLIPSep, LabelSep, PITSep
 
 
+UNTRAINED = ("mixture", "half-volume", "ideal-mask")
+
+
 def train(config: Config, run: Run) -> None:
     """Train one variant; leaves the weights with the lowest validation loss in the run's folder."""
-    if config.model in ("mixture", "ideal-mask"):  # nothing to train
+    if config.model in UNTRAINED:
         return
     data = load(config, run.cache)
     spectrogram = build_spectrogram(config).to(run.device)

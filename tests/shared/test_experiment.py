@@ -60,7 +60,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 def assert_same_run(folder: Path, whole: Path) -> None:
     """Weights, optimizer, position, random state and log are equal to the last bit."""
-    assert (folder / "checkpoint/model.safetensors").read_bytes() == (whole / "checkpoint/model.safetensors").read_bytes()
+    assert (folder / "checkpoint/model.safetensors").read_bytes() == (
+        whole / "checkpoint/model.safetensors"
+    ).read_bytes()
     ours, theirs = (load_checkpoint(f / "checkpoint" / "state.pt") for f in (folder, whole))
     assert plain(ours | {"seconds": 0.0}) == plain(theirs | {"seconds": 0.0})
     assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
@@ -283,7 +285,12 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_is_told(
 ) -> None:
     run_tiny(tmp_path, cache, replace(CONFIG, steps=10))
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "open", lambda path, mode: FullDisk(path, mode) if "b" in mode else open(path, mode), raising=False)
+        patch.setattr(
+            experiment,
+            "open",
+            lambda path, mode: FullDisk(path, mode) if "b" in mode else open(path, mode),
+            raising=False,
+        )
         with pytest.raises((OSError, RuntimeError)) as stop:
             run_tiny(tmp_path, cache)
     assert explain(stop.value).startswith("The disk is full")
@@ -308,7 +315,17 @@ def test_two_processes_are_one(tmp_path: Path, cache: Path) -> None:
     script = Path(__file__).with_name("two_process_run.py")
     for stage in ("whole and stopped", "continued"):
         run = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, tmp_path, cache],
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc_per_node",
+                "2",
+                script,
+                tmp_path,
+                cache,
+            ],
             env={
                 **os.environ,
                 "ACCELERATE_USE_CPU": "true",

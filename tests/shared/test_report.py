@@ -85,7 +85,9 @@ def test_pairs_are_paired_by_seed_not_by_order() -> None:
 
 
 def test_two_metrics_of_one_variant() -> None:
-    found = [{"variant": "a", "seed": s, "metrics": {"sdr_db": x, "sdr_image_db": x + 2 + s / 10}} for s, x in enumerate(A)]
+    found = [
+        {"variant": "a", "seed": s, "metrics": {"sdr_db": x, "sdr_image_db": x + 2 + s / 10}} for s, x in enumerate(A)
+    ]
     same = Claim("near", 1, "Close.", "sdr_db", "a", "a", "similar", 1.0, metric_b="sdr_image_db")
     judged = judge(same, found)
     assert judged["metric_b"] == "sdr_image_db" and judged["effect"] == pytest.approx(-2.2)
@@ -241,7 +243,12 @@ def test_replace_block_replaces_that_block_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "<!-- claims:begin (written by make report) -->", "<!-- claims:end -->", README.replace("claims:end", "claim:end")],
+    [
+        "",
+        "<!-- claims:begin (written by make report) -->",
+        "<!-- claims:end -->",
+        README.replace("claims:end", "claim:end"),
+    ],
 )
 def test_a_missing_block_is_named_with_its_file(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{tmp_path}/README.md has no block '<!-- claims:begin"):
@@ -269,9 +276,13 @@ def test_readme_of_a_paper(madeup: Path) -> None:
     text = report.paper_readme(madeup, "madeup", README)
     assert "stale" not in text and text.startswith("# Made up\n") and text.endswith("the end\n")
     found = results()
-    assert f"\n{report.markdown(report.results_table(found, VARIANTS, COLUMNS))}\n\n{report.caption(found)}\n<!--" in text
+    assert (
+        f"\n{report.markdown(report.results_table(found, VARIANTS, COLUMNS))}\n\n{report.caption(found)}\n<!--" in text
+    )
     assert "| `b` | the baseline \\| with a bar | 5.0 ± 0.9 | 2.00 | 5 | 12 |" in text
-    assert "| 1 | It works. | `a` sdr_db − `b` sdr_db, expected > 0 | +1.00 [+0.38, +1.62] | 5 | **supported** |" in text
+    assert (
+        "| 1 | It works. | `a` sdr_db − `b` sdr_db, expected > 0 | +1.00 [+0.38, +1.62] | 5 | **supported** |" in text
+    )
     assert "| `b` | MUSIC+ | 4.49 | a talk (unverified) |" in text
     assert report.paper_readme(madeup, "madeup", text) == text
 
