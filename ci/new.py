@@ -45,7 +45,7 @@ The authors, venue and year, [arXiv 0000.00000](https://arxiv.org/abs/0000.00000
 
 ## Citation
 """,
-    "config.py": '''"""Every number that decides a result. A preset is a whole configuration; a variant changes some of its fields."""
+    "config.py": '''"""Every number that decides a result: whole presets, and variants that change some fields."""
 
 from dataclasses import dataclass
 

@@ -11,7 +11,8 @@ The offline towers never saw an image beside a text. EfficientNet-Lite0 names wh
 ImageNet classes, MiniLM embeds the names of those classes, and the expected name is the image's embedding (ConSE,
 Norouzi et al., 2014, with all 1000 classes). A text is treated alike: its likeness to the class names is a distribution
 over them, and their expectation its embedding, which leaves less of a gap between images and texts than the text's own
-embedding. Both sides are centred on the mean class name, without which every text resembles every other. `python -m shared.clip --retrieval FILE` measures how far that gets.
+embedding. Both sides are centred on the mean class name, without which every text resembles every other. How far that
+gets is measured by `python -m shared.clip --retrieval FILE`.
 """
 
 import argparse

@@ -139,7 +139,7 @@ class Run:
         """Write the trained weights as safetensors, for evaluation and prediction."""
         if self.accelerator.is_main_process:
             tensors = {name: x.detach().cpu().contiguous() for name, x in weights.items()}
-            write_atomic(self.weights, lambda file: file.write(save(tensors)))
+            write_atomic(self.weights, save(tensors))
         self.accelerator.wait_for_everyone()
 
     # -- what it cost -----------------------------------------------------------------------------------------------
@@ -233,18 +233,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def write_atomic(path: Path, write: Callable[[Any], object]) -> None:
+def write_atomic(path: Path, content: bytes | Callable[[Any], object]) -> None:
     """Write a file so that a reader, or a crash, sees the whole old content or the whole new one.
 
     Args:
         path: the file; its folder is made if need be.
-        write: called with a binary file to write to.
+        content: the bytes, or a function that writes them to the binary file it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            write(file)
+            file.write(content) if isinstance(content, bytes) else content(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -255,7 +255,7 @@ def write_atomic(path: Path, write: Callable[[Any], object]) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write ``content`` as indented JSON, atomically; NaN is refused, as JSON has none."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_atomic(path, text.encode())
 
 
 def _random_state() -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _forget_log_from(log: Path, step: int) -> None:
     if not log.exists():
         return
     kept = [line for line in log.read_text().splitlines() if _is_before(line, step)]
-    write_atomic(log, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+    write_atomic(log, "".join(line + "\n" for line in kept).encode())
 
 
 def _is_before(line: str, step: int) -> bool:

@@ -104,9 +104,10 @@ def judge(claim: Claim, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         verdict is ``inconclusive``).
     """
     metric_b = claim.metric_b or claim.metric
-    values_a = {r["seed"]: r["metrics"][claim.metric] for r in rows if r["variant"] == claim.a}
-    values_b = {r["seed"]: r["metrics"][metric_b] for r in rows if r["variant"] == claim.b}
-    differences = [values_a[seed] - values_b[seed] for seed in sorted(values_a.keys() & values_b.keys())]
+    values_a = {r["seed"]: r["metrics"].get(claim.metric) for r in rows if r["variant"] == claim.a}
+    values_b = {r["seed"]: r["metrics"].get(metric_b) for r in rows if r["variant"] == claim.b}
+    pairs = [(values_a[seed], values_b[seed]) for seed in sorted(values_a.keys() & values_b.keys())]
+    differences = [a - b for a, b in pairs if a is not None and b is not None]
     interval = paired_interval(differences)
     return {
         "id": claim.id,
@@ -274,7 +275,7 @@ def papers(root: Path) -> list[Path]:
 
 
 def verdict_counts(results: dict[str, Any] | None, claims: Iterable[Claim]) -> str:
-    """For example ``3 supported, 1 inconclusive``; controls do not count. A number counts once, by its worst verdict."""
+    """For example ``3 supported, 1 inconclusive``: each claim once, by its worst comparison; controls do not count."""
     if results is None:
         return "not run yet"
     judged = {c["id"]: c["verdict"] for c in results["claims"]}

@@ -1,8 +1,8 @@
 """Variants x seeds of one paper -> trained, evaluated, judged, published.
 
-``python -m shared.reproduce papers.clipsep`` runs every (variant, seed) job of a preset, side by side, skips what is done,
-continues what was interrupted, and prints the results table and the verdicts. Under ``accelerate launch`` the same
-command runs the jobs one after the other, each over all processes.
+``python -m shared.reproduce papers.clipsep`` runs every (variant, seed) job of a preset, side by side, skips what is
+done, continues what was interrupted, and prints the results table and the verdicts. Under ``accelerate launch`` the
+same command runs the jobs one after the other, each over all processes.
 
 A paper folder offers: ``config`` (Config with a ``data`` field, PRESETS, SEEDS, VARIANTS), ``data`` (LAYOUT, prepare,
 check), ``train.train(config, run)``, ``eval.evaluate(config, run)``, ``eval.figures(runs, folder)`` and ``claims``.
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, cast
 
 import tyro
 from rich.console import Console
@@ -37,7 +37,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from . import UserError
-from .report import claims_table, judge, load, paper_readme, read_results, rebuilt, results_table
+from .report import claims_table, judge, load, paper_readme, rebuilt, results_table
 
 console = Console(highlight=False, soft_wrap=True)
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
@@ -219,7 +219,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def code_hash(package: str, *modules: str) -> str:
-    """Hash of the code that the given modules of a paper run: themselves and what they import of the paper and ``shared``.
+    """Hash of the code that modules of a paper run: themselves and what they import of the paper and ``shared``.
 
     Docstrings, comments and ``if __name__ == "__main__"`` blocks do not count.
     """
@@ -228,14 +228,15 @@ def code_hash(package: str, *modules: str) -> str:
         spec = importlib.util.find_spec(root)
         if spec is not None and spec.origin is not None:
             roots[root] = Path(spec.origin).parent
-    waiting, seen = deque(f"{package}.{m}" for m in modules), {}
+    waiting = deque(f"{package}.{m}" for m in modules)
+    seen: dict[str, str] = {}
     while waiting:
         name = waiting.popleft()
-        root = next((r for r in roots if name.startswith(f"{r}.")), None)
-        if root is None or name in seen or name == __name__:
+        home = next((root for root in roots if name.startswith(f"{root}.")), None)
+        if home is None or name in seen or name == __name__:
             continue
-        relative = name.removeprefix(f"{root}.")  # the same code has the same hash wherever the folder stands
-        path = roots[root] / f"{relative.replace('.', '/')}.py"
+        relative = name.removeprefix(f"{home}.")  # the same code has the same hash wherever the folder stands
+        path = roots[home] / f"{relative.replace('.', '/')}.py"
         if not path.exists():  # an imported name that is no module
             continue
         tree = ast.parse(path.read_text())
@@ -258,6 +259,14 @@ def _is_main_block(node: ast.stmt) -> bool:
 
 
 # -- where jobs run ---------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Running:
+    job: Job
+    slot: int
+    bar: Any
+    part: float = 0.0  # done, 0..1
 
 
 class _Processes:
@@ -299,43 +308,39 @@ class _Processes:
                 return content[0]
 
     def map(self, package: str, pending: list[Job]) -> None:
-        waiting, running = deque(pending), {}
-        slots = list(range(self.jobs or _devices()))
-        done, started, last_line = 0.0, time.monotonic(), time.monotonic()
+        waiting, free = deque(pending), deque(range(self.jobs or _devices()))
+        running: dict[Any, _Running] = {}
+        finished, started, spoken = 0, time.monotonic(), time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console, transient=True) as bars:
             overall = bars.add_task(f"[bold]{len(pending)} runs", total=max(len(pending), 1), note="")
             while waiting or running:
-                while waiting and slots:
-                    job, slot = waiting.popleft(), slots.pop(0)
-                    connection = self._start(slot, run_job, package, job)
+                while waiting and free:
+                    job, slot = waiting.popleft(), free.popleft()
                     bar = bars.add_task(str(job), total=1.0, note="starting")
-                    running[connection] = (job, slot, bar, [0.0])
+                    running[self._start(slot, run_job, package, job)] = _Running(job, slot, bar)
                 for connection in wait(list(running), timeout=1.0):
-                    job, slot, bar, fraction = running[connection]
-                    kind, *content = self._receive(connection)
+                    run = running[connection]
+                    kind, *content = self._receive(cast(Connection, connection))
                     if kind == "progress":
                         step, total, values = content
-                        fraction[0] = step / total
+                        run.part = step / total
                         note = f"step {step}/{total}  loss {values.get('loss', float('nan')):.4f}"
-                        bars.update(bar, completed=fraction[0], note=note)
+                        bars.update(run.bar, completed=run.part, note=note)
                     else:
-                        done += 1
-                        slots.append(slot)
-                        bars.remove_task(bar)
+                        finished += 1
+                        free.append(run.slot)
+                        bars.remove_task(run.bar)
                         del running[connection]
-                        row = content[0]
-                        first = next(iter(row["metrics"].items()), ("", float("nan")))
-                        bars.console.print(f"  {job}: {first[0]} {first[1]:.3f} in {row['seconds']:.0f} s")
-                part = done + sum(f[0] for *_, f in running.values())
+                        name, value = next(iter(content[0]["metrics"].items()), ("no metrics", float("nan")))
+                        console.print(f"  {run.job}: {name} {value:.3f} in {content[0]['seconds']:.0f} s")
+                part = finished + sum(run.part for run in running.values())
                 left = (len(pending) - part) * (time.monotonic() - started) / part if part else float("nan")
                 note = f"{part:.1f}/{len(pending)} runs, {_minutes(left)} left"
                 bars.update(overall, completed=part, note=note)
-                if not console.is_terminal and time.monotonic() - last_line > HEARTBEAT_SECONDS:
-                    last_line = time.monotonic()
-                    console.print(
-                        f"{note}; now: " + "; ".join(f"{j} {100 * f[0]:.0f} %" for j, _, _, f in running.values())
-                    )
+                if not console.is_terminal and time.monotonic() - spoken > HEARTBEAT_SECONDS:
+                    spoken = time.monotonic()
+                    console.print(f"{note}; now {', '.join(f'{r.job} {r.part:.0%}' for r in running.values())}")
 
     def _start(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Connection:
         receiver, sender = self.context.Pipe(duplex=False)
@@ -414,7 +419,7 @@ class ChildError(UserError):
 
 
 def _child(sender: Connection, slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Body of a child process: sends ("progress", ...) messages, then ("done", result) or ("error", text, traceback)."""
+    """Body of a child process: sends ("progress", ...), then ("done", result) or ("error", text, traceback)."""
     from .experiment import Interrupted
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
@@ -490,7 +495,7 @@ def _rebuild_readmes(package: str, folder: Path) -> None:
     else:  # copied out: there is only this folder's README
         texts = {folder / "README.md": paper_readme(folder, package, (folder / "README.md").read_text())}
     for path, text in texts.items():
-        write_atomic(path, lambda file, text=text: file.write(text.encode()))
+        write_atomic(path, text.encode())
 
 
 def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
@@ -524,7 +529,7 @@ def explain(error: BaseException) -> str:
         error = error.__context__
     if isinstance(error, UserError):  # one from a loader's worker has the worker's traceback before it
         return str(error).rpartition("UserError: ")[2].strip()
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left" in str(error):
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
         return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
     if isinstance(error, PermissionError):
         return f"No permission for {error.filename}: make it readable and writable, or choose another folder with OUT=."

@@ -10,15 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ci import new
 
+from ci import new
 from shared import report
 
 ROOT = Path(__file__).parents[1]
 PAPERS = report.papers(ROOT)
 FILES = [
-    "README.md", "config.py", "data.py", "model.py", "train.py", "eval.py", "predict.py", "claims.py", "requirements.txt",
-]  # fmt: skip
+    "README.md",
+    "config.py",
+    "data.py",
+    "model.py",
+    "train.py",
+    "eval.py",
+    "predict.py",
+    "claims.py",
+    "requirements.txt",
+]
 INTERFACE = {
     "config": ["Config", "PRESETS", "SEEDS", "VARIANTS"],
     "data": ["LAYOUT", "prepare", "check"],

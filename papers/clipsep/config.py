@@ -1,4 +1,4 @@
-"""Every number that decides a result. A preset is a whole configuration; a variant changes some of its fields."""
+"""Every number that decides a result: whole presets, and variants that change some fields."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -81,11 +81,11 @@ CPU = Config(
     width=12,
     batch_size=16,
     learning_rate=5e-3,
-    steps=1_000,
-    warmup_steps=50,
-    decay_until=1_000,
-    validate_every=1_000,
-    save_every=500,
+    steps=800,
+    warmup_steps=40,
+    decay_until=800,
+    validate_every=800,
+    save_every=200,
     workers=0,
 )
 PRESETS = {

@@ -37,7 +37,13 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
     Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file.
     """
-    return (videos if config.data else recordings).prepare(config, cache)
+    described = (videos if config.data else recordings).prepare(config, cache)
+    scale = (
+        f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, "
+        f"U-Net of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} "
+        "mixtures"
+    )
+    return described | {"scale": scale}
 
 
 def load(config: Config, cache: Path) -> Data:

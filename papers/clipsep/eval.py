@@ -151,7 +151,7 @@ def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:
     return model.eval()
 
 
-def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Queries) -> list[dict[str, object]]:
+def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Queries) -> list[dict[str, Any]]:
     """One row a mixture: what it is made of, and the SDR by kind of query (None where undefined)."""
     rows = []
     for i, pair in enumerate(pairs):
@@ -179,9 +179,8 @@ def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: 
             "target": sources[number, 0],
             "estimate": estimates[i],
         }.items():
-            target = folder / f"{number}-{name}.wav"
-            content = wave.numpy()
-            write_atomic(target, lambda f, content=content: soundfile.write(f, content, config.rate, format="WAV"))
+            folder.mkdir(parents=True, exist_ok=True)
+            soundfile.write(folder / f"{number}-{name}.wav", wave.numpy(), config.rate)
     labels = [[queries.labels[clip.label] for clip in (pairs[i].target, pairs[i].interferer)] for i in chosen]
     write_json(folder / "examples.json", {"labels": labels})
 
@@ -205,7 +204,6 @@ def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
     """One row a fixed test mixture: the mixture, the target, every variant's estimate."""
     any_run = next(iter(shown.values())) / "examples"
     described = json.loads((any_run / "examples.json").read_text())
-    audio = target / "audio"
     columns = {"mixture": (any_run, "mixture"), "target": (any_run, "target")}
     columns |= {variant: (folder / "examples", "estimate") for variant, folder in shown.items() if variant != "mixture"}
     figure, axes = plt.subplots(
@@ -215,8 +213,7 @@ def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
         level = None
         for axis, (name, (folder, kind)) in zip(axes[row], columns.items(), strict=True):
             wave, rate = soundfile.read(folder / f"{row}-{kind}.wav", dtype="float32")
-            content = (folder / f"{row}-{kind}.wav").read_bytes()
-            write_atomic(audio / f"{row}-{name}.wav", lambda f, content=content: f.write(content))
+            write_atomic(target / "audio" / f"{row}-{name}.wav", (folder / f"{row}-{kind}.wav").read_bytes())
             magnitude = torch.stft(
                 torch.from_numpy(wave), 512, 64, window=torch.hann_window(512), return_complex=True
             ).abs()
@@ -249,7 +246,7 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
     lines = [",".join(["class", *(f"{v} (dB)" for v in variants)])]
     lines += [",".join([label, *(f"{means[label][v]:.2f}" for v in variants)]) for label in sorted(means)]
-    write_atomic(target / "sdr_by_class.csv", lambda f: f.write("\n".join([*lines, ""]).encode()))
+    write_atomic(target / "sdr_by_class.csv", "\n".join([*lines, ""]).encode())
 
     figure, axis = plt.subplots(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
     markers = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}

@@ -6,6 +6,7 @@ photograph on ever new backgrounds. Training videos can carry an off-screen soun
 """
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,13 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     path = cache_file(config, cache)
     if not path.exists():
         content = save(_build(config))
-        write_atomic(path, lambda file: file.write(content))
+        write_atomic(path, content)
     train, _, tests, queries = load(config, cache)
     return {
         "name": f"embedded recordings of {len(queries)} animals, objects and instruments that have photographs",
         "train": len(train),
         "test": sum(map(len, tests.values())),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, U-Net "
-        f"of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} mixtures",
     }
 
 
@@ -79,10 +78,14 @@ def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminate
     shown, views = stored[f"{split}.shown"], stored["views.train" if split == "train" else "views.test"]
     made = []
     for number, wave in enumerate(waves):
-        label = number // VIDEOS[split]
-        name = f"{labels[label]} ({split} {number % VIDEOS[split]})"
-        made.append(Clip(name, label, lambda wave=wave: wave, views[label, shown[number]], FRAMES_PER_SECOND))
+        label, which = divmod(number, VIDEOS[split])
+        frames = views[label, shown[number]]
+        made.append(Clip(f"{labels[label]} ({split} {which})", label, partial(_same, wave), frames, FRAMES_PER_SECOND))
     return made
+
+
+def _same(wave: Tensor) -> Tensor:
+    return wave
 
 
 def _pairs(targets: list[Clip], interferers: list[Clip]) -> list[Pair]:
@@ -98,7 +101,7 @@ def _pairs(targets: list[Clip], interferers: list[Clip]) -> list[Pair]:
 
 
 def _build(config: Config) -> dict[str, Tensor]:
-    """Everything that is stored: sounds, off-screen sounds and who shows what of each split; embeddings; label names."""
+    """Everything that is stored: sounds, off-screen sounds and frames of each split; embeddings; label names."""
     found = classes(config.rate)
     labels = [stamp.label for stamp, _ in found]
     clip = load_clip(config.clip, pretrained=config.clip_weights)

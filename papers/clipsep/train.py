@@ -18,7 +18,6 @@ from .data import Data, MixAndSeparate, load, mixtures
 from .losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
 from .model import BERTSep, CLIPSep, LabelSep, PITSep
 
-
 UNTRAINED = ("mixture", "half-volume", "ideal-mask")
 
 
@@ -75,7 +74,7 @@ def train(config: Config, run: Run) -> None:
 def loss_of(
     config: Config, step: int, model: nn.Module, spectrogram: Spectrogram, sources: Tensor, queries: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The variant's loss on mixtures of ``sources`` (n, B, N), asked for with ``queries`` (n, B, D) or labels (n, B)."""
+    """The variant's loss on mixtures of ``sources`` (n, B, N), with ``queries`` (n, B, D) or labels (n, B)."""
     spectra = spectrogram.stft(sources.unsqueeze(2))  # (n, B, 1, F, T)
     log_mixture, targets, weight = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
     mask_logits, noise_logits = model(log_mixture, queries)

@@ -190,7 +190,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
             "sentence": in_batches(SentenceEncoder(), labels),
         }
         content = save(texts)
-        write_atomic(_texts(folder, labels), lambda file: file.write(content))
+        write_atomic(_texts(folder, labels), content)
 
     clips, validation_pairs, test_pairs, _ = load(config, cache)
     if len(clips) < config.batch_size:
@@ -210,9 +210,6 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         "train": len(clips),
         "test": sum(map(len, test_pairs.values())),
         "sha256": digest.hexdigest(),
-        "scale": f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, "
-        f"U-Net of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} "
-        "mixtures",
     }
 
 
@@ -480,14 +477,14 @@ def _embed(
 
 def _write_lines(path: Path, lines: list[str]) -> None:
     content = "".join(f"{line}\n" for line in lines).encode()
-    write_atomic(path, lambda file: file.write(content))
+    write_atomic(path, content)
 
 
 def _write_shard(folder: Path, shard: list[tuple[Video, str, Tensor]]) -> None:
     videos = json.dumps([[*video.key, sha256] for video, sha256, _ in shard])
     content = save({"frames": torch.cat([embedding for *_, embedding in shard])}, {"videos": videos})
     name = hashlib.sha256(videos.encode()).hexdigest()[:16]
-    write_atomic(folder / f"{name}.safetensors", lambda file: file.write(content))
+    write_atomic(folder / f"{name}.safetensors", content)
 
 
 def _stored(folder: Path) -> dict[tuple[str, str, int], tuple[Tensor, str]]:
