@@ -87,7 +87,9 @@ def reproduce(options: Options) -> None:
     """Run all jobs of a preset that are not done, then write the results file, the figures and the README blocks."""
     config, claims = load(options.paper, "config"), load(options.paper, "claims")
     variants = _chosen("variant", options.variants, tuple(config.VARIANTS))
-    seeds = options.seeds or config.SEEDS[options.preset]
+    seeds = tuple(dict.fromkeys(options.seeds)) or config.SEEDS[options.preset]
+    if options.jobs < 0:
+        raise UserError(f"JOBS={options.jobs} is not a number of runs side by side; give 1 or more, or leave it out.")
     base = dataclasses.replace(config.PRESETS[options.preset], data=str(options.data) if options.data else None)
     slug = options.paper.rpartition(".")[2]
     runs = (options.out or Path("runs")) / slug / options.preset
@@ -233,7 +235,7 @@ def code_hash(package: str, *modules: str) -> str:
     while waiting:
         name = waiting.popleft()
         home = next((root for root in roots if name.startswith(f"{root}.")), None)
-        if home is None or name in seen or name == __name__:
+        if home is None or name in seen or name == f"{__package__}.reproduce":
             continue
         relative = name.removeprefix(f"{home}.")  # the same code has the same hash wherever the folder stands
         path = roots[home] / f"{relative.replace('.', '/')}.py"
@@ -241,6 +243,8 @@ def code_hash(package: str, *modules: str) -> str:
             continue
         tree = ast.parse(path.read_text())
         tree.body = [node for node in tree.body if not _is_main_block(node)]
+        if name == f"{package}.config":  # presets and variants are in the keys, value by value
+            tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 parent = name.rpartition(".")[0] if node.level else ""
@@ -332,7 +336,8 @@ class _Processes:
                         free.append(run.slot)
                         bars.remove_task(run.bar)
                         del running[connection]
-                        name, value = next(iter(content[0]["metrics"].items()), ("no metrics", float("nan")))
+                        defined = ((n, x) for n, x in content[0]["metrics"].items() if x is not None)
+                        name, value = next(defined, ("no metrics", float("nan")))
                         console.print(f"  {run.job}: {name} {value:.3f} in {content[0]['seconds']:.0f} s")
                 part = finished + sum(run.part for run in running.values())
                 left = (len(pending) - part) * (time.monotonic() - started) / part if part else float("nan")
@@ -374,10 +379,13 @@ class _Here:
     """Jobs one after the other in this process: alone, or one of several that ``accelerate launch`` started."""
 
     def __init__(self) -> None:
+        import torch
         from accelerate import PartialState
 
         # The others wait while the main process embeds a whole dataset.
-        self.state = PartialState(**({"timeout": timedelta(days=1)} if "WORLD_SIZE" in os.environ else {}))
+        patience = {"timeout": timedelta(days=1)} if "WORLD_SIZE" in os.environ else {}
+        # Without cpu=True every process of a launch on CPUs believes it is alone.
+        self.state = PartialState(cpu=not torch.cuda.is_available(), **patience)
         self.is_main = self.state.is_main_process
 
     def __enter__(self) -> "_Here":
@@ -520,7 +528,7 @@ def _minutes(seconds: float) -> str:
 def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     if unknown := [w for w in wanted if w not in known]:
         raise UserError(f"There is no {what} {', '.join(unknown)}; there are: {', '.join(known)}.")
-    return wanted or known
+    return tuple(dict.fromkeys(wanted)) or known
 
 
 def explain(error: BaseException) -> str:
