@@ -252,10 +252,15 @@ def code_hash(package: str, *modules: str) -> str:
                 waiting.extend([module, *(f"{module}.{alias.name}" for alias in node.names)])
             elif isinstance(node, ast.Import):
                 waiting.extend(alias.name for alias in node.names)
-            elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                node.body = node.body[1:] or [ast.Pass()]
+            elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
         seen[name] = _digest(relative, ast.dump(tree))
     return _digest(sorted(seen.values()))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """A docstring, or the sentence below a field."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _is_main_block(node: ast.stmt) -> bool:

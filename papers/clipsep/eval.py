@@ -24,6 +24,7 @@ from .data import load, mixtures
 from .metrics import bss_eval, si_sdr
 from .train import UNTRAINED, build_model, build_spectrogram
 
+MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
 METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
 
@@ -191,21 +192,35 @@ def _examples(pairs: list[Pair]) -> list[int]:
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw ``spectrograms.png``, ``sdr_by_class.png`` and ``training.png``; copy the examples' WAVs beside them."""
+    """Draw the spectrograms of the examples, SDR by class and the training curves; copy the WAVs to ``audio/``."""
     target.mkdir(parents=True, exist_ok=True)
     first_seed = min(seed for _, seed in runs)
     shown = {variant: folder for (variant, seed), folder in runs.items() if seed == first_seed}
-    _draw_spectrograms(shown, target)
+    _copy_examples(shown, target / "audio")
+    shown.pop("half-volume", None)
+    _draw_spectrograms({v: folder for v, folder in shown.items() if v in MAIN_VARIANTS}, target / "spectrograms.png")
+    _draw_spectrograms(shown, target / "spectrograms_all.png")
     _draw_classes(runs, target)
     _draw_training(shown, target)
 
 
-def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
-    """One row a fixed test mixture: the mixture, the target, every variant's estimate."""
+def _columns(shown: dict[str, Path]) -> dict[str, tuple[Path, str]]:
+    """Where the sounds of the examples are: the mixture's, the target's, every variant's estimate's."""
     any_run = next(iter(shown.values())) / "examples"
-    described = json.loads((any_run / "examples.json").read_text())
-    columns = {"mixture": (any_run, "mixture"), "target": (any_run, "target")}
-    columns |= {variant: (folder / "examples", "estimate") for variant, folder in shown.items() if variant != "mixture"}
+    estimates = {v: (folder / "examples", "estimate") for v, folder in shown.items() if v != "mixture"}
+    return {"mixture": (any_run, "mixture"), "target": (any_run, "target")} | estimates
+
+
+def _copy_examples(shown: dict[str, Path], audio: Path) -> None:
+    for name, (folder, kind) in _columns(shown).items():
+        for row in range(EXAMPLES):
+            write_atomic(audio / f"{row}-{name}.wav", (folder / f"{row}-{kind}.wav").read_bytes())
+
+
+def _draw_spectrograms(shown: dict[str, Path], path: Path) -> None:
+    """One row a fixed test mixture: the mixture, the target, the variants' estimates."""
+    columns = _columns(shown)
+    described = json.loads((columns["mixture"][0] / "examples.json").read_text())
     figure, axes = plt.subplots(
         EXAMPLES, len(columns), figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), squeeze=False, layout="constrained"
     )
@@ -213,11 +228,9 @@ def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
         level = None
         for axis, (name, (folder, kind)) in zip(axes[row], columns.items(), strict=True):
             wave, rate = soundfile.read(folder / f"{row}-{kind}.wav", dtype="float32")
-            write_atomic(target / "audio" / f"{row}-{name}.wav", (folder / f"{row}-{kind}.wav").read_bytes())
-            magnitude = torch.stft(
-                torch.from_numpy(wave), 512, 64, window=torch.hann_window(512), return_complex=True
-            ).abs()
-            decibel = 20 * torch.log10(magnitude + 1e-5)
+            window = torch.hann_window(512)
+            spectrum = torch.stft(torch.from_numpy(wave), 512, 64, window=window, return_complex=True)
+            decibel = 20 * torch.log10(magnitude(spectrum) + 1e-5)
             level = float(decibel.max()) if level is None else level
             extent = (0, len(wave) / rate, 0, rate / 2000)
             axis.imshow(
@@ -228,14 +241,13 @@ def _draw_spectrograms(shown: dict[str, Path], target: Path) -> None:
                 axis.set_title(name, fontsize=7)
         wanted, other = described["labels"][row]
         axes[row][0].set_ylabel(f"{wanted}\n+ {other}", fontsize=7)
-    _save(figure, target / "spectrograms.png")
+    _save(figure, path)
 
 
 def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     """Mean SDR of every class over its test mixtures and the seeds; also as ``sdr_by_class.csv``."""
-    variants = [
-        v for v in ("mixture", "clipsep", "clipsep-nit", "labelsep", "ideal-mask") if any(v == r for r, _ in runs)
-    ]
+    markers = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}
+    variants = [v for v in markers if any(v == run for run, _ in runs)]
     by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (variant, _), folder in runs.items():
         for path in sorted(folder.glob("items-*.json"))[:1] if variant in variants else []:
@@ -249,7 +261,6 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     write_atomic(target / "sdr_by_class.csv", "\n".join([*lines, ""]).encode())
 
     figure, axis = plt.subplots(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
-    markers = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}
     for variant in variants:
         axis.plot([means[label][variant] for label in order], markers[variant], ms=4, ls="", label=variant)
     axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
@@ -261,7 +272,8 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
 
 def _draw_training(shown: dict[str, Path], target: Path) -> None:
     """Training loss of every variant, first seed; running mean over 50 steps."""
-    figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+    axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)
     for variant, folder in shown.items():
         if not (log := folder / "metrics.jsonl").exists():
             continue
@@ -273,7 +285,7 @@ def _draw_training(shown: dict[str, Path], target: Path) -> None:
     axis.set(
         xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
     )
-    axis.legend(fontsize=6, ncols=3)
+    figure.legend(fontsize=6, loc="outside right center")
     _save(figure, target / "training.png")
 
 

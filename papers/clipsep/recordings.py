@@ -32,7 +32,8 @@ FRAMES_PER_SECOND = 4.0
 VIDEOS = {"train": 16, "validation": 3, "test": 3}  # of each class
 VIEWS = {"train": 16, "test": 6}  # renderings of each photograph
 SCALE = (0.6, 0.9)  # size of the photograph in the frame
-LOUDNESS = 0.1  # root mean square of every recording's sounding part
+LOUDNESS = 0.1  # root mean square of every recording without its pauses
+PAUSE = 0.1  # what is quieter than this part of a recording's loudest 50 ms, for 50 ms, is a pause
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def cache_file(config: Config, cache: Path) -> Path:
     """The prepared data; its name changes with whatever its content depends on."""
     stamps = [(stamp.label, stamp.image_sha256, stamp.sound_sha256) for stamp in load_stamps()]
     solos = [solo.sha256 for solo in load_solos()]
-    settings = [SPLITS, GUARD, SHORTEST, VIDEO_SECONDS, FRAMES_PER_SECOND, VIDEOS, VIEWS, SCALE, LOUDNESS]
+    settings = [SPLITS, GUARD, SHORTEST, VIDEO_SECONDS, FRAMES_PER_SECOND, VIDEOS, VIEWS, SCALE, LOUDNESS, PAUSE]
     content = repr([config.clip, config.clip_weights, config.rate, settings, stamps, solos])
     return cache / f"recordings-{hashlib.sha256(content.encode()).hexdigest()[:12]}.safetensors"
 
@@ -157,11 +158,10 @@ def _offscreen(rate: int) -> list[Tensor]:
 
 
 def _levelled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Without silence at either end, at a common loudness."""
-    window = np.ones(rate // 50) / (rate // 50)
-    envelope = np.sqrt(np.convolve(wave**2, window, "same"))
-    sounding = np.flatnonzero(envelope > 0.05 * envelope.max())
-    wave = wave[sounding[0] : sounding[-1] + 1]
+    """Without its pauses, at a common loudness: any half second of it is something to separate."""
+    envelope = np.sqrt(np.convolve(wave**2, np.ones(rate // 20) / (rate // 20), "same"))
+    sounding = np.convolve(envelope > PAUSE * envelope.max(), np.ones(rate // 20), "same") > 0.5
+    wave = wave[sounding]
     return np.clip(wave * LOUDNESS / np.sqrt(np.mean(wave**2)), -1, 1).astype(np.float32)
 
 

@@ -80,8 +80,10 @@ def loss_of(
     mask_logits, noise_logits = model(log_mixture, queries)
     if config.model == "pit":
         return permutation_invariant_loss(mask_logits, targets, weight), {}
-    if noise_logits is None or step < config.noise_warmup_steps:
+    if noise_logits is None:
         return separation_loss(mask_logits, targets, weight), {}
+    if step < config.noise_warmup_steps:  # the zero keeps the noise heads in the graph, as data parallelism wants
+        return separation_loss(mask_logits, targets, weight) + 0 * noise_logits.sum(), {}
     return noise_invariant_loss(mask_logits, noise_logits, targets, weight, config.lambda_, config.gamma)
 
 

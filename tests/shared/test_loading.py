@@ -16,6 +16,7 @@ from accelerate.utils import DataLoaderConfiguration
 
 from shared import UserError
 from shared.loading import Batches, pad_collate
+from shared.reproduce import explain
 
 SIZE, BATCH = 22, 4  # 5 batches an epoch, 2 samples dropped
 
@@ -105,7 +106,7 @@ def test_a_bad_sample_is_told_in_its_own_words(workers: int) -> None:
     stream = Batches(Spoilt(), BATCH, seed=0, accelerator=accelerator(), workers=workers)
     with pytest.raises(UserError) as error:
         next(stream)
-    assert str(error.value) == "dog.wav is truncated; delete it and run again."
+    assert explain(error.value) == "dog.wav is truncated; delete it and run again."
 
 
 # -- two processes ----------------------------------------------------------------------------------------------------

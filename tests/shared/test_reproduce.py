@@ -1,0 +1,447 @@
+"""shared/reproduce.py: a paper of 19 parameters reproduced, interrupted, killed, changed and broken."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared import UserError, reproduce
+from shared.report import judge
+from shared.reproduce import code_hash, explain
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tinypaper")
+IGNORED = shutil.ignore_patterns("__pycache__")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}
+COMMAND = ["-m", "shared.reproduce", "tinypaper", "--preset", "smoke", "--out", "out"]
+
+
+def run(
+    work: Path, *arguments: str, command: list[str] = COMMAND, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command, *arguments],
+        cwd=work,
+        env=ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+
+
+def start(work: Path) -> subprocess.Popen[str]:
+    """The same in the background, as the leader of a process group of its own."""
+    pipe = subprocess.PIPE
+    arguments = [sys.executable, *COMMAND]
+    return subprocess.Popen(
+        arguments, cwd=work, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def edit(work: Path, name: str, old: str, new: str) -> None:
+    path = work / "tinypaper" / name
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} is in {name} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+
+
+def jobs(work: Path) -> dict[str, Path]:
+    """Folders of all jobs that have begun, as ``plain/seed0``."""
+    base = work / "out" / "tinypaper" / "smoke"
+    return {str(path.relative_to(base)): path for path in sorted(base.glob("*/seed*"))}
+
+
+def written(work: Path, name: str) -> dict[str, int]:
+    """When a file of every job was written, in ns."""
+    return {job: (folder / name).stat().st_mtime_ns for job, folder in jobs(work).items()}
+
+
+def results(work: Path) -> dict[str, Any]:
+    return json.loads((work / "out" / "tinypaper" / "smoke" / "results" / "smoke.json").read_text())
+
+
+def outcome(work: Path) -> dict[str, Any]:
+    """All that must be equal between two reproductions: metrics and verdicts, weights and logs of every job."""
+    found = results(work)
+    rows = [(row["variant"], row["seed"], row["metrics"]) for row in found["rows"]]
+    files = {
+        job: ((folder / "checkpoint" / "model.safetensors").read_bytes(), (folder / "metrics.jsonl").read_text())
+        for job, folder in jobs(work).items()
+    }
+    return {"rows": rows, "claims": found["claims"], "data": found["data"], "files": files}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with the paper, copied out of any repository."""
+    shutil.copytree(TINY, tmp_path / "tinypaper", ignore=IGNORED)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An uninterrupted reproduction and what it printed."""
+    work = tmp_path_factory.mktemp("first")
+    shutil.copytree(TINY, work / "tinypaper", ignore=IGNORED)
+    finished = run(work)
+    assert finished.returncode == 0, finished.stderr
+    return work, finished.stdout
+
+
+@pytest.fixture
+def done(first: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished reproduction."""
+    return shutil.copytree(first[0], tmp_path / "done")
+
+
+# -- a whole reproduction ---------------------------------------------------------------------------------------------
+
+
+def test_results_file(first: tuple[Path, str]) -> None:
+    from tinypaper.claims import CLAIMS
+
+    work, printed = first
+    found = results(work)
+    assert list(found) == ["schema", "paper", "preset", "environment", "data", "rows", "claims"]
+    assert (found["schema"], found["paper"], found["preset"]) == (1, "tinypaper", "smoke")
+    assert list(found["environment"]) == ["cpu", "gpu", "cores", "python", "torch", "code"]
+    assert found["environment"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["environment"]["code"] == code_hash("tinypaper", "train", "eval")
+    assert set(found["data"]) == {"name", "train", "test", "sha256", "scale"}
+    every = [(variant, seed) for variant in ("tinypaper", "plain") for seed in (0, 1)]
+    assert [(row["variant"], row["seed"]) for row in found["rows"]] == every
+    for row in found["rows"]:
+        assert list(row) == ["variant", "seed", "metrics", "seconds", "peak_memory_mb"]
+        assert 0 < row["metrics"]["error"] < 10 and 0.5 < row["seconds"] < 60 and row["peak_memory_mb"] > 50
+    assert len({row["metrics"]["error"] for row in found["rows"]}) == 4
+    assert found["claims"] == [judge(claim, found["rows"]) for claim in CLAIMS]
+    figure = work / "out" / "tinypaper" / "smoke" / "results" / "figure.txt"
+    assert figure.read_text() == "tinypaper 0\ntinypaper 1\nplain 0\nplain 1\n"
+    for text in ("plain seed 1: error", "1. Dropout does not help.", found["claims"][0]["verdict"], "Written to"):
+        assert text in printed
+    assert not (work / "tinypaper" / "results").exists(), "OUT= leaves the paper's folder alone"
+
+
+def test_a_second_run_skips_everything(done: Path) -> None:
+    before = results(done), written(done, "result.json"), written(done, "metrics.jsonl")
+    again = run(done)
+    assert again.returncode == 0 and "4 of 4 runs are done already; 0 to go." in again.stdout
+    assert (results(done), written(done, "result.json"), written(done, "metrics.jsonl")) == before
+
+
+def test_changing_a_variant_retrains_that_variant(done: Path) -> None:
+    trained, before = written(done, "checkpoint/state.pt"), outcome(done)
+    edit(done, "config.py", '{"dropout": 0.0}', '{"dropout": 0.0, "learning_rate": 0.02}')
+    again = run(done)
+    assert again.returncode == 0 and "2 of 4 runs are done already; 2 to go." in again.stdout
+    changed = {job for job, time in written(done, "checkpoint/state.pt").items() if time != trained[job]}
+    assert changed == {"plain/seed0", "plain/seed1"}
+    after = outcome(done)
+    assert after["rows"][:2] == before["rows"][:2]
+    assert all(new != old for new, old in zip(after["rows"][2:], before["rows"][2:], strict=True))
+    assert (jobs(done)["plain/seed0"] / "metrics.jsonl").read_text().count("\n") == 3, "steps 0, 10 and 20, once"
+
+
+def test_changing_the_evaluation_keeps_what_is_trained(done: Path) -> None:
+    trained, before = written(done, "checkpoint/state.pt"), results(done)["rows"]
+    edit(done, "eval.py", ".square().mean())", ".square().mean()) * 2")
+    again = run(done)
+    assert again.returncode == 0 and "done already" not in again.stdout
+    assert written(done, "checkpoint/state.pt") == trained
+    assert [r["metrics"]["error"] for r in results(done)["rows"]] == [2 * r["metrics"]["error"] for r in before]
+
+
+# -- stopped, killed, crowded -----------------------------------------------------------------------------------------
+
+
+def test_killed_at_any_moment(first: tuple[Path, str], work: Path) -> None:
+    """``kill -9`` of the whole process group, again and again, then to the end."""
+    rng = random.Random(0)
+    for _ in range(3):
+        process = start(work)
+        finished = sum((folder / "result.json").exists() for folder in jobs(work).values())
+        wait_for(
+            lambda finished=finished: sum(len(list(f.glob("metrics.jsonl"))) for f in jobs(work).values()) > finished
+        )
+        time.sleep(rng.uniform(0, 0.6))
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (work / "out" / "tinypaper" / "smoke" / "results").exists(), "it ended before it was killed"
+    last = run(work)
+    assert last.returncode == 0, last.stderr
+    assert outcome(work) == outcome(first[0])
+
+
+@pytest.mark.parametrize("whole_group", [True, False], ids=["Ctrl-C", "SIGTERM"])
+def test_stopped(first: tuple[Path, str], work: Path, whole_group: bool) -> None:
+    """Ctrl-C reaches every process, ``kill PID`` the first alone; both keep what is trained so far."""
+    edit(work, "config.py", "save_every: int = 7", "save_every: int = 1000")
+    process = start(work)
+    wait_for(lambda: any(folder.joinpath("metrics.jsonl").exists() for folder in jobs(work).values()))
+    if whole_group:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Interrupted." in out and err == ""
+    assert any((folder / "checkpoint" / "state.pt").exists() for folder in jobs(work).values())
+    assert not all((folder / "result.json").exists() for folder in jobs(work).values())
+    last = run(work)
+    assert last.returncode == 0, last.stderr
+    assert outcome(work) == outcome(first[0])
+
+
+def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
+    both = [start(work), start(work)]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert outcome(work) == outcome(first[0])
+    assert not list((work / "out").rglob("*.partial"))
+
+
+def test_over_two_processes(first: tuple[Path, str], work: Path) -> None:
+    """As ``accelerate launch`` starts it; without dropout the numbers are those of one process."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launched = run(
+        work, "--variants", "plain", command=[*launch, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
+    )
+    assert launched.returncode == 0, launched.stderr
+    assert launched.stdout.count("Written to") == launched.stdout.count("plain seed 1: step 30/30") == 1
+    state = torch.load(jobs(work)["plain/seed0"] / "checkpoint" / "state.pt", weights_only=True)
+    assert len(state["random"]) == 2, "there were no two processes"
+    assert results(work)["claims"] == [], "a claim needs both its variants"
+    ours, theirs = results(work)["rows"], results(first[0])["rows"][2:]
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one["variant"], one["seed"]) == (other["variant"], other["seed"])
+        assert one["metrics"]["error"] == pytest.approx(other["metrics"]["error"], rel=1e-5)
+
+
+def test_one_run_by_hand(first: tuple[Path, str], work: Path) -> None:
+    """``python -m paper.train``: every field of the configuration is an option."""
+    one = run(work, "--variant", "plain", "--preset", "smoke", "--seed", "1", command=["-m", "tinypaper.train"])
+    assert one.returncode == 0, one.stderr
+    row = json.loads(one.stdout[one.stdout.index("{") :])
+    assert row["metrics"] == results(first[0])["rows"][3]["metrics"]
+    assert (work / "runs" / "custom" / "plain" / "seed1" / "checkpoint" / "model.safetensors").exists()
+    wrong = run(work, "--variant", "plane", command=["-m", "tinypaper.train"])
+    assert wrong.returncode == 1
+    assert wrong.stderr == "error: There is no variant plane; there are: tinypaper, plain.\n"
+
+
+# -- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def assert_one_sentence(finished: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: ") and finished.stderr.count("\n") == 1, finished.stderr
+    assert all(word in finished.stderr for word in words), finished.stderr
+
+
+def test_one_job_that_fails(work: Path) -> None:
+    edit(work, "config.py", '    "plain":', '    "wild": Variant("diverges", {"learning_rate": 1e30}),\n    "plain":')
+    failed = run(work, "--jobs", "1", "--seeds", "0", "0")  # given twice by mistake
+    assert_one_sentence(failed, "wild seed 0: The loss became inf at step 1 in ", "'point ", "state.pt")
+    assert (jobs(work)["tinypaper/seed0"] / "result.json").exists(), "what was finished is kept"
+    assert "wild/seed0" in jobs(work) and "plain/seed0" not in jobs(work)
+
+    again = run(work, "--jobs", "1", "--seeds", "0", "--debug")
+    assert again.returncode == 1 and "1 of 3 runs are done already; 2 to go." in again.stdout
+    assert "Traceback" in again.stderr and "tinypaper/train.py" in again.stderr
+    assert "error: wild seed 0: The loss became inf" in again.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("        raise RuntimeError('out of cheese')", ("tinypaper seed 0: RuntimeError: out of cheese", "--debug")),
+        ("        __import__('os').kill(__import__('os').getpid(), 9)", ("tinypaper seed 0", "killed", "JOBS")),
+    ],
+)
+def test_a_job_that_breaks_off(work: Path, line: str, words: tuple[str, ...]) -> None:
+    edit(work, "train.py", "        time.sleep(config.pause)", line)
+    assert_one_sentence(run(work, "--variants", "tinypaper", "--seeds", "0"), *words)
+
+
+@pytest.mark.parametrize("line", ["undefined_name", "unclosed = ("])
+def test_code_that_cannot_be_imported(work: Path, line: str) -> None:
+    """What happens all the time to those who change a copy: where it is wrong must be told, and nothing else."""
+    with open(work / "tinypaper" / "train.py", "a") as file:
+        file.write(f"\n{line}\n")
+    failed = run(work)
+    assert failed.returncode == 1
+    assert "tinypaper/train.py" in failed.stderr and line in failed.stderr
+    assert "EOFError" not in failed.stderr
+
+
+def test_metrics_without_a_value(work: Path) -> None:
+    """None where a metric is not defined; NaN, which JSON has not, stops."""
+    edit(work, "eval.py", 'return {"error":', 'return {"nothing": float("nan") if config.dropout else None, "error":')
+    failed = run(work, "--variants", "plain", "tinypaper", "--seeds", "0", "--jobs", "1")
+    assert_one_sentence(failed, "tinypaper seed 0", "nan")
+    assert "plain seed 0: error" in failed.stdout
+    assert json.loads((jobs(work)["plain/seed0"] / "result.json").read_text())["metrics"]["nothing"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--preset", "smoke", "--variants", "plane", "odd"],
+            "There is no variant plane, odd; there are: tinypaper, plain.",
+        ),
+        (["--preset", "smoke", "--jobs", "-1"], "JOBS=-1 is not a number of runs side by side"),
+        (["--preset", "paper"], "PRESET=paper needs DATA=/path/to/datasets. Expected there:\nplane/points.csv"),
+        (["--preset", "paper", "--check-data"], "DATA= is not set. Expected there:\nplane/points.csv"),
+    ],
+)
+def test_wrong_options(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce.main(["tinypaper", "--out", str(tmp_path / "out"), *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {message}") and printed.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--preset", "smok"], ("smok", "smoke", "cpu", "paper")), (["--seeds", "one"], ("seeds", "one"))],
+)
+def test_options_that_do_not_parse(
+    arguments: list[str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        reproduce.main(["tinypaper", *arguments])
+    assert exit.value.code == 2
+    told = capsys.readouterr().err
+    assert all(word in told for word in words) and "Traceback" not in told
+
+
+def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce.main(["tinypaper", "--preset", "paper", "--check-data", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: nothing is expected\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/runs/state.pt"), "The disk is full (.*); finished runs are kept: "),
+        (RuntimeError("[enforce fail] No space left on device"), "The disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/runs"), "No permission for /runs: .*OUT="),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/a.csv"), "/data/a.csv: No such file or directory."),
+        (OSError("pulled out"), "A file: pulled out."),
+        (UserError("dog.wav is truncated."), "dog.wav is truncated."),
+        (KeyError("sdr_db"), r"KeyError: 'sdr_db' \(run with --debug to see where\)"),
+    ],
+)  # fmt: skip
+def test_every_error_is_one_sentence(error: BaseException, told: str) -> None:
+    import re
+
+    assert re.match(told, explain(error)) and "\n" not in explain(error)
+
+
+# -- what a result depends on -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def variation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Hash of the training code of a copy of the paper with one change. Names of folders do not count."""
+    monkeypatch.syspath_prepend(tmp_path)
+    count = iter(range(100))
+
+    def hashed(name: str = "train.py", old: str = "", new: str = "", module: str = "train") -> str:
+        package = f"paper{next(count)}"
+        shutil.copytree(TINY, tmp_path / package, ignore=IGNORED)
+        path = tmp_path / package / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1) if old else text + new)
+        return code_hash(package, module)
+
+    return hashed
+
+
+def test_hash_does_not_depend_on_the_folder(variation: Callable[..., str]) -> None:
+    assert variation() == variation() == code_hash("tinypaper", "train")
+    assert variation(module="eval") == code_hash("tinypaper", "eval") != variation()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("train.py", "", "# a comment\n"),
+        ("train.py", "        loss = mse_loss(", "        # why\n\n        loss = mse_loss("),
+        ("train.py", '"""Training."""', '"""Training, described anew."""'),
+        ("train.py", '    """Train one variant."""\n', ""),
+        ("train.py", "    train_one(__package__)", "    print('changed')"),
+        ("config.py", '"""Seconds a step, so that a test can interrupt."""', '"""Seconds."""'),
+        (
+            "config.py",
+            '"plain": Variant("without", {"dropout": 0.0}),',
+            '"plain": Variant("plain"), "more": Variant(""),',
+        ),
+        ("config.py", "(0, 1, 2)", "(0, 1, 2, 3)"),
+        ("data.py", '"""20 points;', '"""Twenty points;'),
+        ("claims.py", "", "\nMORE = 1\n"),
+        ("eval.py", "", "\nMORE = 1\n"),
+        ("__init__.py", "", "# empty\n"),
+    ],
+)
+def test_hash_ignores(variation: Callable[..., str], name: str, old: str, new: str) -> None:
+    if old == "(0, 1, 2)":
+        old, new = '"smoke": (0, 1)', '"smoke": (0, 1, 2)'
+    assert variation(name, old, new) == code_hash("tinypaper", "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("train.py", "1 + step / 10", "1 + step / 11"),
+        ("train.py", "", "\nMORE = 1\n"),
+        ("data.py", "rng.normal(0, 0.1, 4)", "rng.normal(0, 0.2, 4)"),
+        ("config.py", "batch_size: int = 8", "batch_size: int = 4"),
+    ],
+)
+def test_hash_follows_the_code(variation: Callable[..., str], name: str, old: str, new: str) -> None:
+    assert variation(name, old, new) != code_hash("tinypaper", "train")
+
+
+def test_hash_follows_shared_code_that_is_imported(tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "tinypaper", ignore=IGNORED)
+    shutil.copytree(ROOT / "shared", tmp_path / "shared", ignore=shutil.ignore_patterns("__pycache__", "packs"))
+    program = "from shared import reproduce as r; print(r.__file__, *(r.code_hash('tinypaper', m) for m in ('train', 'eval')))"
+
+    def hashes() -> list[str]:
+        finished = run(tmp_path, command=["-c", program], PYTHONPATH="")
+        assert finished.returncode == 0, finished.stderr
+        where, *found = finished.stdout.split()
+        assert where == str(tmp_path / "shared" / "reproduce.py")
+        return found
+
+    before = hashes()
+    assert before == [code_hash("tinypaper", "train"), code_hash("tinypaper", "eval")]
+    for unrelated in ("losses.py", "report.py", "reproduce.py"):
+        with open(tmp_path / "shared" / unrelated, "a") as file:
+            file.write("\nMORE = 1\n")
+    assert hashes() == before
+    with open(tmp_path / "shared" / "loading.py", "a") as file:
+        file.write("\nMORE = 1\n")
+    train, evaluation = hashes()
+    assert train != before[0]
