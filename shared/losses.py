@@ -1,4 +1,4 @@
-"""Contrastive losses, one mechanism: per query, the log-sum-exp over its candidates minus the mean over its positives.
+"""Contrastive losses, one mechanism: per query, the cross-entropy of the softmax over its keys with its positives.
 
 Common to all of them:
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Rows = Callable[[slice], Tensor]  # rows of a boolean (B, M) matrix, made when they are needed
+Rows = Callable[[slice], Tensor]  # what belongs to some of the queries, made when it is needed
 
 
 def all_gather(x: Tensor) -> Tensor:
@@ -81,6 +81,12 @@ def clip_loss(
         raise ValueError(
             f"expected image and text of one shape (B, D), found {tuple(image.shape)} and {tuple(text.shape)}"
         )
+    if chunk is None and not gather:  # one matrix serves both directions
+        with torch.autocast(image.device.type, enabled=False):
+            image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1) for x in (image, text))
+            logits = logit_scale * image @ text.T
+            own = torch.arange(len(image), device=image.device)
+            return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
     image_to_text = info_nce(image, text, temperature=1 / logit_scale, gather=gather, chunk=chunk)
     text_to_image = info_nce(text, image, temperature=1 / logit_scale, gather=gather, chunk=chunk)
     return (image_to_text + text_to_image) / 2
@@ -112,21 +118,19 @@ def info_nce(
         raise ValueError(f"expected query (B, D) and key (M, D), found {tuple(query.shape)} and {tuple(key.shape)}")
     if positives is None and len(key) < len(query):
         raise ValueError(f"{len(query)} queries and {len(key)} keys: without `positives` every query needs its own key")
-    first_key = _rank() * len(key) if gather else 0
+    own = torch.arange(len(query), device=key.device) + (_rank() * len(key) if gather else 0)
     key = all_gather(key) if gather else key
     for name, mask in (("positives", positives), ("negatives", negatives)):
         if mask is not None and (mask.shape != (len(query), len(key)) or mask.dtype != torch.bool):
             raise ValueError(
                 f"expected {name} boolean {(len(query), len(key))}, found {mask.dtype} {tuple(mask.shape)}"
             )
-    columns = torch.arange(len(key), device=key.device)
-    own = columns[: len(query)] + first_key
-
-    def positive(rows: slice) -> Tensor:
-        return own[rows, None] == columns if positives is None else positives[rows]
-
-    negative = None if negatives is None else negatives.__getitem__
-    return _mean_loss(query, key, temperature, positive, negative, gather, chunk)
+    positive = (own if positives is None else positives).__getitem__
+    ignored = None
+    if negatives is not None:
+        contrasted = negatives.scatter(1, own[:, None], True) if positives is None else negatives | positives
+        ignored = (~contrasted).__getitem__
+    return _mean_loss(query, key, temperature, positive, ignored, gather, chunk)
 
 
 def sup_con(
@@ -148,26 +152,22 @@ def sup_con(
     if features.ndim != 3 or (labels is not None and labels.shape != features.shape[:1]):
         found = f"{tuple(features.shape)} and {None if labels is None else tuple(labels.shape)}"
         raise ValueError(f"expected features (B, D) or (B, V, D) and labels (B,), found {found}")
-    samples, views = features.shape[:2]
-    rank = _rank() if gather else 0
-    if labels is None:
-        labels = torch.arange(samples, device=features.device) + rank * samples
+    views = features.shape[1]
     query = features.flatten(0, 1)
     key = all_gather(query) if gather else query
-    query_label = labels.repeat_interleave(views)
-    key_label = all_gather(query_label) if gather else query_label
     if len(key) < 2:
         raise ValueError(f"one feature vector, {tuple(features.shape)}, has nothing to be compared with")
     columns = torch.arange(len(key), device=key.device)
-    own = columns[: len(query)] + rank * len(query)
+    own = columns[: len(query)] + (_rank() * len(query) if gather else 0)
+    query_label = own // views if labels is None else labels.repeat_interleave(views)
+    key_label = all_gather(query_label) if gather else query_label
 
     def positive(rows: slice) -> Tensor:
+        if labels is None and views == 2:
+            return own[rows] ^ 1  # the other view
         return (query_label[rows, None] == key_label) & (own[rows, None] != columns)
 
-    def negative(rows: slice) -> Tensor:
-        return query_label[rows, None] != key_label
-
-    return _mean_loss(query, key, temperature, positive, negative, gather, chunk)
+    return _mean_loss(query, key, temperature, positive, lambda rows: own[rows, None] == columns, gather, chunk)
 
 
 def nt_xent(
@@ -187,10 +187,11 @@ def _mean_loss(
     key: Tensor,
     temperature: Tensor | float,
     positive: Rows,
-    negative: Rows | None,
+    ignored: Rows | None,
     gather: bool,
     chunk: int | None,
 ) -> Tensor:
+    """`positive` is the index of a query's only positive, (n,), or a boolean (n, M); `ignored` is boolean (n, M)."""
     dtype = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):
         query = F.normalize(query.to(dtype), dim=-1) / temperature
@@ -198,23 +199,22 @@ def _mean_loss(
 
         def row_losses(rows: slice) -> tuple[Tensor, Tensor]:
             logits = query[rows] @ key.T
-            is_positive = positive(rows)
-            positives = is_positive.sum(1)
-            mean_positive = logits.masked_fill(~is_positive, 0).sum(1) / positives.clamp(min=1)
-            if negative is not None:
-                logits = logits.masked_fill(~(is_positive | negative(rows)), -torch.inf)
-            return (logits.logsumexp(1) - mean_positive).masked_fill(positives == 0, 0), positives > 0
+            if ignored is not None:  # not -inf, which a weight of 0 would turn into NaN
+                logits.masked_fill_(ignored(rows), torch.finfo(dtype).min)
+            target = positive(rows)
+            if target.dtype != torch.bool:
+                return F.cross_entropy(logits, target, reduction="none"), torch.ones_like(target)
+            weights = target / target.sum(1, keepdim=True, dtype=dtype).clamp(min=1)
+            return F.cross_entropy(logits, weights, reduction="none"), target.any(1)
 
         if chunk is None:
             losses, counted = row_losses(slice(None))
         else:
-            starts = range(0, len(query), chunk)
             chunks = [
                 checkpoint(row_losses, slice(i, i + chunk), use_reentrant=False, preserve_rng_state=False)
-                for i in starts
+                for i in range(0, len(query), chunk)
             ]
             losses, counted = (torch.cat(part) for part in zip(*chunks, strict=True))
         count = counted.sum().to(dtype)
-        if gather:
-            count = mean_across_processes(count)
+        count = mean_across_processes(count) if gather else count
         return losses.sum() / count.clamp(min=torch.finfo(dtype).tiny)

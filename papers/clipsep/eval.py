@@ -273,7 +273,7 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
 def _draw_training(shown: dict[str, Path], target: Path) -> None:
     """Training loss of every variant, first seed; running mean over 50 steps."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-    axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+    axis.set_prop_cycle(color=[plt.get_cmap("tab20")(i) for i in range(20)])
     for variant, folder in shown.items():
         if not (log := folder / "metrics.jsonl").exists():
             continue
