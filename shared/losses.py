@@ -83,7 +83,7 @@ def clip_loss(
         )
     if chunk is None and not gather:  # one matrix serves both directions
         with torch.autocast(image.device.type, enabled=False):
-            image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1) for x in (image, text))
+            image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1) for x in (image, text))
             logits = logit_scale * image @ text.T
             own = torch.arange(len(image), device=image.device)
             return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2

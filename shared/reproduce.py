@@ -131,6 +131,7 @@ def reproduce(options: Options) -> None:
         }
         # A partial or redirected reproduction never overwrites what the README publishes.
         whole = not options.seeds and not options.variants and options.preset != "smoke"
+        whole = whole and (options.data is not None) == (options.preset == "paper")
         package_folder = Path(config.__file__).parent
         published = whole and options.out is None
         target = package_folder / "results" if published else runs / "results"
