@@ -5,6 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 comma := ,
 words = $(subst $(comma), ,$(1))
+# What needs no packages runs on any Python, the environment's if there is one.
+ANY_PY = $(or $(wildcard $(PY)),$(PYTHON),python3)
 papers := $(notdir $(patsubst %/,%,$(dir $(wildcard papers/*/claims.py))))
 export PYTHONUNBUFFERED := 1
 
@@ -12,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 .PHONY: help list reproduce check-data predict test lint bench report export new paper-given
 
 help:
-	@echo "Eleven papers, reproduced: measured tables and a verdict on every claim."
+	@echo "Papers, reproduced: measured tables and a verdict on every claim."
 	@echo
 	@echo "  make list                          the papers, one line each, with verdict counts"
 	@echo "  make reproduce PAPER=clipsep       train and evaluate every variant and seed, judge the claims"
@@ -51,7 +53,7 @@ paper-given:
 # -- what a person does -----------------------------------------------------------------------------------------------
 
 list:
-	@$(or $(wildcard $(PY)),python3) -m shared.report --list
+	@$(ANY_PY) -m shared.report --list
 
 reproduce: paper-given
 	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
@@ -68,10 +70,10 @@ predict: paper-given
 	@$(PY) -m papers.$(PAPER).predict $(ARGS)
 
 export: paper-given
-	@python3 ci/export.py $(PAPER) "$(DEST)"
+	@$(ANY_PY) ci/export.py $(PAPER) "$(DEST)"
 
 new:
-	@python3 ci/new.py "$(PAPER)"
+	@$(ANY_PY) ci/new.py "$(PAPER)"
 
 # -- what keeps it whole ----------------------------------------------------------------------------------------------
 

@@ -90,12 +90,10 @@ def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     from importlib.metadata import version
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.processor() or platform.machine()
+    from shared.reproduce import processor
+
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": 1,
         "load": round(os.getloadavg()[0], 2),

@@ -8,6 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
+from . import UserError
+
 
 class Drawable(Protocol):
     """A dataset whose samples are drawn with a generator of their own (crops, gains, partners, augmentation)."""
@@ -32,8 +34,8 @@ class Batches:
         collate: makes a batch of a list of samples; default: torch's.
 
     Raises:
-        ValueError: if the dataset holds less than one batch (the last, partial batch of an epoch is dropped), or the
-            batch does not split evenly over the processes.
+        ValueError: if the dataset holds less than one batch (the last, partial batch of an epoch is dropped).
+        UserError: if the batch does not split evenly over the processes.
     """
 
     def __init__(
@@ -49,7 +51,10 @@ class Batches:
         if not 0 < batch_size <= len(dataset):
             raise ValueError(f"batch_size {batch_size} does not fit a dataset of {len(dataset)} samples")
         if batch_size % accelerator.num_processes:
-            raise ValueError(f"batch_size {batch_size} does not split over {accelerator.num_processes} processes")
+            raise UserError(
+                f"A batch of {batch_size} does not split over {accelerator.num_processes} processes; use a number of "
+                "processes that divides it, or change batch_size."
+            )
         self._positions = _Positions(len(dataset), batch_size, seed)
         loader: DataLoader = DataLoader(
             _Drawn(dataset, seed),

@@ -34,10 +34,11 @@ class Paper:
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the results table: what it is, and how its configuration differs from the preset's."""
+    """One row of the results table: what it is, how it differs from the preset, in which presets it makes sense."""
 
     description: str
     changes: dict[str, Any] = field(default_factory=dict)
+    presets: tuple[str, ...] = ("smoke", "cpu", "paper")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Claim:
     Attributes:
         id: short name; comparisons of one claim share its number.
         number: the claim's number in the README.
-        text: what the paper claims, in our words.
+        text: what is claimed, in our words.
+        source: where: the abstract, or another place, with "unverified" where it could not be checked.
         a, b: variants.
         metric: of ``a``, and of ``b`` unless ``metric_b`` is given.
         direction: ``higher`` or ``lower`` if the claim holds when a - b is above ``margin`` (below ``-margin``);
@@ -68,6 +70,7 @@ class Claim:
     id: str
     number: int
     text: str
+    source: str
     metric: str
     a: str
     b: str
@@ -165,7 +168,7 @@ def results_table(results: dict[str, Any], variants: dict[str, Any], columns: Se
 
 def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[str]]:
     """Header and one row a comparison: what is compared, the effect with its interval, the verdict."""
-    table = [["#", "claim", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]]
+    table = [["#", "claim", "claimed in", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]]
     judged = {c["id"]: c for c in results["claims"]}
     for claim in claims:
         if claim.id not in judged:
@@ -182,7 +185,9 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
         interval = "n/a" if c["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*c["interval"])
         effect = "n/a" if c["effect"] is None else f"{c['effect']:+.2f}"
         verdict = f"{c['verdict']} (control)" if claim.control else f"**{c['verdict']}**"
-        table.append([str(claim.number), claim.text, comparison, f"{effect} {interval}", str(c["n"]), verdict])
+        table.append(
+            [str(claim.number), claim.text, claim.source, comparison, f"{effect} {interval}", str(c["n"]), verdict]
+        )
     return table
 
 

@@ -86,7 +86,8 @@ class Job:
 def reproduce(options: Options) -> None:
     """Run all jobs of a preset that are not done, then write the results file, the figures and the README blocks."""
     config, claims = load(options.paper, "config"), load(options.paper, "claims")
-    variants = _chosen("variant", options.variants, tuple(config.VARIANTS))
+    offered = tuple(name for name, variant in config.VARIANTS.items() if options.preset in variant.presets)
+    variants = _chosen("variant", options.variants, offered)
     seeds = tuple(dict.fromkeys(options.seeds)) or config.SEEDS[options.preset]
     if options.jobs < 0:
         raise UserError(f"JOBS={options.jobs} is not a number of runs side by side; give 1 or more, or leave it out.")
@@ -124,7 +125,7 @@ def reproduce(options: Options) -> None:
             "schema": 1,
             "paper": slug,
             "preset": options.preset,
-            "environment": _environment(options.paper),
+            "environment": workers.call(_environment, options.paper),
             "data": info,
             "rows": rows,
             "claims": [judge(c, rows) for c in claims.CLAIMS if {c.a, c.b} <= set(variants)],
@@ -134,15 +135,17 @@ def reproduce(options: Options) -> None:
         whole = whole and (options.data is not None) == (options.preset == "paper")
         package_folder = Path(config.__file__).parent
         published = whole and options.out is None
-        target = package_folder / "results" if published else runs / "results"
+        readme = published and options.preset == "cpu"  # what is published of the paper's scale stands beside it
+        home = package_folder / "results" if published else runs / "results"
+        figures = home if not published or readme else home / options.preset
         from .experiment import write_json
 
-        write_json(target / f"{options.preset}.json", results)
-        workers.call(_figures, options.paper, {(job.variant, job.seed): job.folder for job in jobs}, target)
-        if published and options.preset == "cpu":
+        write_json(home / f"{options.preset}.json", results)
+        workers.call(_figures, options.paper, {(job.variant, job.seed): job.folder for job in jobs}, figures)
+        if readme:
             _rebuild_readmes(options.paper, package_folder)
         _print(results, config.VARIANTS, claims)
-        console.print(f"Written to {target}{' and the README' if published else ''}.")
+        console.print(f"Written to {home}{' and the README' if readme else ''}.")
 
 
 # -- one job ----------------------------------------------------------------------------------------------------------
@@ -405,7 +408,7 @@ class _Here:
             console.print(text)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if function is _figures:  # only the main process is here
+        if function is not _prepare:  # only the main process is here
             return function(*arguments, print)
         with self.state.main_process_first():  # the others find the cache filled
             return function(*arguments, print)
@@ -479,21 +482,25 @@ def _devices() -> int:
 # -- the end ----------------------------------------------------------------------------------------------------------
 
 
-def _environment(package: str) -> dict[str, Any]:
-    from importlib.metadata import version
-
+def processor() -> str:
+    """The name of the processor, for tables that hold timings."""
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         names = [
             line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
-    gpu = None
-    if "torch" in sys.modules and (cuda := sys.modules["torch"].cuda).is_available():
-        gpu = f"{cuda.device_count()} x {cuda.get_device_name()}"
+    return cpu
+
+
+def _environment(package: str, report: Callable[..., None]) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    from torch import cuda
+
     return {
-        "cpu": cpu,
-        "gpu": gpu,
+        "cpu": processor(),
+        "gpu": f"{cuda.device_count()} x {cuda.get_device_name()}" if cuda.is_available() else None,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": version("torch"),
@@ -520,7 +527,7 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
     for row in body:
         table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
     (console if console.is_terminal else Console(width=160)).print(table)
-    for number, text, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
+    for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
         console.print(
             f"\n{number}. {text}\n   {verdict.strip('*')}: {effect} over {seeds} seeds; {comparison}".replace("`", "")
         )
@@ -548,13 +555,13 @@ def explain(error: BaseException) -> str:
     if isinstance(error, PermissionError):
         return f"No permission for {error.filename}: make it readable and writable, or choose another folder with OUT=."
     if isinstance(error, OSError):
-        return f"{error.filename or 'A file'}: {error.strerror or error}."
+        return f"{error.filename or 'A file'}: {error.strerror or error}; mend that and run the same command again."
     return f"{type(error).__name__}: {error} (run with --debug to see where)"
 
 
 @dataclasses.dataclass(frozen=True)
 class One:
-    """Train and evaluate one (variant, seed). Any field of the configuration can follow, e.g. --steps 200."""
+    """Train and evaluate one (variant, seed). Every field of config.py is an option too, e.g. --steps 200."""
 
     preset: Literal["smoke", "cpu", "paper"] = "cpu"
     """Where the configuration starts from."""
@@ -566,13 +573,16 @@ class One:
     """Folder with the paper's datasets; default: the embedded data."""
     out: Path = Path("runs/custom")
     """Folder for the run; kept apart from what `make reproduce` writes."""
+    debug: bool = False
+    """Show the traceback of an error."""
 
 
 def train_one(package: str) -> None:
     """``python -m papers.<slug>.train``: one run in this process; also under ``accelerate launch``."""
     module = load(package, "config")
     one, rest = tyro.cli(One, return_unknown_args=True)
-    try:
+
+    def run() -> None:
         (variant,) = _chosen("variant", (one.variant or package.rpartition(".")[2],), tuple(module.VARIANTS))
         data = str(one.data) if one.data else None
         start = dataclasses.replace(module.PRESETS[one.preset], **module.VARIANTS[variant].changes, data=data)
@@ -584,9 +594,8 @@ def train_one(package: str) -> None:
             workers.map(package, [job])
             if workers.is_main:
                 console.print_json(data=_result(job))
-    except Exception as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(1)
+
+    sys.exit(_told(run, one.debug))
 
 
 def check_data(options: Options) -> None:
@@ -600,16 +609,21 @@ def check_data(options: Options) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments, prog="reproduce")
+    return _told(lambda: check_data(options) if options.check_data else reproduce(options), options.debug)
+
+
+def _told(action: Callable[[], None], debug: bool) -> int:
+    """Do it; tell a person in one sentence if it does not work out. Returns the exit status."""
     try:
-        if options.check_data:
-            check_data(options)
-        else:
-            reproduce(options)
+        action()
     except KeyboardInterrupt:
         console.print("Interrupted. What is finished is kept; the same command continues from there.")
         return 130
     except Exception as error:
-        if options.debug:
+        if type(error).__name__ == "Interrupted":  # SIGTERM, answered with a checkpoint
+            console.print(f"{error}; the same command continues from there.")
+            return 130
+        if debug:
             print(error.trace if isinstance(error, ChildError) else traceback.format_exc(), file=sys.stderr)
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1

@@ -40,8 +40,9 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     described = (videos if config.data else recordings).prepare(config, cache)
     scale = (
         f"{config.segment / config.rate:.1f} s at {config.rate / 1000:g} kHz, {config.bins} frequency bins, "
-        f"U-Net of {config.levels} levels from {config.width} channels, {config.steps} steps of {config.batch_size} "
-        "mixtures"
+        f"STFT of {config.n_fft} with hop {config.hop}, U-Net of {config.levels} levels from {config.width} channels, "
+        f"K {config.channels}, {config.steps} steps of {config.batch_size} mixtures, "
+        f"learning rate {config.learning_rate:g}"
     )
     return described | {"scale": scale}
 
@@ -53,7 +54,7 @@ def load(config: Config, cache: Path) -> Data:
 
 
 class MixAndSeparate:
-    """Training samples: each clip with n - 1 others, drawn uniformly, whose labels may be the same (Section 3)."""
+    """Training samples: each clip with n - 1 others, drawn uniformly, whose labels may be the same (official code)."""
 
     def __init__(self, clips: Sequence[Clip], config: Config, n: int = 2) -> None:
         self.clips, self.config, self.n = clips, config, n

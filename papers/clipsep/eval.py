@@ -51,7 +51,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         values, estimates = separate_all(config, model, spectrogram, pairs, data.queries)
         prefix = "" if number == 0 else f"{name}_"
         metrics |= {prefix + key: value for key, value in summary(values).items()}
-        write_json(run.folder / f"items-{name}.json", _items(pairs, values, data.queries))
+        write_json(run.folder / f"items{prefix and f'-{name}'}.json", _items(pairs, values, data.queries))
         if config.noise_heads:
             metrics[f"{prefix}noise_activation_fraction"] = noise_activation(config, model, spectrogram, pairs)
         if number == 0:
@@ -90,11 +90,14 @@ def separate_all(
 @torch.no_grad()
 def noise_activation(config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair]) -> float:
     """A, the noise heads' summed mean activation (0..2), on test mixtures asked for with both image queries."""
-    sources = mixtures(pairs, config).transpose(0, 1).to(spectrogram.window.device)
-    spectra = spectrogram.stft(sources.unsqueeze(2))
-    images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in pairs], dim=1)
-    _, noise_logits = model(spectrogram.network_input(magnitude(spectra.sum(0))), images.to(sources.device))
-    return float(noise_logits.sigmoid().sum(0).mean())
+    activations = []
+    for start in range(0, len(pairs), config.batch_size):
+        chunk = pairs[start : start + config.batch_size]
+        mixture = spectrogram.stft(mixtures(chunk, config).sum(1, keepdim=True).to(spectrogram.window.device))
+        images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in chunk], dim=1)
+        _, noise_logits = model(spectrogram.network_input(magnitude(mixture)), images.to(mixture.device))
+        activations.append(noise_logits.sigmoid().sum(0).mean(dim=(1, 2, 3)))
+    return float(torch.cat(activations).mean())
 
 
 def _masks(
@@ -128,12 +131,16 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
         first, second = values["first"], values["second"]
         better = second["sdr_db"] > first["sdr_db"]  # the oracle looks at the SDR alone
         values = {"own": {m: torch.where(better, second[m], first[m]) for m in first}}
-        unselected = {"sdr_unselected_db": float(torch.stack([first["sdr_db"], second["sdr_db"]]).nanmean())}
+        unselected = {
+            f"{metric.removesuffix('_db')}_unselected_db": float(torch.stack([first[metric], second[metric]]).nanmean())
+            for metric in ("sdr_db", "si_sdr_db")
+        }
     else:
         unselected = {}
     own = values["own"]
     sdr = own["sdr_db"][~own["sdr_db"].isnan()]
-    means = {metric: float(own[metric].nanmean()) for metric in METRICS if own[metric].isfinite().all()}
+    own["sar_db"] = own["sar_db"].masked_fill(own["sar_db"] > 100, torch.nan)  # no artefacts but round-off
+    means = {metric: float(own[metric].nanmean()) for metric in METRICS if own[metric].isfinite().any()}
     spread = {"sdr_median_db": float(np.median(sdr)), "sdr_sem_db": float(sdr.std() / len(sdr) ** 0.5)}
     others = {
         f"{metric.removesuffix('_db')}_{kind}_db": float(of[metric].nanmean())
@@ -250,11 +257,11 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     variants = [v for v in markers if any(v == run for run, _ in runs)]
     by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (variant, _), folder in runs.items():
-        for path in sorted(folder.glob("items-*.json"))[:1] if variant in variants else []:
-            for item in json.loads(path.read_text()):
-                if (value := item["sdr_db"].get("own")) is not None:
+        if variant in variants:
+            for item in json.loads((folder / "items.json").read_text()):
+                if (value := item["sdr_db"]["own"]) is not None:
                     by_class[item["label"]][variant].append(value)
-    means = {label: {v: float(np.mean(x)) for v, x in of.items()} for label, of in by_class.items()}
+    means = {label: {v: float(np.mean(of[v] or np.nan)) for v in variants} for label, of in by_class.items()}
     order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
     lines = [",".join(["class", *(f"{v} (dB)" for v in variants)])]
     lines += [",".join([label, *(f"{means[label][v]:.2f}" for v in variants)]) for label in sorted(means)]
@@ -264,7 +271,9 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     for variant in variants:
         axis.plot([means[label][variant] for label in order], markers[variant], ms=4, ls="", label=variant)
     axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
-    axis.set(ylabel="SDR (dB)", title="Separation by class, text query, mean over mixtures and seeds")
+    axis.set(
+        ylabel="SDR (dB)", title="SDR by class (clipsep and clipsep-nit asked with text), mean over mixtures and seeds"
+    )
     axis.grid(axis="y", lw=0.3)
     axis.legend(fontsize=7, ncols=len(variants))
     _save(figure, target / "sdr_by_class.png")

@@ -6,6 +6,8 @@ photograph on ever new backgrounds. Training videos can carry an off-screen soun
 """
 
 import hashlib
+import inspect
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ from safetensors.torch import load_file, save
 from scipy.signal import butter, sosfilt
 from torch import Tensor
 
+import shared.clip
+import shared.stamps
 from shared.clip import SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
-from shared.stamps import Stamp, load_backgrounds, load_solos, load_stamps, render_stamp
+from shared.stamps import TABLES, Stamp, load_backgrounds, load_solos, load_stamps, render_stamp
 
+from . import clips
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries
 from .config import Config
 from .metrics import interference_index
@@ -27,6 +32,7 @@ from .metrics import interference_index
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
 GUARD = 0.02  # seconds between two parts, longer than the resampler's filter
 SHORTEST = 0.6  # seconds; shorter recordings cannot be divided and serve as off-screen sounds in training only
+TEST_CONTAMINATED = 0.8  # share of the test interferers with an off-screen sound; the targets are clean ("clean+")
 VIDEO_SECONDS = 2.0
 FRAMES_PER_SECOND = 4.0
 VIDEOS = {"train": 16, "validation": 3, "test": 3}  # of each class
@@ -60,17 +66,16 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
     held_out = {}
     for split in ("validation", "test"):
         targets = _clips(stored, labels, split, 0.0)
-        held_out[split] = _pairs(targets, _clips(stored, labels, split, Config.contaminated))
+        held_out[split] = _pairs(targets, _clips(stored, labels, split, TEST_CONTAMINATED))
     return train, held_out["validation"], {"clean+": held_out["test"]}, queries
 
 
 def cache_file(config: Config, cache: Path) -> Path:
     """The prepared data; its name changes with whatever its content depends on."""
-    stamps = [(stamp.label, stamp.image_sha256, stamp.sound_sha256) for stamp in load_stamps()]
-    solos = [solo.sha256 for solo in load_solos()]
-    settings = [SPLITS, GUARD, SHORTEST, VIDEO_SECONDS, FRAMES_PER_SECOND, VIDEOS, VIEWS, SCALE, LOUDNESS, PAUSE]
-    content = repr([config.clip, config.clip_weights, config.rate, settings, stamps, solos])
-    return cache / f"recordings-{hashlib.sha256(content.encode()).hexdigest()[:12]}.safetensors"
+    content = hashlib.sha256(repr([config.clip, config.clip_weights, config.rate, TABLES]).encode())
+    for module in (clips, shared.clip, shared.stamps, sys.modules[__name__]):
+        content.update(inspect.getsource(module).encode())
+    return cache / f"recordings-{content.hexdigest()[:12]}.safetensors"
 
 
 def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminated: float) -> list[Clip]:

@@ -40,6 +40,8 @@ def train(config: Config, run: Run) -> None:
         optimizer,
         lambda step: lr_multiplier(step, config.warmup_steps, config.decay_until, config.decay_floor),
     )
+    if run.accelerator.num_processes > 1 and run.device.type == "cuda":  # statistics of the whole batch
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model, optimizer = run.accelerator.prepare(model, optimizer)
     best = Best()
     training_text = data.queries.training_text.to(run.device)

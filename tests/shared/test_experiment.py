@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -153,16 +153,17 @@ def start(*arguments: Any) -> Any:
     return child
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
+def wait_for_lines(folder: Path, count: int) -> None:
+    """Until ``count`` steps are in the log; its last line may be half written."""
+    log, end = folder / "metrics.jsonl", time.monotonic() + 60
+    while not log.exists() or log.read_text().count("\n") < count:
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
 
 
 def test_sigterm_saves_and_leaves(whole: Path, tmp_path: Path, cache: Path) -> None:
     child = start(tmp_path, cache, replace(CONFIG, pause=0.05))
-    wait_for(lambda: len(logged_steps(tmp_path)) > 9)
+    wait_for_lines(tmp_path, 10)
     child.terminate()
     child.join()
     assert child.exitcode == STOPPED
@@ -176,10 +177,9 @@ def test_sigterm_saves_and_leaves(whole: Path, tmp_path: Path, cache: Path) -> N
 def test_killed_at_any_moment(whole: Path, tmp_path: Path, cache: Path, attempt: int) -> None:
     """``kill -9`` at a random step, the same run killed a second time, then continued to the end."""
     rng = random.Random(attempt)
-    for first, last in ((1, 8), (10, 18)):
+    for first, last in ((2, 9), (11, 18)):
         child = start(tmp_path, cache, replace(CONFIG, pause=0.01, save_every=3))
-        target = rng.randint(first, last)
-        wait_for(lambda target=target: _lines(tmp_path) > target)
+        wait_for_lines(tmp_path, rng.randint(first, last))
         time.sleep(rng.uniform(0, 0.01))
         child.kill()
         child.join()
@@ -187,11 +187,6 @@ def test_killed_at_any_moment(whole: Path, tmp_path: Path, cache: Path, attempt:
     assert saved_step(tmp_path) >= 6
     run_tiny(tmp_path, cache)
     assert_same_run(tmp_path, whole)
-
-
-def _lines(folder: Path) -> int:
-    log = folder / "metrics.jsonl"
-    return log.read_text().count("\n") if log.exists() else 0
 
 
 # -- a loss that is no number -----------------------------------------------------------------------------------------
@@ -202,7 +197,7 @@ def test_a_non_finite_loss_stops_the_run(
     whole: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     class Spoilt(Run):
-        def log(self, step: int, *, loss: torch.Tensor, **rest: Any) -> None:  # type: ignore[override]
+        def log(self, step: int, *, loss: torch.Tensor, **rest: Any) -> None:
             super().log(step, loss=loss * value if step == 12 else loss, **rest)
 
     with pytest.raises(UserError) as stop:
@@ -257,7 +252,7 @@ def test_a_checkpoint_that_may_not_be_read_stays_an_oserror(tmp_path: Path) -> N
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "made" / "file"
-    write_atomic(path, lambda file: file.write(b"old"))
+    write_atomic(path, b"old")
 
     def fail(file: Any) -> None:
         file.write(b"half of the ne")
@@ -269,7 +264,9 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
         write_atomic(path, fail)
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
-    write_atomic(path, lambda file: file.write(b"new"))
+    with open(path, "rb") as reader:
+        write_atomic(path, b"new")
+        assert reader.read() == b"old", "who reads while it is written gets one of them whole"
     assert path.read_bytes() == b"new"
 
 
@@ -280,17 +277,16 @@ class FullDisk(io.FileIO):
         return super().write(content)
 
 
+def full_disk(path: Path, mode: str) -> IO[Any]:
+    return FullDisk(path, mode) if mode == "wb" else path.open(mode)
+
+
 def test_a_full_disk_keeps_the_last_checkpoint_and_is_told(
     whole: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_tiny(tmp_path, cache, replace(CONFIG, steps=10))
     with monkeypatch.context() as patch:
-        patch.setattr(
-            experiment,
-            "open",
-            lambda path, mode: FullDisk(path, mode) if "b" in mode else open(path, mode),
-            raising=False,
-        )
+        patch.setattr(experiment, "open", full_disk, raising=False)
         with pytest.raises((OSError, RuntimeError)) as stop:
             run_tiny(tmp_path, cache)
     assert explain(stop.value).startswith("The disk is full")

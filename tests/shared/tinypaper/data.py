@@ -34,7 +34,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """Draw the points."""
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     content = save({"x": x, "y": x.sum(1)})
-    write_atomic(cache / "points.safetensors", lambda file: file.write(content))
+    write_atomic(cache / "points.safetensors", content)
     return {
         "name": "points of a plane",
         "train": 20,

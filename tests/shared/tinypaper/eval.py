@@ -24,4 +24,4 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     """A list of the runs stands in for a figure."""
     lines = "".join(f"{variant} {seed}\n" for variant, seed in runs)
-    write_atomic(target / "figure.txt", lambda file: file.write(lines.encode()))
+    write_atomic(target / "figure.txt", lines.encode())
