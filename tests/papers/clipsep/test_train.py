@@ -1,0 +1,35 @@
+"""The training step can learn: it overfits one batch, for every kind of model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from papers.clipsep.config import CPU, VARIANTS
+from papers.clipsep.train import build_model, build_spectrogram, choose_queries, loss_of
+
+STEPS = 150
+
+
+@pytest.mark.parametrize(
+    "variant", ["clipsep", "clipsep-nit", "labelsep", "bertsep", "pit", "early-fusion", "middle-fusion"]
+)
+def test_overfits_one_batch(variant: str) -> None:
+    torch.manual_seed(0)
+    config = replace(CPU, width=8, **VARIANTS[variant].changes)
+    time = torch.arange(config.segment) / config.rate
+    pitches = torch.tensor([[200.0, 300, 450, 700], [1000, 1500, 2200, 3300]])  # one tone a source, four mixtures
+    sources = 0.2 * torch.sin(2 * torch.pi * pitches[..., None] * time)  # (n, B, N)
+    image, text, label = torch.randn(4, 2, 32), torch.randn(8, 32), torch.arange(8).view(4, 2)
+    queries = choose_queries(config, 0, image, text, label).transpose(0, 1)
+    spectrogram, model = build_spectrogram(config), build_model(config, text, 32)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses = []
+    for step in range(STEPS):
+        loss, _ = loss_of(config, step, model, spectrogram, sources, queries)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * max(losses)
