@@ -34,7 +34,7 @@ from typing import Any, Literal, cast
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from . import UserError
 from .report import claims_table, judge, load, paper_readme, rebuilt, results_table
@@ -523,10 +523,10 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
     head, *body = [
         row[:1] + row[2:] for row in results_table(results, variants, claims.COLUMNS)
     ]  # descriptions are long
-    table = Table(*head, box=None)
+    table = Table(*(Column(heading, overflow="fold") for heading in head), box=None, padding=(0, 2, 0, 0))
     for row in body:
         table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
-    (console if console.is_terminal else Console(width=160)).print(table)
+    (console if console.is_terminal else Console(width=220)).print(table)
     for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
         console.print(
             f"\n{number}. {text}\n   {verdict.strip('*')}: {effect} over {seeds} seeds; {comparison}".replace("`", "")

@@ -136,7 +136,7 @@ def test_two_processes_share_the_batch_of_one(tmp_path: Path) -> None:
         whole = take(batches(), 12)[start:]
         assert all(len(half["index"]) == BATCH // 2 for rank in halves for half in rank)
         assert [{key: a[key] + b[key] for key in a} for a, b in zip(*halves, strict=True)] == whole
-    assert all(rank["error"] == "batch_size 3 does not split over 2 processes" for rank in ranks)
+    assert all(rank["error"].startswith("A batch of 3 does not split over 2 processes; ") for rank in ranks)
 
 
 # -- padding ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def rows(**variants: list[Any]) -> list[dict[str, Any]]:
 
 
 def claim(direction: Any = "higher", margin: float = 0.0, **changes: Any) -> Claim:
-    return Claim("it-works", 1, "It works.", "sdr_db", "a", "b", direction, margin, **changes)
+    return Claim("it-works", 1, "It works.", "abstract", "sdr_db", "a", "b", direction, margin, **changes)
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_two_metrics_of_one_variant() -> None:
     found = [
         {"variant": "a", "seed": s, "metrics": {"sdr_db": x, "sdr_image_db": x + 2 + s / 10}} for s, x in enumerate(A)
     ]
-    same = Claim("near", 1, "Close.", "sdr_db", "a", "a", "similar", 1.0, metric_b="sdr_image_db")
+    same = Claim("near", 1, "Close.", "abstract", "sdr_db", "a", "a", "similar", 1.0, metric_b="sdr_image_db")
     judged = judge(same, found)
     assert judged["metric_b"] == "sdr_image_db" and judged["effect"] == pytest.approx(-2.2)
     assert judged["verdict"] == "contradicted"
@@ -124,9 +124,9 @@ VARIANTS = {
 COLUMNS = (Column("sdr_db", "SDR (dB)", 1), Column("extra_db", "extra"))
 CLAIMS = (
     claim(),
-    Claim("close", 2, "It is close.", "sdr_db", "a", "floor", "similar", 0.5),
-    Claim("bed", 2, "The test bed works.", "sdr_db", "floor", "a", "lower", 0.25, control=True),
-    Claim("unjudged", 3, "Nobody looked.", "sdr_db", "a", "unrun"),
+    Claim("close", 2, "It is close.", "Section 5, unverified", "sdr_db", "a", "floor", "similar", 0.5),
+    Claim("bed", 2, "The test bed works.", "ours", "sdr_db", "floor", "a", "lower", 0.25, control=True),
+    Claim("unjudged", 3, "Nobody looked.", "abstract", "sdr_db", "a", "unrun"),
 )
 REPORTED = (
     Reported("a", "MUSIC+", "9.71 ± 1.21", "Table 1", verified=True),
@@ -163,13 +163,13 @@ def test_results_table() -> None:
 
 def test_claims_table() -> None:
     head, *body = report.claims_table(results(), CLAIMS)
-    assert head == ["#", "claim", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]
-    assert [row[:3] for row in body] == [
-        ["1", "It works.", "`a` sdr_db − `b` sdr_db, expected > 0"],
-        ["2", "It is close.", "`a` sdr_db − `floor` sdr_db, expected within ±0.5"],
-        ["2", "The test bed works.", "`floor` sdr_db − `a` sdr_db, expected < -0.25"],
+    assert head == ["#", "claim", "claimed in", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]
+    assert [row[:4] for row in body] == [
+        ["1", "It works.", "abstract", "`a` sdr_db − `b` sdr_db, expected > 0"],
+        ["2", "It is close.", "Section 5, unverified", "`a` sdr_db − `floor` sdr_db, expected within ±0.5"],
+        ["2", "The test bed works.", "ours", "`floor` sdr_db − `a` sdr_db, expected < -0.25"],
     ]
-    assert [row[3:] for row in body] == [
+    assert [row[4:] for row in body] == [
         ["+1.00 [+0.38, +1.62]", "5", "**supported**"],
         ["+6.00 [+5.02, +6.98]", "5", "**contradicted**"],
         ["-6.00 [-6.98, -5.02]", "5", "supported (control)"],
@@ -179,7 +179,7 @@ def test_claims_table() -> None:
 def test_claims_table_without_an_interval() -> None:
     found = results()
     found["claims"] = [judge(claim(), rows(a=A, b=B[:1])), judge(CLAIMS[1], [])]
-    assert [row[3:] for row in report.claims_table(found, CLAIMS)[1:]] == [
+    assert [row[4:] for row in report.claims_table(found, CLAIMS)[1:]] == [
         ["+1.00 n/a", "1", "**inconclusive**"],
         ["n/a n/a", "0", "**inconclusive**"],
     ]
@@ -219,7 +219,7 @@ def test_markdown_keeps_its_columns() -> None:
     ],
 )
 def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: dict[str, str], counts: str) -> None:
-    claims = (*CLAIMS, Claim("also", 2, "It is close again.", "sdr_db", "b", "floor", "similar", 0.5))
+    claims = (*CLAIMS, Claim("also", 2, "It is close again.", "abstract", "sdr_db", "b", "floor", "similar", 0.5))
     judged = {"claims": [{"id": name, "verdict": verdict} for name, verdict in verdicts.items()]}
     assert report.verdict_counts(judged, claims) == counts
     assert report.verdict_counts(None, claims) == "not run yet"
@@ -285,9 +285,7 @@ def test_readme_of_a_paper(madeup: Path) -> None:
         f"\n{report.markdown(report.results_table(found, VARIANTS, COLUMNS))}\n\n{report.caption(found)}\n<!--" in text
     )
     assert "| `b` | the baseline \\| with a bar | 5.0 ± 0.9 | 2.00 | 5 | 12 |" in text
-    assert (
-        "| 1 | It works. | `a` sdr_db − `b` sdr_db, expected > 0 | +1.00 [+0.38, +1.62] | 5 | **supported** |" in text
-    )
+    assert "| 1 | It works. | abstract | `a` sdr_db − `b` sdr_db, expected > 0 | +1.00 [+0.38, +1.62] | 5 |" in text
     assert "| `b` | MUSIC+ | 4.49 | a talk (unverified) |" in text
     assert report.paper_readme(madeup, "madeup", text) == text
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from test_loading import BATCH, Drawn, accelerator, batches, take
 
+from shared import UserError
 from shared.loading import Batches
 
 
@@ -18,7 +19,7 @@ def main(folder: Path) -> None:
         got[f"{workers} workers from {start}"] = take(stream, 12 - start)
     try:
         Batches(Drawn(), BATCH - 1, seed=0, accelerator=accelerator())
-    except ValueError as error:
+    except UserError as error:
         got["error"] = str(error)
     (folder / f"rank{accelerator().process_index}.json").write_text(json.dumps(got))
     accelerator().end_training()

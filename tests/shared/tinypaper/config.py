@@ -26,4 +26,5 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1), "paper": (0,)}
 VARIANTS = {
     "tinypaper": Variant("with dropout"),
     "plain": Variant("without", {"dropout": 0.0}),
+    "large": Variant("only at full size", {"batch_size": 16}, presets=("paper",)),
 }
