@@ -56,17 +56,17 @@ list:
 	@$(ANY_PY) -m shared.report --list
 
 reproduce: paper-given
-	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
+	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
 	@$(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
 	  $(if $(SEEDS),--seeds $(call words,$(SEEDS))) $(if $(VARIANTS),--variants $(call words,$(VARIANTS))) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(DEBUG),--debug)
 
 check-data: paper-given
-	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
+	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
 	@$(PY) -m shared.reproduce papers.$(PAPER) --preset paper --check-data $(if $(DATA),--data "$(DATA)")
 
 predict: paper-given
-	@$(MAKE) --no-print-directory $(VENV)/.paper-$(PAPER)
+	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
 	@$(PY) -m papers.$(PAPER).predict $(ARGS)
 
 export: paper-given
