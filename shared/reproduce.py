@@ -292,7 +292,7 @@ class _Processes:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self.jobs = jobs
+        self.jobs, self.package = jobs, package
         # A server that has imported torch once forks every job: a job starts in milliseconds.
         self.context = mp.get_context("forkserver")
         # (Without torch._dynamo here, every job spends seconds on it: the optimizers import it.)
@@ -359,7 +359,10 @@ class _Processes:
     def _start(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Connection:
         receiver, sender = self.context.Pipe(duplex=False)
         child = self.context.Process(target=_child, args=(sender, slot, function, arguments))
-        child.start()
+        try:
+            child.start()
+        except (EOFError, ConnectionError):  # the server ended as it imported the paper
+            raise UserError(f"The code of {self.package} cannot be imported; the traceback above says why.") from None
         sender.close()
         self.children[receiver] = (child, arguments)
         return receiver
