@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import tinysoundfont
 import tyro
 
 PACK = Path(__file__).parent
@@ -117,6 +116,8 @@ def groove(split: str, rng: np.random.Generator) -> list[Event]:
 
 def render(font: Path, events: list[Event], seconds: float, program: int, drums: bool, tuning: float) -> np.ndarray:
     """Play `events`; returns (N,) float32 mono at 16 kHz with a peak of 0.8 and faded ends."""
+    import tinysoundfont  # only a rebuild needs it: see SOURCE.md
+
     synth = tinysoundfont.Synth(samplerate=RATE)
     synth.program_select(0, synth.sfload(str(font)), 128 if drums else 0, program, drums)
     synth.set_tuning(0, tuning)
