@@ -4,7 +4,7 @@ PRESET ?= cpu
 VENV := .venv
 PY := $(VENV)/bin/python
 comma := ,
-words = $(subst $(comma), ,$(1))
+split = $(subst $(comma), ,$(1))
 # What needs no packages runs on any Python, the environment's if there is one.
 ANY_PY = $(or $(wildcard $(PY)),$(PYTHON),python3)
 papers := $(notdir $(patsubst %/,%,$(dir $(wildcard papers/*/claims.py))))
@@ -58,7 +58,7 @@ list:
 reproduce: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
 	@$(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
-	  $(if $(SEEDS),--seeds $(call words,$(SEEDS))) $(if $(VARIANTS),--variants $(call words,$(VARIANTS))) \
+	  $(if $(SEEDS),--seeds $(call split,$(SEEDS))) $(if $(VARIANTS),--variants $(call split,$(VARIANTS))) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(DEBUG),--debug)
 
 check-data: paper-given

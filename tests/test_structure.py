@@ -130,5 +130,15 @@ def test_make_tells_what_is_wrong_in_one_sentence() -> None:
         ["make", "reproduce", "PAPER=clipsepp"], cwd=ROOT, capture_output=True, text=True, env=environment
     )
     assert run.returncode != 0 and "clipsep" in run.stderr and "Traceback" not in run.stderr
+    options = ["SEEDS=0,7", "VARIANTS=clipsep,pit", "JOBS=3", "OUT=/tmp/a b", "DATA=/d"]
+    planned = subprocess.run(
+        ["make", "-n", "reproduce", "PAPER=clipsep", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    for expected in ("--seeds 0 7", "--variants clipsep pit", "--jobs 3", '--out "/tmp/a b"', '--data "/d"'):
+        assert expected in planned.stdout
     helped = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, env=environment)
     assert helped.returncode == 0 and "make reproduce" in helped.stdout
