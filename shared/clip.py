@@ -187,10 +187,11 @@ class OpenCLIP(CLIP):
 class OfflineCLIP(CLIP):
     """EfficientNet-Lite0 and MiniLM, joined by the names of the ImageNet classes. D = 384, Dv = 1280, 7 x 7 tokens."""
 
-    # No contrastive training chose a scale. The contrastive loss over the captioned photographs of `shared.stamps` is
-    # least near 12 and nearly flat from 10 to 15; at CLIP's 100 it is four times as large.
+    # No contrastive training chose a scale. Over the captioned photographs of `shared.stamps` the contrastive loss is
+    # lowest near 8 and little higher from 6 to 10; at CLIP's 100 it is more than six times as large.
     logit_scale = 10.0
-    # Sharpness of a text's distribution over the class names, chosen on validation data of CLIPSep and on retrieval.
+    # Sharpness of a text's distribution over the class names, chosen on CLIPSep's validation data (one seed), where 10
+    # to 25 do about as well; retrieval is a little lower than with the text's own embedding.
     text_scale = 20.0
     # A unit vector times 10, the norm of CLIP ViT-B/32's embeddings, for models that take them un-normalised.
     norm = 10.0

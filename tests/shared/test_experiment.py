@@ -5,13 +5,11 @@ import io
 import json
 import math
 import multiprocessing as mp
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -306,34 +304,10 @@ def test_json_has_no_nan(tmp_path: Path, value: float) -> None:
 # -- two processes ----------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_are_one(tmp_path: Path, cache: Path) -> None:
+def test_two_processes_are_one(tmp_path: Path, cache: Path, two_processes: Callable[..., str]) -> None:
     """Same weights as one process with the same whole batch; SIGTERM to one stops both; both continue."""
-    script = Path(__file__).with_name("two_process_run.py")
     for stage in ("whole and stopped", "continued"):
-        run = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc_per_node",
-                "2",
-                script,
-                tmp_path,
-                cache,
-            ],
-            env={
-                **os.environ,
-                "ACCELERATE_USE_CPU": "true",
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert run.returncode == 0, run.stderr
-        assert stage in run.stdout
+        assert stage in two_processes("run", tmp_path, cache)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
     run_tiny(tmp_path / "one", cache, replace(CONFIG, dropout=0.0))
     one, two = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "whole"))

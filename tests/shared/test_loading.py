@@ -1,9 +1,6 @@
 """shared/loading.py: a batch depends on its position alone."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,23 +110,8 @@ def test_a_bad_sample_is_told_in_its_own_words(workers: int) -> None:
 # -- two processes ----------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_share_the_batch_of_one(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            *(Path(__file__).with_name("two_process_batches.py"), tmp_path),
-        ],
-        env={
-            **os.environ,
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
+def test_two_processes_share_the_batch_of_one(tmp_path: Path, two_processes: Callable[..., str]) -> None:
+    two_processes("batches", tmp_path)
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     for workers, start in (("0", 0), ("2", 0), ("0", 7)):
         halves = [rank[f"{workers} workers from {start}"] for rank in ranks]
