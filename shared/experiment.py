@@ -81,19 +81,22 @@ class Run:
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
-    def steps(self, total: int, *, save_every: int, **state: Any) -> Iterator[int]:
+    def steps(self, total: int, *, save_every: int, start: int = 0, **state: Any) -> Iterator[int]:
         """Yield step numbers from the last checkpoint up to ``total``; save every ``save_every`` steps and at the end.
 
+        A run of two phases (pre-training, fine-tuning) has two such loops: the second starts where the first ended,
+        with a state of its own, and the first is not entered again once its weights are exported.
+
         Args:
-            total: number of steps of the whole run.
+            total: number of the step to stop before.
             save_every: steps between two checkpoints.
-            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``.
+            start: first step of this loop; a checkpoint of an earlier phase is not restored.
+            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``, restored in this order.
 
         Raises:
             Interrupted: after a checkpoint, if SIGTERM arrived.
         """
-        start = self._restore(state)
-        for step in range(start, total):
+        for step in range(self._restore(state, start), total):
             yield step
             done = step + 1
             stop = self._agreed_to_stop(done)
@@ -135,11 +138,11 @@ class Run:
         """Where the trained weights are, once :meth:`export` has written them."""
         return self.folder / "checkpoint" / "model.safetensors"
 
-    def export(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the trained weights as safetensors, for evaluation and prediction."""
+    def export(self, weights: Mapping[str, torch.Tensor], path: Path | None = None) -> None:
+        """Write the trained weights as safetensors, for evaluation and prediction, or those of a phase to ``path``."""
         if self.accelerator.is_main_process:
             tensors = {name: x.detach().cpu().contiguous() for name, x in weights.items()}
-            write_atomic(self.weights, save(tensors))
+            write_atomic(path or self.weights, save(tensors))
         self.accelerator.wait_for_everyone()
 
     # -- what it cost -----------------------------------------------------------------------------------------------
@@ -178,11 +181,11 @@ class Run:
             write_atomic(self._checkpoint, lambda file: torch.save(content, file))
         self.accelerator.wait_for_everyone()
 
-    def _restore(self, state: dict[str, Any]) -> int:
+    def _restore(self, state: dict[str, Any], start: int) -> int:
         found = broadcast_object_list([self._checkpoint.exists()])[0]
-        step = 0
-        if found:
-            saved = load_checkpoint(self._checkpoint)
+        step = start
+        saved = load_checkpoint(self._checkpoint) if found else None
+        if saved is not None and (saved["step"] > start or start == 0):
             for name, x in state.items():
                 self._unwrapped(x).load_state_dict(saved["state"][name])
             randomness = saved["random"]

@@ -314,3 +314,44 @@ def test_two_processes_are_one(tmp_path: Path, cache: Path, two_processes: Calla
     torch.testing.assert_close(two, one)
     with pytest.raises(UserError, match="written by 2 processes and this run has 1"):
         run_tiny(tmp_path / "whole", cache, replace(CONFIG, dropout=0.0))
+
+
+def two_phases(folder: Path, *, stop_at: int | None = None) -> torch.Tensor:
+    """Four steps that train one tensor, then four that train another from it; ends early after ``stop_at`` steps."""
+    run = Run(folder, folder / "cache", seed=0, log_every=1)
+    done, first = 0, folder / "first.safetensors"
+
+    def step_of(layer: torch.nn.Linear, optimizer: torch.optim.Optimizer, step: int) -> None:
+        nonlocal done
+        if done == stop_at:
+            raise InterruptedError
+        done += 1
+        loss = layer(torch.rand(2, 3)).square().mean()
+        run.log(step, loss=loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    for phase, start, stop in ((0, 0, 4), (1, 4, 8)):
+        if phase == 0 and first.exists():
+            continue
+        torch.manual_seed(phase)
+        layer = torch.nn.Linear(3, 2 + phase)
+        if phase:
+            layer.bias.data[:2] = load_file(first)["bias"]
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+        for step in run.steps(stop, start=start, save_every=2, layer=layer, optimizer=optimizer):
+            step_of(layer, optimizer, step)
+        if phase == 0:
+            run.export(layer.state_dict(), first)
+    return layer.bias.detach()
+
+
+@pytest.mark.parametrize("stop_at", range(8))
+def test_a_run_of_two_phases_continues_where_it_was(tmp_path: Path, stop_at: int) -> None:
+    expected = two_phases(tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        two_phases(tmp_path / "stopped", stop_at=stop_at)
+    assert torch.equal(two_phases(tmp_path / "stopped"), expected)
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "stopped")]
+    assert logs[0] == logs[1]
