@@ -91,7 +91,7 @@ class Run:
             total: number of the step to stop before.
             save_every: steps between two checkpoints.
             start: first step of this loop; a checkpoint of an earlier phase is not restored.
-            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``, restored in this order.
+            **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``, restored in order.
 
         Raises:
             Interrupted: after a checkpoint, if SIGTERM arrived.

@@ -1,0 +1,145 @@
+"""ImageNet-1K in class folders, as files that are read when they are needed."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from torchvision.datasets import ImageFolder
+
+from shared import UserError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLASSES = 1000
+SPLITS = {"train": 1_281_167, "val": 50_000}
+LAYOUT = """\
+DATA/
+  train/n01440764/*.JPEG      1,281,167 images in 1,000 folders, one a class, named by WordNet number
+  val/n01440764/*.JPEG           50,000 images in the same 1,000 folders
+ILSVRC2012 has to be requested from https://image-net.org. Its validation images come in one folder and have to be
+sorted into class folders first."""
+LISTED = 20  # files that `check` names in each split
+CHUNK = 1024  # files that are submitted to the threads at a time
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Image files, decoded one at a time."""
+
+    paths: list[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """The RGB image; grey, palette and CMYK files are converted. Raises UserError if it cannot be decoded."""
+        return read_image(Path(self.paths[index]))
+
+
+def read_split(root: Path, split: str) -> tuple[Photos, list[int], list[str]]:
+    """Files of one split, their class indices, and the class names in order.
+
+    Raises:
+        UserError: if the folder is missing or has no class folders, or a class folder holds no image.
+    """
+    folder = root / split
+    try:
+        found = ImageFolder(str(folder))
+    except NotADirectoryError:
+        raise UserError(f"{folder} is not a folder. Expected:\n{LAYOUT}") from None
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is missing. Expected:\n{LAYOUT}") from None
+        raise UserError(f"{folder} does not hold class folders with images: {error} Expected:\n{LAYOUT}") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or folder} cannot be read ({error.strerror}).") from None
+    return Photos([path for path, _ in found.samples]), found.targets, found.classes
+
+
+def read(root: Path) -> tuple[tuple[Photos, list[int]], tuple[Photos, list[int]], list[str]]:
+    """Training and validation files with their class indices, and the class names that both agree on.
+
+    Raises:
+        UserError: as :func:`read_split` does, or if the splits have different classes.
+    """
+    train, train_labels, classes = read_split(root, "train")
+    val, val_labels, val_classes = read_split(root, "val")
+    if faults := _differences(classes, val_classes):
+        raise UserError(
+            f"{root}/train and {root}/val must have the same class folders: {'; '.join(faults)}. "
+            "Complete them, or take the extra folders away."
+        )
+    return (train, train_labels), (val, val_labels), classes
+
+
+def read_image(path: Path) -> Image.Image:
+    """One image as RGB.
+
+    Raises:
+        UserError: if it is missing, not readable, empty, truncated or not an image; the message begins with the path.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; has it been moved since training began?") from None
+    except UnidentifiedImageError:
+        reason = "is empty" if path.stat().st_size == 0 else "is not an image"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damage
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    raise UserError(f"{path} {reason}; replace it with the original file, or delete it.")
+
+
+def check(path: Path) -> list[str]:
+    """What ``path`` holds of :data:`LAYOUT`: classes and images of each split, and every file that cannot be used.
+
+    Decodes every image.
+
+    Raises:
+        UserError: if there is neither train/ nor val/.
+    """
+    if not any((path / split).is_dir() for split in SPLITS):
+        raise UserError(f"{path} has neither train/ nor val/. Expected there:\n{LAYOUT}")
+    lines, classes = [], {}
+    for split, expected in SPLITS.items():
+        try:
+            photos, _, classes[split] = read_split(path, split)
+        except UserError as fault:
+            lines.append(f"{split}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
+            continue
+        faults = [fault for fault in _faults(photos) if fault]
+        lines.append(
+            f"{split}: {len(classes[split]):,} classes ({CLASSES:,} expected), {len(photos):,} images "
+            f"({expected:,} expected), {len(photos) - len(faults):,} usable"
+        )
+        lines += [f"  {fault}" for fault in faults[:LISTED]]
+        lines += [f"  ... and {len(faults) - LISTED:,} more"] * (len(faults) > LISTED)
+    if len(classes) == len(SPLITS):
+        lines += _differences(classes["train"], classes["val"])
+    return lines
+
+
+def _differences(train: list[str], val: list[str]) -> list[str]:
+    faults = []
+    for here, there, missing in (("val", "train", set(val) - set(train)), ("train", "val", set(train) - set(val))):
+        if missing:
+            named = ", ".join(sorted(missing)[:5]) + ", ..." * (len(missing) > 5)
+            faults.append(f"{len(missing)} classes only in {here}, not in {there}: {named}")
+    return faults
+
+
+def _faults(photos: Photos) -> Iterator[str]:
+    """What is wrong with each file, empty if nothing."""
+
+    def fault(index: int) -> str:
+        try:
+            photos[index]
+        except UserError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(photos), CHUNK):
+            yield from pool.map(fault, range(start, min(start + CHUNK, len(photos))))

@@ -1,0 +1,29 @@
+"""Random block masks. Source: the official code; the order from noise to mask is that of MAE's random masking."""
+
+import math
+
+from torch import Tensor
+
+from shared import UserError
+
+
+def block_mask(noise: Tensor, ratio: float) -> Tensor:
+    """Masks the blocks with the largest noise: ``(B, n*n)`` in [0, 1) -> ``(B, 1, n, n)`` float32, 1 = masked.
+
+    K = int(n*n * (1 - ratio)) blocks an image are kept, in double precision and truncated: of 400 blocks at a ratio of
+    0.9, 39 are kept, not 40. Raises UserError where the ratio is outside (0, 1] or the grid is not square.
+    """
+    blocks = noise.shape[1]
+    side = math.isqrt(blocks)
+    if side * side != blocks:
+        raise UserError(f"noise for {blocks} blocks is no square grid; draw (image side / block)^2 numbers an image.")
+    if not 0 < ratio <= 1:
+        raise UserError(f"mask ratio {ratio} is not in (0, 1]; the paper's is 0.75.")
+    kept = int(blocks * (1 - ratio))
+    rank = noise.argsort(dim=1, stable=True).argsort(dim=1)
+    return (rank >= kept).float().view(-1, 1, side, side)
+
+
+def enlarge(mask: Tensor, factor: int) -> Tensor:
+    """Repeats every entry ``factor`` times in both directions: ``(..., h, w)`` -> ``(..., h*factor, w*factor)``."""
+    return mask.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)

@@ -1,0 +1,84 @@
+"""Composed scenes: one embedded cut-out on a photograph each. Unlabelled images without end, few labelled ones.
+
+Two tasks on the same unlabelled images. *Fine*: which of 21 objects it is; each has one cut-out, so new are its place,
+size, direction and background. *Coarse*: of which of 7 kinds it is; one test set has objects that no training image
+shows, labelled or not. No background of a test image is in a training image.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shared.stamps import Background, Stamp, compose_scene, load_backgrounds, load_stamps
+
+SIZE = 48
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+KINDS = ("animal", "plant", "fruit", "vehicle", "tool", "vegetable", "musical instrument")  # ten objects or more each
+FINE_PER_KIND = 3
+HELD_OUT = 4  # every fourth object of a kind, and every fourth background
+UNLABELLED, LABELLED, VALIDATION, TEST = 4000, 1050, 210, 630  # scenes
+SCALE = (0.45, 0.8)  # size of the object in the scene
+SEED = 0
+
+
+def objects() -> tuple[dict[str, list[Stamp]], dict[str, list[Stamp]]]:
+    """Cut-outs by kind: those of training, and those that are kept for the test of unseen objects."""
+    rng = np.random.default_rng(SEED)
+    seen, unseen = {}, {}
+    for kind in KINDS:
+        stamps = [stamp for stamp in load_stamps() if stamp.kind and stamp.kind[0] == kind]
+        shuffled = [stamps[i] for i in rng.permutation(len(stamps))]
+        unseen[kind] = shuffled[::HELD_OUT]
+        seen[kind] = [stamp for i, stamp in enumerate(shuffled) if i % HELD_OUT]
+    return seen, unseen
+
+
+def backgrounds() -> tuple[list[Background], list[Background]]:
+    """Photographs of places for training and validation, and for testing."""
+    places = load_backgrounds("monument")
+    return [place for i, place in enumerate(places) if i % HELD_OUT], places[::HELD_OUT]
+
+
+def fine_classes() -> list[str]:
+    """The labels of the fine task, three objects of each kind."""
+    return [stamp.label for group in _fine() for stamp in group]
+
+
+def build() -> dict[str, np.ndarray]:
+    """Compose all scenes (about 20 seconds on one core).
+
+    Returns: images (N, 3, 48, 48) uint8 and, but for ``pretrain``, int64 labels (N,) under ``<name>_labels``, classes
+    in turn: ``pretrain``, and ``train``, ``validation``, ``test`` of each task as ``fine_train`` and so on, with
+    ``coarse_unseen``.
+    """
+    seen, unseen = objects()
+    by_kind, new_by_kind = list(seen.values()), list(unseen.values())
+    by_label = [[stamp] for group in _fine() for stamp in group]
+    here, there = backgrounds()
+    everything = [[stamp for group in by_kind for stamp in group]]
+    rng = np.random.default_rng((SEED, 1))
+    content = {"pretrain": _compose(everything, UNLABELLED, here, rng)[0]}
+    for name, groups, count, places in (
+        ("fine_train", by_label, LABELLED, here),
+        ("fine_validation", by_label, VALIDATION, here),
+        ("fine_test", by_label, TEST, there),
+        ("coarse_train", by_kind, LABELLED, here),
+        ("coarse_validation", by_kind, VALIDATION, here),
+        ("coarse_test", by_kind, TEST, there),
+        ("coarse_unseen", new_by_kind, TEST, there),
+    ):
+        content[name], content[f"{name}_labels"] = _compose(groups, count, places, rng)
+    return content
+
+
+def _fine() -> list[list[Stamp]]:
+    return [stamps[:FINE_PER_KIND] for stamps in objects()[0].values()]
+
+
+def _compose(
+    groups: Sequence[Sequence[Stamp]], count: int, places: Sequence[Background], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """`count` scenes, scene i with an object of group i modulo their number: images and group numbers."""
+    labels = np.arange(count, dtype=np.int64) % len(groups)
+    scenes = [compose_scene(rng, SIZE, groups[k], places, objects=(1, 1), scale=SCALE) for k in labels.tolist()]
+    return np.stack([scene.image.transpose(2, 0, 1) for scene in scenes]), labels
