@@ -115,8 +115,15 @@ PRESETS = {
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
+OFFLINE = ("smoke", "cpu")  # sizes in their changes are those of the offline images
 VARIANTS = {
     "scratch": Variant("floor: fine-tuning alone", {"method": "none"}),
     "fastmim": Variant("FastMIM: HOG targets at half resolution"),
     "pixel": Variant("the same with pixel targets", {"target": "pixel"}),
+    "full": Variant("HOG targets at full resolution, as many images seen", {"resolutions": (32,)}, OFFLINE),
+    "full-short": Variant(
+        "the same for a quarter of the epochs: about the compute of `fastmim`",
+        {"resolutions": (32,), "epochs": (40,)},
+        ("cpu",),
+    ),
 }

@@ -1,0 +1,287 @@
+"""Let a trained network fill in a picture, and name what is on it.
+
+``python -m papers.fastmim.predict --image photo.jpg --out picture.png``
+
+The picture shows what pre-training is about: the image at the low resolution, what is left of it once random blocks
+have the colour of the mask token, the HOG features (or pixels) that the network predicts there, and the true ones. The
+classes are those of the same run after fine-tuning, from the whole image at full resolution.
+
+* Any size and shape: the largest square in the middle is used; networks trained on ImageNet classify the middle
+  224/256 of it, as in evaluation.
+* Phone photos are turned upright; transparent images are put on white; grey, palette and CMYK images become RGB.
+"""
+
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.transforms.functional import center_crop, pil_to_tensor
+
+from shared import UserError
+from shared.experiment import load_checkpoint, write_atomic
+from shared.reproduce import explain
+
+from . import digits, imagenet, pictures, scenes
+from .classifier import Classifier, load_official
+from .config import PRESETS, Config
+from .data import ENLARGED
+from .model import FastMIM
+from .train import build_classifier, build_pretraining
+
+RUN = Path("runs/fastmim/cpu/fastmim/seed0")
+AGAIN = "make it again with `make reproduce PAPER=fastmim`, or give another run with --run."
+
+
+@dataclass(frozen=True)
+class Options:
+    """Predict the HOG features of masked parts of an image, and its class."""
+
+    image: Path
+    """A photo or drawing: JPEG, PNG, WebP or whatever else Pillow reads."""
+    out: Path | None = None
+    """Picture of the masked image, the prediction and the target (.png, .pdf or .svg); without it only the classes."""
+    run: Path | None = None
+    """Folder of a trained run; default: runs/fastmim/cpu/fastmim/seed0."""
+    checkpoint: Path | None = None
+    """Fine-tuned ViT-B or Swin-B published by the authors (a .pth file), to classify with instead of --run."""
+    mask_seed: int = 0
+    """Decides which blocks are masked."""
+    ratio: float = 0.75
+    """Share of the blocks that is masked."""
+    top: int = 5
+    """Classes to print."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def predict(options: Options) -> None:
+    """Read the image, print its classes, draw the picture if there is one to draw."""
+    _check(options)
+    image = read_image(options.image)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pretraining = None
+    if options.checkpoint:
+        config, classifier = official_classifier(options.checkpoint)
+    else:
+        run = options.run or RUN
+        config, classifier = trained_classifier(run)
+        if options.out:
+            pretraining = trained_network(run, config)
+    if options.out and not pretraining:
+        what = "the authors' classifiers have" if options.checkpoint else f"a run with method {config.method} has"
+        _note(f"{what} no FastMIM decoder to draw the predictions of, so {options.out} is not written.")
+
+    names = class_names(config, classifier.head.out_features)
+    with torch.no_grad():
+        logits = classifier.to(device)(network_input(image, config, config.image_size, classify=True)[None].to(device))
+    shares, classes = logits[0].softmax(0).sort(descending=True)
+    for share, k in zip(shares[: options.top].tolist(), classes[: options.top].tolist(), strict=True):
+        print(f"{100 * share:5.1f} %  {names[k]}")
+
+    if options.out and pretraining:
+        size = config.resolutions[-1]
+        noise = torch.rand(1, (size // config.block) ** 2, generator=torch.Generator().manual_seed(options.mask_seed))
+        low = network_input(image, config, size).to(device)
+        with torch.no_grad():
+            prediction = pretraining.to(device)(low[None], noise.to(device), options.ratio)
+        path = options.out
+        figure = pictures.reconstruction(pretraining, low, prediction, *normalisation(config))
+        write_atomic(path, lambda file: figure.savefig(file, dpi=150, format=path.suffix[1:]))
+        print(f"Wrote {path}.")
+
+
+# -- the image --------------------------------------------------------------------------------------------------------
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image as RGB, upright as its EXIF orientation says, transparency on white.
+
+    Raises:
+        UserError: no such file, not an image, cut short or damaged, or too large to be one in earnest.
+    """
+    if not path.is_file():
+        raise UserError(f"--image {path} is {'a folder' if path.is_dir() else 'missing'}; expected an image file.")
+    try:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise UserError(f"--image {path} is not an image that can be read; expected a JPEG or PNG, say.") from error
+    except PermissionError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"--image {path} is too large ({error}); make it smaller first.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damage
+        raise UserError(
+            f"--image {path} is damaged or cut short ({error}); copy it again from where it came from."
+        ) from error
+
+
+def network_input(image: Image.Image, config: Config, size: int, classify: bool = False) -> Tensor:
+    """The middle of an RGB image as (3, size, size) float32, normalised as in training.
+
+    With ``classify``, of a network trained on photos, cropped as in evaluation: 256/224 of ``size``, then its middle.
+    """
+    square = center_crop(image, [min(image.size)])
+    wide = round(size * ENLARGED) if classify and config.data else size
+    middle = center_crop(square.resize((wide, wide), Image.Resampling.BICUBIC), [size])
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in normalisation(config))
+    return (pil_to_tensor(middle) / 255 - mean) / std
+
+
+def normalisation(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the data that a run was trained on, a channel each."""
+    source = imagenet if config.data else digits if config.source == "digits" else scenes
+    return source.MEAN, source.STD
+
+
+def class_names(config: Config, count: int) -> list[str]:
+    """Names of the ``count`` classes of a run; numbers, if ImageNet's folders are not at hand."""
+    names: Sequence[str] = ()
+    if config.data:
+        train = Path(config.data) / "train"
+        names = sorted(folder.name for folder in train.iterdir() if folder.is_dir()) if train.is_dir() else ()
+    elif config.source == "digits":
+        names = digits.CLASSES
+    else:
+        names = scenes.KINDS if config.source == "scenes-coarse" else scenes.fine_classes()
+    return list(names) if len(names) == count else [f"class {k}" for k in range(count)]
+
+
+# -- the networks -----------------------------------------------------------------------------------------------------
+
+
+def trained_classifier(run: Path) -> tuple[Config, Classifier]:
+    """Configuration and fine-tuned classifier of a finished run, in evaluation mode.
+
+    Raises:
+        UserError: no finished run there, damaged, or of another version of the code.
+    """
+    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
+    if not (described.is_file() and weights.is_file()):
+        raise UserError(
+            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
+            "`make reproduce PAPER=fastmim` makes one in runs/fastmim/, or give the folder of another run with --run."
+        )
+    try:
+        values: dict[str, Any] = json.loads(described.read_text())["config"]
+        lists: dict[str, Any] = {name: tuple(x) for name, x in values.items() if isinstance(x, list)}
+        config = Config(**values | lists)
+        state = load_file(weights)
+        classifier = build_classifier(config, len(state["head.bias"]))
+        classifier.load_state_dict(state)
+    except UNREADABLE as error:
+        raise _damaged(weights, error) from error
+    return config, classifier.eval()
+
+
+def trained_network(run: Path, config: Config) -> FastMIM | None:
+    """The pre-trained encoder and decoder of a run at its last resolution, in evaluation mode; None but for FastMIM."""
+    if config.method != "fastmim":
+        return None
+    weights = run / "checkpoint" / "pretrained.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{weights} is missing, without which --out cannot be drawn; leave --out away, or {AGAIN}")
+    try:
+        network = build_pretraining(config)
+        assert isinstance(network, FastMIM)
+        network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
+        network.load_state_dict(load_file(weights))
+    except UNREADABLE as error:
+        raise _damaged(weights, error) from error
+    return network.eval()
+
+
+def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
+    """ViT-B or Swin-B with fine-tuned weights that the authors published, in evaluation mode."""
+    content = load_checkpoint(checkpoint)
+    weights: dict[str, Any] = content.get("model", content)
+    if not isinstance(weights.get("head.bias"), Tensor):
+        raise UserError(
+            f"{checkpoint} has no classification head (head.bias): it is a pre-trained file, or none of FastMIM's; "
+            "give --checkpoint a fine-tuned one, or leave it away and give --run."
+        )
+    config = replace(PRESETS["paper"], data="ImageNet-1K")  # for its normalisation; the folder need not exist
+    if any(name.endswith("relative_position_bias_table") for name in weights):
+        config = replace(
+            config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
+        )
+    classifier = build_classifier(config, len(weights["head.bias"]))
+    load_official(classifier, content)
+    return config, classifier.eval()
+
+
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
+
+
+def _damaged(weights: Path, error: Exception) -> UserError:
+    reason = str(error).split("\n")[0].rstrip(":")
+    return UserError(
+        f"The run of {weights} cannot be read ({reason}): it is damaged, or of another version of this code; {AGAIN}"
+    )
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def _check(options: Options) -> None:
+    """Say what is wrong with the command line before anything is read."""
+    if options.run and options.checkpoint:
+        raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
+    if options.top < 1:
+        raise UserError(f"--top is {options.top}; expected a number of classes to print, such as 5.")
+    if not 0 < options.ratio <= 1:
+        raise UserError(f"--ratio is {options.ratio}; expected a share of masked blocks in (0, 1], such as 0.75.")
+    if not -(2**63) <= options.mask_seed < 2**63:
+        raise UserError(f"--mask-seed is {options.mask_seed}; expected a number of 64 bits, such as 0.")
+    if options.out:
+        if options.out.suffix not in (".png", ".pdf", ".svg"):
+            raise UserError(f"--out {options.out} has no suffix of a picture; name it .png, .pdf or .svg.")
+        if options.out.is_dir():
+            raise UserError(f"--out {options.out} is a folder; expected the name of a file to write.")
+        if options.out.resolve() == options.image.resolve():
+            raise UserError("--image and --out are one file; give --out a name of its own.")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(options.out.parent, os.W_OK):
+            raise UserError(f"No permission to write to {options.out.parent}; choose another folder.")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = tyro.cli(Options, args=arguments, prog="predict")
+    try:
+        predict(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

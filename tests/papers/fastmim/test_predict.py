@@ -1,0 +1,326 @@
+"""papers/fastmim/predict.py and pictures.py: an image in, classes and a picture out, with small untrained networks."""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from papers.fastmim import digits, pictures
+from papers.fastmim.config import PRESETS, VARIANTS
+from papers.fastmim.encoders import ViT
+from papers.fastmim.losses import hog_targets, pixel_targets
+from papers.fastmim.model import FastMIM
+from papers.fastmim.pictures import glyphs, predicted_pixels, token_map
+from papers.fastmim.predict import main, network_input, official_classifier, read_image, trained_network
+from papers.fastmim.train import build_classifier, build_pretraining
+from shared import UserError
+from shared.hog import hog
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
+CONFIG = PRESETS["smoke"]
+
+
+def save(model: nn.Module, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: x.contiguous() for name, x in model.state_dict().items()}, path)
+
+
+def write_run(folder: Path, variant: str) -> Path:
+    """The folder of a run that ended with random weights; the classifier favours class 7."""
+    config = dataclasses.replace(CONFIG, **VARIANTS[variant].changes)
+    torch.manual_seed(0)
+    classifier = build_classifier(config, 10)
+    with torch.no_grad():
+        classifier.head.bias[7] = 3.0
+    save(classifier, folder / "checkpoint" / "model.safetensors")
+    if config.method != "none":
+        save(build_pretraining(config), folder / "checkpoint" / "pretrained.safetensors")
+    described = {"variant": variant, "seed": 0, "config": dataclasses.asdict(config), "key": "any"}
+    (folder / "config.json").write_text(json.dumps(described))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {variant: write_run(folder / variant, variant) for variant in ("fastmim", "pixel", "scratch")}
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def ask(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+# what comes out
+
+
+@pytest.mark.parametrize("variant", ["fastmim", "pixel"])
+def test_picture_and_classes(
+    runs: dict[str, Path], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], variant: str
+) -> None:
+    picture = tmp_path / "new folder" / "picture.png"
+    assert ask("--image", photo, "--out", picture, "--run", runs[variant], "--top", 3) == 0
+    printed = re.findall(r"^ *([\d.]+) %  (\d)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(printed) == 3 and printed[0][1] == "7"
+    assert float(printed[0][0]) == pytest.approx(100 * math.exp(3) / (math.exp(3) + 9), abs=0.5)
+    assert np.asarray(Image.open(picture).convert("L")).std() > 20  # not blank
+
+
+def test_mask_follows_its_seed_and_ratio(runs: dict[str, Path], photo: Path, tmp_path: Path) -> None:
+    def draw(name: str, *options: object) -> bytes:
+        assert ask("--image", photo, "--out", tmp_path / name, "--run", runs["fastmim"], *options) == 0
+        return Image.open(tmp_path / name).tobytes()
+
+    first = draw("a.png")
+    assert draw("b.png", "--mask-seed", 0, "--ratio", 0.75) == first
+    assert draw("c.png", "--mask-seed", 1) != first
+    assert draw("d.png", "--ratio", 0.5) != first
+
+
+def test_run_from_scratch_only_classifies(
+    runs: dict[str, Path], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "picture.png"
+    assert ask("--image", photo, "--out", picture, "--run", runs["scratch"]) == 0
+    printed = capsys.readouterr()
+    assert "%  7" in printed.out and "no FastMIM decoder" in printed.err
+    assert not picture.exists()
+
+
+def test_network_of_growing_resolution_is_read_at_its_last(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, resolutions=(16, 24), epochs=(1, 1))
+    network = build_pretraining(config)
+    assert isinstance(network.encoder, ViT)
+    network.encoder.set_image_size(24)
+    save(network, tmp_path / "checkpoint" / "pretrained.safetensors")
+    read = trained_network(tmp_path, config)
+    assert read is not None
+    assert read(torch.zeros(1, 3, 24, 24), torch.rand(1, 36)).pred.shape == (1, 36, 108)
+
+
+# images
+
+
+def test_digit_reaches_the_network_as_in_evaluation() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    seen = network_input(Image.fromarray(pixels), CONFIG, 32, classify=True)
+    expected = (pixels.transpose(2, 0, 1) / 255 - digits.MEAN[0]) / digits.STD[0]
+    assert np.abs(seen.numpy() - expected).max() < 1e-5
+
+
+def test_the_middle_is_cut_out() -> None:
+    image = Image.new("RGB", (90, 30), "red")
+    image.paste("blue", (30, 0, 60, 30))
+    blue = torch.tensor([-2.0, -2.0, 2.0]).view(3, 1, 1)
+    assert (network_input(image, CONFIG, 16) - blue).abs().max() < 1e-5
+
+
+def test_phone_photo_is_turned_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20), "black")
+    image.paste("white", (0, 0, 20, 20))  # left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: left becomes top
+    image.save(tmp_path / "phone.png", exif=exif)
+    upright = read_image(tmp_path / "phone.png")
+    assert upright.size == (20, 40)
+    assert upright.getpixel((10, 5)) == (255, 255, 255) and upright.getpixel((10, 35)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "seen"),
+    [
+        ("RGBA", (200, 0, 0, 0), (255, 255, 255)),  # what is hidden stays hidden
+        ("RGBA", (200, 0, 0, 255), (200, 0, 0)),
+        ("LA", (10, 255), (10, 10, 10)),
+        ("L", 90, (90, 90, 90)),
+        ("1", 1, (255, 255, 255)),
+        ("P", 0, (0, 0, 0)),
+        ("I;16", 128 * 256, (128, 128, 128)),
+    ],
+)
+def test_modes(tmp_path: Path, mode: str, colour: int | tuple[int, ...], seen: tuple[int, ...]) -> None:
+    Image.new(mode, (4, 4), colour).save(tmp_path / "image.png")
+    assert read_image(tmp_path / "image.png").getpixel((1, 1)) == seen
+
+
+# mistakes
+
+
+def spoil(folder: Path, kind: str) -> Path:
+    path = folder / "image.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    match kind:
+        case "missing":
+            path.unlink()
+        case "a folder":
+            return folder
+        case "not an image":
+            path.write_text("hello")
+        case "cut short":
+            path.write_bytes(path.read_bytes()[:1500])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "a folder", "not an image", "cut short"])
+def test_image_that_cannot_be_read(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = spoil(tmp_path, kind)
+    assert ask("--image", path, "--run", runs["fastmim"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --image") and str(path) in error and kind in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--top", 0), "--top"),
+        (("--ratio", 0), "--ratio"),
+        (("--ratio", "nan"), "--ratio"),
+        (("--out", "picture.txt"), "suffix"),
+        (("--checkpoint", "x.pth"), "both given"),
+    ],
+)
+def test_option_that_makes_no_sense(
+    runs: dict[str, Path],
+    photo: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    said: str,
+) -> None:
+    assert ask("--image", photo, "--run", runs["fastmim"], *arguments) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_picture_never_replaces_the_image(
+    runs: dict[str, Path], photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = photo.read_bytes()
+    assert ask("--image", photo, "--out", photo, "--run", runs["fastmim"]) == 1
+    assert "one file" in capsys.readouterr().err and photo.read_bytes() == before
+
+
+def _other_version(run: Path) -> None:
+    content = json.loads((run / "config.json").read_text())
+    content["config"]["tokens"] = 5
+    (run / "config.json").write_text(json.dumps(content))
+
+
+def _other_width(run: Path) -> None:
+    path = run / "checkpoint" / "pretrained.safetensors"
+    save_file({name: x[:1] for name, x in load_file(path).items()}, path)
+
+
+def _cut(name: str) -> Callable[[Path], None]:
+    def cut(run: Path) -> None:
+        path = run / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda run: (run / "config.json").unlink(), "no trained model"),
+        (lambda run: (run / "checkpoint/model.safetensors").unlink(), "no trained model"),
+        (lambda run: (run / "checkpoint/pretrained.safetensors").unlink(), "leave --out away"),
+        (_cut("config.json"), "damaged"),
+        (_cut("checkpoint/model.safetensors"), "damaged"),
+        (_cut("checkpoint/pretrained.safetensors"), "damaged"),
+        (_other_version, "another version"),
+        (_other_width, "another version"),
+    ],
+)
+def test_run_that_cannot_be_used(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], said: str
+) -> None:
+    run = write_run(tmp_path / "run", "fastmim")
+    damage(run)
+    picture = tmp_path / "picture.png"
+    assert ask("--image", photo, "--out", picture, "--run", run) == 1
+    error = capsys.readouterr().err
+    assert said in error and str(run) in error and "reproduce" in error
+    assert not picture.exists()
+
+
+def test_published_checkpoint_needs_a_head(tmp_path: Path) -> None:
+    torch.save({"model": {"cls_token": torch.zeros(1, 1, 768)}}, tmp_path / "pretrained.pth")
+    with pytest.raises(UserError, match="no classification head"):
+        official_classifier(tmp_path / "pretrained.pth")
+
+
+# pictures
+
+
+def test_lines_lie_along_the_edges_of_ramps() -> None:
+    """a * x + b * y has the gradient (a, b): the line is at right angles to it, up to half a bin."""
+    with np.load(GOLDEN / "hog_ramps_24.npz") as golden:
+        images = torch.from_numpy(golden["img"]).float()
+    slopes = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (1, 2), (2, 1), (3, 1)]
+    for gradient, features in zip(slopes, hog(images, cell=8), strict=True):
+        ends, weights = glyphs(features[:, 1:2, 1:2])  # the cell in the middle, away from the borders
+        line = ends[0, 1] - ends[0, 0]
+        assert len(weights) == 1 and np.linalg.norm(line) == pytest.approx(1, abs=1e-5)
+        assert ends[0].mean(axis=0) == pytest.approx([0.5, 0.5])
+        sine = abs(line @ np.array(gradient)) / np.linalg.norm(gradient)  # 0 at right angles
+        assert sine <= math.sin(math.radians(10)) + 1e-5
+
+
+def test_line_lies_in_its_cell_and_is_as_long_as_its_weight() -> None:
+    features = torch.zeros(27, 2, 3)
+    features[[4, 13, 22], 1, 2] = 0.5  # bin 4 of each channel: gradient sideways, so an upright edge
+    features[0, 0, 0] = -1.0
+    ends, weights = glyphs(features)
+    assert weights == pytest.approx([0.5])
+    assert np.sort(ends[0], axis=0) == pytest.approx(np.array([[2.5, 1.25], [2.5, 1.75]]), abs=1e-5)
+
+
+def test_token_map_undoes_the_order_of_targets() -> None:
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(token_map(hog_targets(images, 16)[0], 2), hog(images)[0])
+
+
+@pytest.mark.parametrize("block", [4, 8, 16])  # smaller than, equal to and larger than a token
+@pytest.mark.parametrize("normalize", [True, False])
+def test_perfect_prediction_gives_back_the_pixels(block: int, normalize: bool) -> None:
+    encoder = ViT(image_size=16, patch_size=8, width=32, depth=1, heads=2)
+    model = FastMIM(encoder, target="pixel", block=block, decoder_width=32, decoder_depth=1, normalize=normalize)
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pred = pixel_targets(images, min(block, 8), normalize)[0]
+    if block == 4:  # a token's outputs in the order (values of a block, block row, block column)
+        blocks = pred.T.reshape(1, 48, 4, 4)
+        pred = nn.functional.unfold(blocks, kernel_size=2, stride=2)[0].T
+    assert (predicted_pixels(model, pred, images[0]) - images[0]).abs().max() < 1e-5
+
+
+def test_target_of_an_edge_looks_like_the_edge() -> None:
+    """Drawn from features, an upright edge is a bright upright line where it was, and black elsewhere."""
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 36:] = 1.0  # in the middle of the fifth column of cells
+    figure = Figure(figsize=(2, 2), dpi=80)
+    axis = figure.add_axes((0, 0, 1, 1))
+    pictures.draw_hog(axis, hog(image)[0])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())[5:-5, 5:-5, 0].astype(float)
+    columns = drawn.mean(axis=0)
+    assert columns.argmax() + 5 == pytest.approx(36 / 64 * 160, abs=2)
+    assert columns.max() > 200 and np.median(columns) < 1
