@@ -65,6 +65,7 @@ class Claim:
             ``similar`` if it holds when a - b lies within ``margin`` of zero.
         margin: in the metric's unit.
         control: a comparison that checks the claim's own test bed; it has a verdict but is not counted as a claim.
+        minus_a, minus_b: variants to subtract from ``a`` and ``b`` seed by seed, for a difference of differences.
     """
 
     id: str
@@ -78,6 +79,13 @@ class Claim:
     margin: float = 0.0
     metric_b: str | None = None
     control: bool = False
+    minus_a: str | None = None
+    minus_b: str | None = None
+
+    @property
+    def variants(self) -> set[str]:
+        """All that are compared."""
+        return {name for name in (self.a, self.b, self.minus_a, self.minus_b) if name}
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,12 @@ def judge(claim: Claim, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         verdict is ``inconclusive``).
     """
     metric_b = claim.metric_b or claim.metric
-    values_a = {r["seed"]: r["metrics"].get(claim.metric) for r in rows if r["variant"] == claim.a}
-    values_b = {r["seed"]: r["metrics"].get(metric_b) for r in rows if r["variant"] == claim.b}
-    pairs = [(values_a[seed], values_b[seed]) for seed in sorted(values_a.keys() & values_b.keys())]
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
+    sides_a = [_by_seed(rows, v, claim.metric) for v in (claim.a, claim.minus_a) if v]
+    sides_b = [_by_seed(rows, v, metric_b) for v in (claim.b, claim.minus_b) if v]
+    differences = [
+        _less(sides_a, seed) - _less(sides_b, seed)
+        for seed in sorted(set.intersection(*(set(side) for side in sides_a + sides_b)))
+    ]
     interval = paired_interval(differences)
     return {
         "id": claim.id,
@@ -118,11 +128,25 @@ def judge(claim: Claim, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **({"metric_b": metric_b} if metric_b != claim.metric else {}),
         "a": claim.a,
         "b": claim.b,
+        **({"minus_a": claim.minus_a} if claim.minus_a else {}),
+        **({"minus_b": claim.minus_b} if claim.minus_b else {}),
         "n": len(differences),
         "effect": statistics.fmean(differences) if differences else None,
         "interval": interval,
         "verdict": _verdict(claim, interval),
     }
+
+
+def _by_seed(rows: Sequence[dict[str, Any]], variant: str, metric: str) -> dict[int, float]:
+    """Values of a metric by seed, where there is one."""
+    values = {r["seed"]: r["metrics"].get(metric) for r in rows if r["variant"] == variant}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _less(sides: Sequence[dict[int, float]], seed: int) -> float:
+    """The first side's value, less the second's if there is one."""
+    first, *second = (side[seed] for side in sides)
+    return first - sum(second)
 
 
 def paired_interval(differences: Sequence[float]) -> list[float] | None:
@@ -175,7 +199,8 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
             continue
         c = judged[claim.id]
         metric_b = c.get("metric_b", c["metric"])
-        comparison = f"`{c['a']}` {c['metric']} − `{c['b']}` {metric_b}"
+        side_a, side_b = (f"(`{c[x]}` − `{c['minus_' + x]}`)" if f"minus_{x}" in c else f"`{c[x]}`" for x in ("a", "b"))
+        comparison = f"{side_a} {c['metric']} − {side_b} {metric_b}"
         bound = {
             "higher": f"> {claim.margin:g}",
             "lower": f"< {0 - claim.margin:g}",

@@ -128,7 +128,7 @@ def reproduce(options: Options) -> None:
             "environment": workers.call(_environment, options.paper),
             "data": info,
             "rows": rows,
-            "claims": [judge(c, rows) for c in claims.CLAIMS if {c.a, c.b} <= set(variants)],
+            "claims": [judge(c, rows) for c in claims.CLAIMS if c.variants <= set(variants)],
         }
         # A partial or redirected reproduction never overwrites what the README publishes.
         whole = not options.seeds and not options.variants and options.preset != "smoke"

@@ -45,6 +45,17 @@ def test_effect_and_interval_by_hand_and_by_scipy() -> None:
     assert "metric_b" not in judged
 
 
+def test_a_difference_of_differences_is_paired_by_seed() -> None:
+    four = rows(a=A, b=B, c=[1.0, 2, 3, 4, 5], d=[1.0, 1, 1, 1, 1])
+    judged = judge(claim(minus_a="c", minus_b="d"), four)  # (a - c) - (b - d) = 1.0 1.5 0.5 0.5 1.5 less 0 1 2 3 4
+    assert judged["effect"] == pytest.approx(1.0 - 2.0)
+    assert (judged["minus_a"], judged["minus_b"], judged["n"]) == ("c", "d", 5)
+    table = report.claims_table({"claims": [judged]}, [claim(minus_a="c", minus_b="d")])
+    assert "(`a` − `c`) sdr_db − (`b` − `d`) sdr_db" in table[1][3]
+    assert claim(minus_a="c", minus_b="d").variants == {"a", "b", "c", "d"}
+    assert judge(claim(minus_a="gone"), four)["n"] == 0
+
+
 @pytest.mark.parametrize(
     ("direction", "margin", "verdict"),  # the interval is [0.379, 1.621]
     [
