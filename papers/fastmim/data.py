@@ -143,9 +143,9 @@ def load(config: Config, cache: Path) -> Data:
     classes = list(scenes.KINDS) if task == "coarse" else scenes.fine_classes()
     pairs = {name: (x, stored[f"{name}_labels"]) for name, x in stored.items() if f"{name}_labels" in stored}
     train_images, train_labels = _first(*pairs[f"{task}_train"], config.labels, len(classes))
-    tests: dict[str, tuple[Images, Tensor]] = {"new backgrounds": pairs[f"{task}_test"]}
+    tests: dict[str, tuple[Images, Tensor]] = {"new_backgrounds": pairs[f"{task}_test"]}
     if task == "coarse":
-        tests["new objects"] = pairs["coarse_unseen"]
+        tests["new_objects"] = pairs["coarse_unseen"]
     return Data(
         source=config.source,
         pretrain=stored["pretrain"],

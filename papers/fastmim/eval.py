@@ -2,15 +2,15 @@
 
 import io
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -22,11 +22,17 @@ from torch.utils.data import DataLoader
 from shared.experiment import Run, write_atomic
 
 from .classifier import Classifier, load_encoder
-from .config import Config
+from .config import VARIANTS, Config
 from .data import Data, Evaluation, load
-from .train import build_classifier, kept, pretrained_weights
+from .model import FastMIM
+from .optim import weight_decay_groups
+from .pictures import reconstruction
+from .train import build_classifier, build_pretraining, kept, pretrained_weights
 
 NEIGHBOURS = 5
+FINE_LABELS = 210  # ten of each object
+TIMED_STEPS = 15
+PAPER_EPOCHS = {"fastmim": 800, "mae": 1600}  # behind the paper's Figure 1
 EVALUATION_BATCH = 256
 
 
@@ -36,7 +42,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     Returns:
         ``accuracy_percent``: top-1 on the test set after fine-tuning (``accuracy_<set>_percent`` for further sets);
         ``probe_percent``: a logistic regression on the frozen pre-trained tokens, mean and maximum;
-        ``knn_percent``: the nearest labelled images by the cosine of the same features.
+        ``knn_percent``: the nearest labelled images by the cosine of the same features;
+        ``fine_probe_percent``, ``fine_knn_percent``: the same for the 21 objects of the scenes;
+        what :func:`step_costs` measures, for the variants in ``config.compared_steps``.
     """
     data = load(config, run.cache)
     model = build_classifier(config, len(data.classes)).to(run.device)
@@ -45,7 +53,11 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     for number, (name, (images, labels)) in enumerate(data.tests.items()):
         metric = f"accuracy_{name}_percent" if number else "accuracy_percent"
         metrics[metric] = accuracy(predictions(model, Evaluation(data, images, labels, config.image_size)), labels)
-    return metrics | read_outs(config, run, data)
+    metrics |= read_outs(config, run, data)
+    if config.source == "scenes-coarse" and config.data is None:
+        fine = replace(config, source="scenes", labels=FINE_LABELS)
+        metrics |= {f"fine_{name}": x for name, x in read_outs(fine, run, load(fine, run.cache)).items()}
+    return metrics | step_costs(config, run)
 
 
 def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
@@ -64,6 +76,74 @@ def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
         "probe_percent": accuracy(probe.predict(test), labels),
         "knn_percent": accuracy(neighbours.predict(test), labels),
     }
+
+
+def step_costs(config: Config, run: Run) -> dict[str, float]:
+    """What a step of pre-training costs the variants in ``config.compared_steps``, as multiples of this variant's step.
+
+    Returns:
+        ``step_ratio``: 1, its own, for claims to compare with;
+        ``<variant>_step_ratio``: of median seconds (forward, backward and AdamW), the steps of all taken in turn;
+        ``<variant>_memory_ratio``: of the bytes that autograd keeps for the backward pass;
+        ``<variant>_total_ratio``: of step seconds times the epochs that the paper compares (MAE: 1600, others: 800).
+    The batch is the same for all, so a ratio of steps is one of images.
+    """
+    if not config.compared_steps:
+        return {}
+    steps = {"": PretrainingStep(config, run)} | {
+        name: PretrainingStep(replace(config, **VARIANTS[name].changes), run) for name in config.compared_steps
+    }
+    kept_bytes = {name: step.kept_bytes() for name, step in steps.items()}  # warms up as well
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(TIMED_STEPS):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - started)
+    costs = {"step_ratio": 1.0}
+    for name in config.compared_steps:
+        ratio = float(np.median(seconds[name]) / np.median(seconds[""]))
+        costs[f"{name}_step_ratio"] = ratio
+        costs[f"{name}_memory_ratio"] = kept_bytes[name] / kept_bytes[""]
+        costs[f"{name}_total_ratio"] = ratio * PAPER_EPOCHS.get(name, PAPER_EPOCHS["fastmim"]) / PAPER_EPOCHS["fastmim"]
+    return costs
+
+
+class PretrainingStep:
+    """One step of a variant's pre-training on random images: forward, backward, AdamW."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.model = build_pretraining(config).to(run.device)
+        self.optimizer = torch.optim.AdamW(weight_decay_groups(self.model, config.weight_decay))
+        size, batch = config.resolutions[0], min(config.batch_size, config.micro_batch_size)
+        self.images = torch.randn(batch, 3, size, size, device=run.device)
+        self.noise = torch.rand(batch, (size // config.block) ** 2, device=run.device)
+        self.ratio, self.run = config.mask_ratio, run
+
+    def __call__(self) -> None:
+        self.optimizer.zero_grad()
+        with self.run.accelerator.autocast():
+            loss = self.model(self.images, self.noise, self.ratio).loss
+        loss.backward()
+        self.optimizer.step()
+        if self.run.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def kept_bytes(self) -> int:
+        """Bytes of the tensors that a forward pass keeps for the backward pass, parameters not counted."""
+        parameters = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
+        storages: dict[int, int] = {}
+
+        def keep(x: Tensor) -> Tensor:
+            storage = x.untyped_storage()
+            if storage.data_ptr() not in parameters:
+                storages[storage.data_ptr()] = storage.nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss = self.model(self.images, self.noise, self.ratio).loss
+        loss.backward()
+        return sum(storages.values())
 
 
 def predictions(model: Classifier, images: Evaluation) -> np.ndarray:
@@ -93,14 +173,37 @@ def accuracy(predicted: np.ndarray, labels: Tensor | np.ndarray) -> float:
     return float(100 * np.mean(np.asarray(predicted) == np.asarray(labels)))
 
 
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+SHOWN = 4  # test images of the reconstructions
+RESOLUTIONS = {  # of pre-training, in pixels, of the offline variants
+    "HOG": {16: "fastmim", 24: "mid", 32: "full"},
+    "pixels": {16: "pixel", 32: "pixel-full"},
+}
+
+
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw the pre-training and fine-tuning losses of every variant, first seed."""
-    target.mkdir(parents=True, exist_ok=True)
-    first_seed = min(seed for _, seed in runs)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for (variant, seed), folder in runs.items():
-        if seed != first_seed:
-            continue
+    """Draw losses, accuracy by resolution, costs, and reconstructions from the run folders, by (variant, seed)."""
+    metrics = {job: json.loads((folder / "result.json").read_text())["metrics"] for job, folder in runs.items()}
+    first = {variant: runs[variant, min(s for v, s in runs if v == variant)] for variant, _ in runs}
+    _save(_training(first), target / "training.png")
+    resolutions = _accuracy_by_resolution(metrics)
+    if resolutions:
+        _save(resolutions, target / "resolution.png")
+    costs = _costs(metrics)
+    if costs:
+        _save(costs, target / "costs.png")
+    for variant in ("fastmim", "scenes"):
+        if variant in first:
+            _save(_reconstructions(first[variant]), target / f"reconstructions_{variant}.png")
+
+
+def _training(first: dict[str, Path]) -> Figure:
+    """Losses of pre-training and fine-tuning of each variant's first seed."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for number, (variant, folder) in enumerate(first.items()):
+        dash = ("-", "--", ":")[number // 10 % 3]  # there are ten colours
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for axis, pretraining in zip(axes, (True, False), strict=True):
             chosen = [line for line in lines if ("size" in line) == pretraining]
@@ -108,11 +211,73 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
             if len(losses):
                 width = min(5, len(losses))
                 smooth = np.convolve(losses, np.ones(width) / width, "valid")
-                axis.plot(steps[width - 1 :] - steps[0], smooth, lw=0.9, label=variant)
-    axes[0].set(xlabel="step", ylabel="loss", title="pre-training (HOG and pixels: not comparable in height)")
+                axis.plot(steps[width - 1 :] - steps[0], smooth, lw=0.9, ls=dash, label=variant)
+    axes[0].set(xlabel="step", ylabel="loss", yscale="log", title="pre-training (targets differ)")
     axes[1].set(xlabel="step", title="fine-tuning")
-    axes[1].legend(fontsize=7)
+    figure.legend(handles=axes[1].get_lines(), loc="outside right center", fontsize=7)
+    return figure
+
+
+def _accuracy_by_resolution(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
+    """Accuracy and linear probe against the resolution of pre-training, mean and standard deviation over seeds."""
+    seeds = sorted({seed for _, seed in metrics})
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True)
+    readouts = {"accuracy_percent": "fine-tuned", "probe_percent": "linear probe"}
+    for axis, (metric, title) in zip(axes, readouts.items(), strict=True):
+        for label, variants in RESOLUTIONS.items():
+            found = {size: v for size, v in variants.items() if all((v, seed) in metrics for seed in seeds)}
+            if len(found) < 2:
+                return None
+            values = np.array([[metrics[v, seed][metric] for seed in seeds] for v in found.values()])
+            axis.errorbar(list(found), values.mean(1), values.std(1, ddof=1), marker="o", capsize=3, label=label)
+        scratch = [metrics["scratch", seed][metric] for seed in seeds if ("scratch", seed) in metrics]
+        if scratch:
+            axis.axhline(np.mean(scratch), color="grey", ls="--", label="no pre-training")
+        axis.set(xlabel="pixels in pre-training", ylabel="accuracy (%)", title=title, xticks=[16, 24, 32])
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
+    """Bars of the costs that ``step_costs`` measured, as multiples of FastMIM's."""
+    rows = [found for (variant, _), found in metrics.items() if variant == "fastmim"]
+    names = [name.removesuffix("_step_ratio") for name in (rows[0] if rows else {}) if "_step_" in name]
+    if not names:
+        return None
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    titles = {"step": "seconds a step", "memory": "memory for the backward pass", "total": "seconds in all"}
+    for axis, (kind, title) in zip(axes, titles.items(), strict=True):
+        values = np.array([[row[f"{name}_{kind}_ratio"] for name in names] for row in rows])
+        means = np.append(values.mean(0), 1.0)
+        spread = np.append(values.std(0, ddof=1) if len(rows) > 1 else np.zeros(len(names)), 0.0)
+        bars = axis.barh([*names, "fastmim"], means, xerr=spread, color=["C0"] * len(names) + ["C1"])
+        axis.bar_label(bars, fmt="%.2f", padding=4, fontsize=8)
+        axis.set(title=title, xlim=(0, 1.25 * means.max()), xlabel="times FastMIM's")
+        axis.title.set_fontsize(9)
+    return figure
+
+
+def _reconstructions(folder: Path) -> Figure:
+    """What the pre-trained network of a run predicts for test images under random masks."""
+    described = json.loads((folder / "config.json").read_text())
+    values: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in described["config"].items()}
+    config = Config(**values)
+    data = load(config, folder.parents[1] / "cache")
+    model = build_pretraining(config)
+    model.load_state_dict(load_file(folder / "checkpoint" / "pretrained.safetensors"))
+    images, labels = next(iter(data.tests.values()))
+    size = config.resolutions[-1]
+    shown = Evaluation(data, images, labels, size)
+    batch = torch.stack([shown[k][0] for k in range(SHOWN)])
+    noise = torch.rand(SHOWN, (size // config.block) ** 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        prediction = model.eval()(batch, noise, config.mask_ratio)
+    return reconstruction(cast(FastMIM, model), batch, prediction, data.mean, data.std)
+
+
+def _save(figure: Figure, path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=90)
-    plt.close(figure)
-    write_atomic(target / "training.png", drawn.getvalue())
+    write_atomic(path, drawn.getvalue())

@@ -92,19 +92,35 @@ def predicted_pixels(model: FastMIM, pred: Tensor, image: Tensor) -> Tensor:
     return token_map(patches.unflatten(1, (side, side, 3)).permute(0, 3, 1, 2).flatten(1), side)
 
 
-def reconstruction(model: FastMIM, image: Tensor, prediction: Prediction, mean: Any, std: Any) -> "Figure":
-    """Image, masked image, prediction and (of HOG) target side by side.
+def reconstruction(model: FastMIM, images: Tensor, prediction: Prediction, mean: Any, std: Any) -> "Figure":
+    """Image, masked image, prediction and (of HOG) target side by side, one row an image.
 
     Prediction and target are shown where they differ: in visible regions, which the loss leaves out, the prediction is
     replaced by the target, dimmed.
 
     Args:
-        model: the network that ``prediction`` is from, for one image.
-        image: (3, S, S), normalised with ``mean`` and ``std``, three numbers each.
+        model: the network that ``prediction`` is from.
+        images: (B, 3, S, S), normalised with ``mean`` and ``std``, three numbers each.
     """
     from matplotlib.figure import Figure
 
-    pred, mask = prediction.pred[0].detach(), prediction.mask[0]  # (N, outputs), (1, n, n)
+    names = ["predicted HOG", "HOG"] if model.target == "hog" else ["predicted pixels"]
+    rows, columns = len(images), 2 + len(names)
+    figure = Figure(figsize=(3 * columns, 3 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    share = round(100 * float(prediction.mask.mean()))
+    titles = [f"{images.shape[-1]} x {images.shape[-1]} pixels", f"{share} % masked", *names]
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title)
+    for row, image, pred, mask in zip(axes, images, prediction.pred.detach(), prediction.mask, strict=True):
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+        _draw_row(row, model, image, pred, mask, mean, std)
+    return figure
+
+
+def _draw_row(axes: Any, model: FastMIM, image: Tensor, pred: Tensor, mask: Tensor, mean: Any, std: Any) -> None:
+    """One image (3, S, S) with its outputs (N, outputs) and mask (1, n, n)."""
     masked = enlarge(mask, model.block)
     covered = image * (1 - masked) + masked * model.mask_token.detach()[0]
 
@@ -112,13 +128,6 @@ def reconstruction(model: FastMIM, image: Tensor, prediction: Prediction, mean: 
         mean_, std_ = (torch.tensor(x).view(3, 1, 1) for x in (mean, std))
         return (normalised.cpu() * std_ + mean_).clamp(0, 1).permute(1, 2, 0).numpy()
 
-    names = ["predicted HOG", "HOG"] if model.target == "hog" else ["predicted pixels"]
-    figure = Figure(figsize=(3 * (2 + len(names)), 3.3), layout="constrained")
-    axes = figure.subplots(1, 2 + len(names))
-    share = round(100 * float(mask.mean()))
-    titles = [f"{image.shape[-1]} x {image.shape[-1]} pixels", f"{share} % masked", *names]
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set(title=title, xticks=[], yticks=[])
     axes[0].imshow(colours(image), interpolation="nearest")
     axes[1].imshow(colours(covered), interpolation="nearest")
     if model.target == "hog":
@@ -131,4 +140,3 @@ def reconstruction(model: FastMIM, image: Tensor, prediction: Prediction, mean: 
     else:
         shown = masked * predicted_pixels(model, pred, image) + (1 - masked) * image
         axes[2].imshow(colours(shown) * np.where(masked[0, :, :, None].cpu() > 0, 1, DIM), interpolation="nearest")
-    return figure

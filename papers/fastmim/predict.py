@@ -98,7 +98,7 @@ def predict(options: Options) -> None:
         with torch.no_grad():
             prediction = pretraining.to(device)(low[None], noise.to(device), options.ratio)
         path = options.out
-        figure = pictures.reconstruction(pretraining, low, prediction, *normalisation(config))
+        figure = pictures.reconstruction(pretraining, low[None], prediction, *normalisation(config))
         write_atomic(path, lambda file: figure.savefig(file, dpi=150, format=path.suffix[1:]))
         print(f"Wrote {path}.")
 

@@ -16,7 +16,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINDS = ("animal", "plant", "fruit", "vehicle", "tool", "vegetable", "musical instrument")  # ten objects or more each
 FINE_PER_KIND = 3
 HELD_OUT = 4  # every fourth object of a kind, and every fourth background
-UNLABELLED, LABELLED, VALIDATION, TEST = 4000, 1050, 210, 630  # scenes
+UNLABELLED, LABELLED, VALIDATION, TEST = 1300, 1050, 210, 630  # scenes
 SCALE = (0.45, 0.8)  # size of the object in the scene
 SEED = 0
 

@@ -17,6 +17,7 @@ from timm.data import Mixup
 from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from shared import UserError
 from shared.experiment import Run
 from shared.loading import Batches, Drawable
 
@@ -79,27 +80,35 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
     model = build_pretraining(config)
     optimizer = torch.optim.AdamW(weight_decay_groups(model, config.weight_decay), betas=(0.9, 0.95))
     growth = Growth(config, run, data, schedule, model, optimizer)
+    optimizer = run.accelerator.prepare(optimizer)
     peak = config.learning_rate * config.batch_size / 256
     epochs = sum(config.epochs)
-    prepared, optimizer = run.accelerator.prepare(model, optimizer)
 
     for step in run.steps(
-        schedule[-1].stop, save_every=config.save_every, growth=growth, model=model, optimizer=optimizer
+        schedule[-1].stop,
+        save_every=config.save_every,
+        growth=growth,
+        model=model,
+        optimizer=optimizer,
+        **loss_scale(run),
     ):
-        if growth.enter(step):  # the network has other positions now
-            prepared = run.accelerator.prepare_model(model)
+        growth.enter(step)
         set_learning_rate(optimizer, learning_rate(growth.stage.epoch(step), peak, 0.0, config.warmup_epochs, epochs))
         model.train()
         optimizer.zero_grad()
         total = torch.zeros((), device=run.device)
+        names: list[str] = []
         for batch, last in micro_batches(growth.batches, growth.accumulate):
-            with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(prepared):
-                loss = prepared(batch["image"], batch["noise"], config.mask_ratio).loss / growth.accumulate
+            with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(growth.prepared):
+                loss = growth.prepared(batch["image"], batch["noise"], config.mask_ratio).loss / growth.accumulate
                 run.accelerator.backward(loss)
+            names = batch["name"] if total.isfinite() else names  # of the first part that is not
             total += loss.detach()
-        run.log(step, loss=total, samples=batch["name"], size=growth.stage.size)
+            del loss  # its graph would outlive a resizing, and expect gradients of the old shapes
+        run.log(step, loss=total, samples=names, size=growth.stage.size)
         optimizer.step()
     run.export(model.state_dict(), pretrained_weights(run))
+    run.accelerator.free_memory()  # network, optimizer and workers would stay through fine-tuning
 
 
 class Growth:
@@ -108,6 +117,9 @@ class Growth:
     At the border of two stages positions, windows and bias tables are resized; the optimizer keeps the moments of every
     tensor whose shape is unchanged.
     """
+
+    prepared: Any
+    """The network as accelerate trains it, in DistributedDataParallel where there are several processes."""
 
     def __init__(
         self,
@@ -127,18 +139,19 @@ class Growth:
     def stage(self) -> Stage:
         return self.schedule[self.number]
 
-    def enter(self, step: int) -> bool:
-        """Move to the stage of ``step``; true if the network was resized."""
+    def enter(self, step: int) -> None:
+        """Move to the stage of ``step``."""
         number = next(k for k, stage in enumerate(self.schedule) if step < stage.stop)
-        if number == self.number:
-            return False
-        self._go(number)
-        return True
+        if number != self.number:
+            self._go(number)
 
     def _go(self, number: int) -> None:
         self.number = number
         if number:
+            self.prepared = None  # the former replica, too, would expect gradients of the old shapes
+            self.run.accelerator.free_memory()
             resize(self.model, self.optimizer, self.stage.size)
+        self.prepared = self.run.accelerator.prepare_model(self.model)
         blocks = self.stage.size // self.config.block
         dataset = Noised(Unlabelled(self.data, self.stage.size), blocks**2)
         self.batches = Batches(
@@ -188,9 +201,24 @@ def micro_batches(batches: Batches, accumulate: int) -> Iterator[tuple[dict[str,
 
 
 def accumulation(batch_size: int, micro_batch_size: int, run: Run) -> int:
-    """Parts that a batch is taken in, the fewest whose share of one process does not exceed ``micro_batch_size``."""
-    most = micro_batch_size * run.accelerator.num_processes
-    return next(k for k in range(1, batch_size + 1) if batch_size % k == 0 and batch_size // k <= most)
+    """Parts that a batch is taken in, the fewest whose share of one process does not exceed ``micro_batch_size``.
+
+    Raises:
+        UserError: if the batch does not split evenly over the processes.
+    """
+    processes = run.accelerator.num_processes
+    if batch_size % processes:
+        raise UserError(
+            f"A batch of {batch_size} does not split over {processes} processes; use a number of processes that "
+            "divides it, or change the batch size."
+        )
+    share = batch_size // processes
+    return next(k for k in range(1, share + 1) if share % k == 0 and share // k <= micro_batch_size)
+
+
+def loss_scale(run: Run) -> dict[str, Any]:
+    """What scales the loss under fp16, as a part of the checkpoint; nothing otherwise."""
+    return {"scaler": run.accelerator.scaler} if run.accelerator.scaler else {}
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
@@ -242,7 +270,13 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
     model, optimizer = run.accelerator.prepare(model, optimizer)
 
     for step in run.steps(
-        total, start=start, save_every=config.save_every, model=model, optimizer=optimizer, batches=batches
+        total,
+        start=start,
+        save_every=config.save_every,
+        model=model,
+        optimizer=optimizer,
+        batches=batches,
+        **loss_scale(run),
     ):
         epoch = (step - start) / steps_per_epoch
         rate = learning_rate(
@@ -252,6 +286,7 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
         model.train()
         optimizer.zero_grad()
         sum_of_parts = torch.zeros((), device=run.device)
+        names: list[str] = []
         for batch, last in micro_batches(batches, accumulate):
             images, labels = batch["image"], batch["label"]
             if mixup:
@@ -259,8 +294,9 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
             with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(model):
                 loss = criterion(model(images), labels) / accumulate
                 run.accelerator.backward(loss)
+            names = batch["name"] if sum_of_parts.isfinite() else names
             sum_of_parts += loss.detach()
-        run.log(step, loss=sum_of_parts, samples=batch["name"])
+        run.log(step, loss=sum_of_parts, samples=names)
         optimizer.step()
     run.export(run.accelerator.unwrap_model(model).state_dict())
 
@@ -270,6 +306,8 @@ def kept(config: Config, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     encoder = {name.removeprefix("encoder."): x for name, x in weights.items() if name.startswith("encoder.")}
     if config.load == "all":
         return encoder
+    if config.encoder != "vit":
+        raise UserError(f"load is {config.load}, a control for ViT only; a {config.encoder} needs load all.")
     half = sum(config.depths) // 2
 
     def carried(name: str) -> bool:
@@ -286,6 +324,8 @@ def kept(config: Config, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def build_encoder(config: Config, image_size: int, discard: int = 0, drop_path: float = 0.0, **vit: Any) -> nn.Module:
     """The variant's encoder without its last ``discard`` blocks; ``vit`` are further options of a ViT."""
     depths = list(config.depths)
+    if not 0 <= discard <= sum(depths) - len(depths):
+        raise UserError(f"discard is {discard}; of blocks {config.depths} at most {sum(depths) - len(depths)} can go.")
     for _ in range(discard):  # from the end, but never the whole of a stage
         stage = next(k for k in reversed(range(len(depths))) if depths[k] > 1)
         depths[stage] -= 1

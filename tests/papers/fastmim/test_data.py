@@ -95,7 +95,7 @@ def test_scenes_have_fine_and_coarse_labels(cache: Path) -> None:
     coarse = load(replace(CPU, source="scenes-coarse", labels=42), cache)
     assert len(set(fine.classes)) == 21 and fine.train_labels.bincount().tolist() == [2] * 21
     assert coarse.classes == list(scenes.KINDS) and coarse.train_labels.bincount().tolist() == [6] * 7
-    assert list(fine.tests) == ["new backgrounds"] and list(coarse.tests) == ["new backgrounds", "new objects"]
+    assert list(fine.tests) == ["new_backgrounds"] and list(coarse.tests) == ["new_backgrounds", "new_objects"]
     assert torch.equal(fine.pretrain, coarse.pretrain)
 
 
