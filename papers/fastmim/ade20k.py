@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from shared import UserError
 
 from .imagenet import read_image
-from .pyramid import torch_seeded
+from .transfer import torch_seeded
 
 CLASSES = 150
 IGNORED = 255

@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from shared import UserError
 
 from .imagenet import read_image
-from .pyramid import torch_seeded
+from .transfer import torch_seeded
 
 LAYOUT = """\
 DATA/

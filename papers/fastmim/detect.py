@@ -32,14 +32,14 @@ from torchvision.models.detection import MaskRCNN
 from shared import UserError
 from shared.experiment import Run
 
-from . import coco, pyramid
+from . import coco, transfer
 from .predict import normalisation
 
 STRIDES = (4, 8, 16, 32, 64)  # the last for the proposals of large objects alone
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(pyramid.Options):
+class Options(transfer.Options):
     """Fine-tune Mask R-CNN on COCO 2017 (DATA/annotations, DATA/train2017, DATA/val2017), and test it."""
 
     out: Path = Path("runs/custom/fastmim-coco")
@@ -70,13 +70,13 @@ def detect(options: Options, run: Run) -> dict[str, float]:
         warmth = min((step + 1) / max(options.warmup_steps, 1), 1.0)
         return options.learning_rate * warmth * 0.1 ** sum(step >= m * per_epoch for m in options.milestones)
 
-    pyramid.finetune(options, run, model, dataset, coco.collate, options.epochs * per_epoch, learning_rate)
+    transfer.finetune(options, run, model, dataset, coco.collate, options.epochs * per_epoch, learning_rate)
     return evaluate(model.eval(), val, run, options.workers)
 
 
 def build_detector(options: Options, categories: int) -> MaskRCNN:
     """Mask R-CNN for so many categories and the background, on images resized and padded to ``image_size``."""
-    config, backbone = pyramid.load_backbone(options, STRIDES)
+    config, backbone = transfer.load_backbone(options, STRIDES)
     mean, std = normalisation(config)
     return MaskRCNN(
         backbone,
@@ -103,7 +103,7 @@ def evaluate(
     """
     boxes: list[dict[str, Any]] = []
     masks: list[dict[str, Any]] = []
-    for image_id, image in pyramid.share(coco.Evaluation(instances), run, workers):
+    for image_id, image in transfer.share(coco.Evaluation(instances), run, workers):
         (found,) = model([image.to(run.device)])
         corners = found["boxes"].cpu()
         corners[:, 2:] -= corners[:, :2]
@@ -120,7 +120,7 @@ def evaluate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return pyramid.command(Options, detect, "detect", arguments)
+    return transfer.command(Options, detect, "detect", arguments)
 
 
 if __name__ == "__main__":

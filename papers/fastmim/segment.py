@@ -33,14 +33,15 @@ from torchvision.transforms.v2.functional import resize
 from shared import UserError
 from shared.experiment import Run
 
-from . import ade20k, pyramid
+from . import ade20k, transfer
 from .predict import normalisation
+from .pyramid import Backbone
 
 STRIDES = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(pyramid.Options):
+class Options(transfer.Options):
     """Fine-tune a segmentation network on ADE20K (DATA/images, DATA/annotations), and test it."""
 
     out: Path = Path("runs/custom/fastmim-ade20k")
@@ -64,7 +65,7 @@ class Segmenter(nn.Module):
     over all of them (as mmsegmentation does), so that an image without any class does no harm.
     """
 
-    def __init__(self, backbone: pyramid.Backbone, classes: int) -> None:
+    def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
         width = backbone.out_channels
         self.backbone = backbone
@@ -95,7 +96,7 @@ def segment(options: Options, run: Run) -> dict[str, float]:
             f"--test-stride is {options.test_stride}; expected 1 to the crop's {options.image_size} pixels."
         )
     train, val = ade20k.Scenes(options.data, "training"), ade20k.Scenes(options.data, "validation")
-    config, backbone = pyramid.load_backbone(options, STRIDES)
+    config, backbone = transfer.load_backbone(options, STRIDES)
     mean, std = normalisation(config)
     dataset = ade20k.Training(train, options.image_size, options.scale, mean, std)
     model = Segmenter(backbone, ade20k.CLASSES)
@@ -104,7 +105,7 @@ def segment(options: Options, run: Run) -> dict[str, float]:
         warmth = min((step + 1) / max(options.warmup_steps, 1), 1.0)
         return options.learning_rate * warmth * (1 - step / options.steps)
 
-    pyramid.finetune(options, run, model, dataset, None, options.steps, learning_rate)
+    transfer.finetune(options, run, model, dataset, None, options.steps, learning_rate)
     predict = partial(slide, model.eval(), size=options.image_size, stride=options.test_stride)
     return evaluate(predict, ade20k.Evaluation(val, mean, std), run, options.workers)
 
@@ -145,13 +146,13 @@ def evaluate(
     predictions do not count.
     """
     jaccard = MulticlassJaccardIndex(ade20k.CLASSES, ignore_index=ade20k.IGNORED).to(run.device)
-    for image, classes in pyramid.share(scenes, run, workers):
+    for image, classes in transfer.share(scenes, run, workers):
         jaccard.update(predict(image.to(run.device))[None], classes.to(run.device)[None])
     return {"miou_percent": 100 * float(jaccard.compute())}  # adds up over all processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return pyramid.command(Options, segment, "segment", arguments)
+    return transfer.command(Options, segment, "segment", arguments)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pycocotools import mask as run_length
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from papers.fastmim import ade20k, coco, detect, pyramid, segment
+from papers.fastmim import ade20k, coco, detect, pyramid, segment, transfer
 from papers.fastmim.config import CMT, PRESETS, PVT, SWIN
 from papers.fastmim.train import build_classifier, build_encoder, build_pretraining
 from shared import UserError
@@ -175,7 +175,7 @@ def test_weights_of_the_run(trained: dict[str, Path], tmp_path: Path, name: str)
     weights = {}
     for start in ("finetuned", "pretrained", "scratch"):
         options = segmentation(tmp_path, trained[name], start=start, image_size=32)
-        _, backbone = pyramid.load_backbone(options, segment.STRIDES)
+        _, backbone = transfer.load_backbone(options, segment.STRIDES)
         weights[start] = backbone.encoder.state_dict()
     own = load_file(trained[name] / "checkpoint" / "model.safetensors")
     key = next(k for k in weights["scratch"] if k.endswith("mlp.fc1.weight"))
@@ -187,9 +187,9 @@ def test_weights_of_the_run(trained: dict[str, Path], tmp_path: Path, name: str)
 
 
 def test_every_parameter_is_in_one_group(trained: dict[str, Path], tmp_path: Path) -> None:
-    _, backbone = pyramid.load_backbone(segmentation(tmp_path, trained["vit"]), segment.STRIDES)
+    _, backbone = transfer.load_backbone(segmentation(tmp_path, trained["vit"]), segment.STRIDES)
     model = segment.Segmenter(backbone, 5)
-    groups = pyramid.parameter_groups(model, 0.05, 0.5)
+    groups = transfer.parameter_groups(model, 0.05, 0.5)
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     scale = {id(p): group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
@@ -364,7 +364,7 @@ def test_windows_cover_the_image(height: int, width: int) -> None:
 
 
 def test_a_crop_without_classes_has_a_loss_of_zero(trained: dict[str, Path], tmp_path: Path) -> None:
-    _, backbone = pyramid.load_backbone(segmentation(tmp_path, trained["vit"]), segment.STRIDES)
+    _, backbone = transfer.load_backbone(segmentation(tmp_path, trained["vit"]), segment.STRIDES)
     model = segment.Segmenter(backbone, 150)
     found: Any = model(torch.randn(1, 3, 32, 32), torch.full((1, 32, 32), 255))
     assert found["cross_entropy"].item() == 0.0

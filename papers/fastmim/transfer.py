@@ -1,0 +1,263 @@
+"""What detection and segmentation share: their options, the encoder they start from, and its fine-tuning."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from shared import UserError
+from shared.experiment import Interrupted, Run, write_json
+from shared.loading import Batches, Drawable
+from shared.reproduce import explain
+
+from .classifier import Classifier, load_encoder
+from .config import Config
+from .optim import layer_decay_groups, weight_decay_groups
+from .predict import official_classifier, trained_classifier
+from .pyramid import Backbone
+from .train import accumulation, build_classifier, micro_batches, set_learning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options that detection and segmentation have in common."""
+
+    data: Path
+    """Folder of the dataset (each command describes its layout)."""
+    run: Path | None = None
+    """Folder of a trained run, whose encoder is used."""
+    checkpoint: Path | None = None
+    """Fine-tuned ViT-B or Swin-B published by the authors (a .pth file), instead of --run."""
+    start: Literal["finetuned", "pretrained", "scratch"] = "finetuned"
+    """Which weights of --run: those of its classifier (as the paper does), of its pre-training, or fresh ones."""
+    out: Path
+    """Folder for checkpoints, log and result.json."""
+    image_size: int
+    """Pixels of the square images that the network sees."""
+    batch_size: int = 16
+    """Images behind one step of the optimizer, over all processes."""
+    micro_batch_size: int = 2
+    """Most images that one process takes at once; the rest of `batch_size` is accumulated."""
+    learning_rate: float
+    warmup_steps: int
+    """Steps of a linear warm-up."""
+    weight_decay: float = 0.05
+    layer_decay: float
+    """Factor on the learning rate from one encoder block to the one before it."""
+    drop_path: float
+    pyramid_width: int = 256
+    """Channels of every map of the pyramid."""
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    workers: int = 4
+    """Processes that read images ahead."""
+    save_every: int = 1000
+    """Steps between two checkpoints."""
+    seed: int = 0
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+# -- the network ------------------------------------------------------------------------------------------------------
+
+
+def load_backbone(options: Options, strides: Sequence[int]) -> tuple[Config, Backbone]:
+    """The configuration of the run or checkpoint, and its encoder at ``options.image_size`` under a fresh pyramid.
+
+    Raises:
+        UserError: not one of --run and --checkpoint, no such run or a damaged one, or an image size that does not fit.
+    """
+    if (options.run is None) == (options.checkpoint is None):
+        raise UserError("Give either --run, a folder of a trained run, or --checkpoint, a file of the authors.")
+    if options.image_size % max(strides) or options.image_size < 1:
+        raise UserError(f"--image-size is {options.image_size}; expected a multiple of {max(strides)}.")
+    if options.run:
+        config, trained = trained_classifier(options.run)
+    else:
+        assert options.checkpoint
+        if options.start != "finetuned":
+            raise UserError(f"--start {options.start} needs --run; a --checkpoint is a fine-tuned network.")
+        config, trained = official_classifier(options.checkpoint)
+    classifier = build_classifier(replace(config, drop_path=options.drop_path), trained.head.out_features)
+    if options.start == "finetuned":
+        classifier.load_state_dict(trained.state_dict())
+    elif options.start == "pretrained":
+        assert options.run
+        load_encoder(classifier, _pretrained(options.run))
+    classifier.encoder.set_image_size(options.image_size)
+    return config, Backbone(classifier.encoder, options.pyramid_width, strides)
+
+
+def _pretrained(run: Path) -> dict[str, Tensor]:
+    path = run / "checkpoint" / "pretrained.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); make that run again, or choose --start finetuned.") from error
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def finetune(
+    options: Options,
+    run: Run,
+    model: nn.Module,
+    dataset: Drawable,
+    collate: Callable[[list[Any]], Any] | None,
+    steps: int,
+    learning_rate: Callable[[int], float],
+) -> None:
+    """Train ``model`` for ``steps`` steps, or what is left of them, with AdamW; exports its weights.
+
+    In training mode ``model(images, targets)`` gives named losses, which are added up; it has a ``backbone`` whose
+    encoder the layer decay is for. Batches have the keys ``image``, ``target`` and ``name``.
+
+    Raises:
+        UserError: if the dataset holds less than one batch, or the loss is not a finite number any more.
+    """
+    if len(dataset) < options.batch_size:
+        raise UserError(
+            f"--batch-size is {options.batch_size}, but {options.data} has only {len(dataset)} images to train on; "
+            "choose a smaller one, or complete the data."
+        )
+    accumulate = accumulation(options.batch_size, options.micro_batch_size, run)
+    batches = Batches(
+        dataset,
+        options.batch_size // accumulate,
+        seed=run.seed,
+        accelerator=run.accelerator,
+        workers=options.workers,
+        collate=collate,
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(model, options.weight_decay, options.layer_decay))
+    prepared, optimizer = run.accelerator.prepare(model, optimizer)
+    for step in run.steps(steps, save_every=options.save_every, model=prepared, optimizer=optimizer, batches=batches):
+        set_learning_rate(optimizer, learning_rate(step))
+        prepared.train()
+        optimizer.zero_grad()
+        totals: dict[str, Tensor] = {}
+        for batch, last in micro_batches(batches, accumulate):
+            with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(prepared):
+                losses = {k: x / accumulate for k, x in prepared(batch["image"], batch["target"]).items()}
+                run.accelerator.backward(torch.stack(list(losses.values())).sum())
+            totals = {k: x.detach() + totals.get(k, 0) for k, x in losses.items()}
+        run.log(step, loss=torch.stack(list(totals.values())).sum(), samples=batch["name"], **totals)
+        optimizer.step()
+    run.export(model.state_dict())
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups: the backbone's with layer decay (pyramid 1), those of the heads without."""
+    backbone = cast(Classifier, model.backbone)  # an encoder and further parameters, which is what counts here
+    heads = nn.ModuleList(child for child in model.children() if child is not backbone)
+    return [*layer_decay_groups(backbone, weight_decay, layer_decay), *weight_decay_groups(heads, weight_decay)]
+
+
+@contextmanager
+def torch_seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Lets torchvision's transforms, which draw from torch's global generator of the CPU, depend on ``rng`` alone."""
+    generator = torch.default_generator  # torch.manual_seed would reseed the GPU's as well
+    before = generator.get_state()
+    generator.manual_seed(int(rng.integers(2**63)))
+    try:
+        yield
+    finally:
+        generator.set_state(before)
+
+
+def share(dataset: Dataset, run: Run, workers: int) -> DataLoader:
+    """The samples, one by one, that this process evaluates: every P-th of P processes."""
+    indices = range(run.accelerator.process_index, len(cast(Any, dataset)), run.accelerator.num_processes)
+    return DataLoader(Subset(dataset, indices), batch_size=None, num_workers=workers)
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+Kind = TypeVar("Kind", bound=Options)
+
+
+def command(
+    kind: type[Kind], transfer: Callable[[Kind, Run], dict[str, float]], prog: str, arguments: Sequence[str] | None
+) -> int:
+    """Parse the options, train and evaluate, and write ``result.json``. Returns the exit status.
+
+    The same command continues an interrupted run; other options in the same folder are an error.
+    """
+    options = tyro.cli(kind, args=arguments, prog=prog)
+    main_process = int(os.environ.get("RANK", 0)) == 0
+    try:
+        with Progress(console=Console(stderr=True), disable=not main_process) as bar:
+            task = bar.add_task("training", total=None)
+
+            def progress(done: int, total: int, values: dict[str, float]) -> None:
+                loss = f", loss {values['loss']:.3f}" if values else ""
+                bar.update(task, completed=done, total=total, description=f"step {done} of {total}{loss}")
+
+            described = _described(options)
+            run = Run(
+                options.out,
+                options.out / "cache",
+                seed=options.seed,
+                precision=options.precision,
+                progress=progress,
+            )
+            if run.accelerator.is_main_process:
+                write_json(options.out / "config.json", described)
+            metrics = transfer(options, run)
+        if run.accelerator.is_main_process:
+            cost = {"seconds": run.seconds, "peak_memory_mb": run.peak_memory_mb}
+            result = {"options": described, "metrics": metrics, **cost}
+            write_json(options.out / "result.json", result)
+            print(json.dumps(metrics, indent=1))
+    except KeyboardInterrupt:
+        return 130
+    except Interrupted as stop:
+        print(f"{stop}; the same command continues from there.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+FREE = ("out", "workers", "save_every", "micro_batch_size", "debug")  # options that may change on the way
+
+
+def _described(options: Options) -> dict[str, Any]:
+    """The options as plain values; UserError if the folder holds a run with others."""
+    described = {k: str(x) if isinstance(x, Path) else x for k, x in asdict(options).items()}
+    path = options.out / "config.json"
+    if path.is_file() and (options.out / "checkpoint").is_dir():
+        try:
+            before = json.loads(path.read_text())
+        except ValueError:
+            raise UserError(f"{path} is damaged; delete {options.out} to start again.") from None
+        plain = json.loads(json.dumps(described))
+        changed = [k for k in plain if k not in FREE and before.get(k) != plain[k]]
+        if changed:
+            raise UserError(
+                f"{options.out} holds a run with other options ({', '.join(changed)}); give another --out, or delete "
+                "that folder to start again."
+            )
+    return described
