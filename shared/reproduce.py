@@ -598,7 +598,7 @@ def train_one(package: str) -> None:
             if workers.is_main:
                 console.print_json(data=_result(job))
 
-    sys.exit(_told(run, one.debug))
+    sys.exit(told(run, one.debug))
 
 
 def check_data(options: Options) -> None:
@@ -612,10 +612,10 @@ def check_data(options: Options) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments, prog="reproduce")
-    return _told(lambda: check_data(options) if options.check_data else reproduce(options), options.debug)
+    return told(lambda: check_data(options) if options.check_data else reproduce(options), options.debug)
 
 
-def _told(action: Callable[[], None], debug: bool) -> int:
+def told(action: Callable[[], None], debug: bool) -> int:
     """Do it; tell a person in one sentence if it does not work out. Returns the exit status."""
     try:
         action()

@@ -19,7 +19,6 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ from torch import Tensor, nn
 from shared import UserError
 from shared.clip import CLIP, load_clip
 from shared.experiment import load_checkpoint, write_atomic
-from shared.reproduce import explain
+from shared.reproduce import told
 
 from .audio import Spectrogram, magnitude, warp_positions
 from .config import PRESETS, VARIANTS, Config
@@ -328,16 +327,7 @@ def _note(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments, prog="predict")
-    try:
-        predict(options)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return told(lambda: predict(options), options.debug)
 
 
 if __name__ == "__main__":

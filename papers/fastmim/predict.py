@@ -14,7 +14,6 @@ classes are those of the same run after fine-tuning, from the whole image at ful
 import json
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
 from shared.experiment import load_checkpoint, write_atomic
-from shared.reproduce import explain
+from shared.reproduce import told
 
 from . import digits, imagenet, pictures, scenes
 from .classifier import Classifier, load_official
@@ -271,16 +270,7 @@ def _note(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments, prog="predict")
-    try:
-        predict(options)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return told(lambda: predict(options), options.debug)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 import json
 import os
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -21,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from shared import UserError
-from shared.experiment import Interrupted, Run, write_json
+from shared.experiment import Run, write_json
 from shared.loading import Batches, Drawable
-from shared.reproduce import explain
+from shared.reproduce import told
 
 from .classifier import Classifier, load_encoder
 from .config import Config
@@ -203,42 +201,32 @@ def command(
     The same command continues an interrupted run; other options in the same folder are an error.
     """
     options = tyro.cli(kind, args=arguments, prog=prog)
-    main_process = int(os.environ.get("RANK", 0)) == 0
-    try:
-        with Progress(console=Console(stderr=True), disable=not main_process) as bar:
-            task = bar.add_task("training", total=None)
+    return told(lambda: _run(options, transfer), options.debug)
 
-            def progress(done: int, total: int, values: dict[str, float]) -> None:
-                loss = f", loss {values['loss']:.3f}" if values else ""
-                bar.update(task, completed=done, total=total, description=f"step {done} of {total}{loss}")
 
-            described = _described(options)
-            run = Run(
-                options.out,
-                options.out / "cache",
-                seed=options.seed,
-                precision=options.precision,
-                progress=progress,
-            )
-            if run.accelerator.is_main_process:
-                write_json(options.out / "config.json", described)
-            metrics = transfer(options, run)
+def _run(options: Kind, transfer: Callable[[Kind, Run], dict[str, float]]) -> None:
+    described = _described(options)
+    with Progress(console=Console(stderr=True), disable=int(os.environ.get("RANK", 0)) != 0) as bar:
+        task = bar.add_task("training", total=None)
+
+        def progress(done: int, total: int, values: dict[str, float]) -> None:
+            loss = f", loss {values['loss']:.3f}" if values else ""
+            bar.update(task, completed=done, total=total, description=f"step {done} of {total}{loss}")
+
+        run = Run(
+            options.out,
+            options.out / "cache",
+            seed=options.seed,
+            precision=options.precision,
+            progress=progress,
+        )
         if run.accelerator.is_main_process:
-            cost = {"seconds": run.seconds, "peak_memory_mb": run.peak_memory_mb}
-            result = {"options": described, "metrics": metrics, **cost}
-            write_json(options.out / "result.json", result)
-            print(json.dumps(metrics, indent=1))
-    except KeyboardInterrupt:
-        return 130
-    except Interrupted as stop:
-        print(f"{stop}; the same command continues from there.", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+            write_json(options.out / "config.json", described)
+        metrics = transfer(options, run)
+    if run.accelerator.is_main_process:
+        cost = {"seconds": run.seconds, "peak_memory_mb": run.peak_memory_mb}
+        write_json(options.out / "result.json", {"options": described, "metrics": metrics, **cost})
+        print(json.dumps(metrics, indent=1))
 
 
 FREE = ("out", "workers", "save_every", "micro_batch_size", "debug")  # options that may change on the way
