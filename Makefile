@@ -86,7 +86,7 @@ lint: $(VENV)/.dev
 	@$(PY) -m mypy shared papers ci
 
 bench: $(VENV)/.dev
-	@$(PY) -m ci.bench
+	@$(PY) -m ci.bench $(PAPER)
 
 report: $(VENV)/.shared
 	@$(PY) -m shared.report

@@ -1,12 +1,14 @@
-"""``make bench``: speed and memory of our code, each against what one would use without it.
+"""``make bench [PAPER=slug|shared]``: speed and memory of our code, each against what one would use without it.
 
 ``papers/*/bench.py`` and ``ci/bench_shared.py`` say what to compare: their ``bench()`` yields the fields of one
 :class:`Comparison` after the other, once it has made sure that both sides give the same result. This file measures on
-one thread, prints ratios (above 1: ours is better) and writes them to ``ci/bench.json``.
+one thread, prints ratios (above 1: ours is better) and writes them to ``ci/bench.json``, each module's rows with the
+machine they were measured on; with a paper or ``shared`` named, only its rows are measured and the others are kept.
 """
 
 import ctypes
 import importlib
+import json
 import multiprocessing
 import os
 import platform
@@ -102,28 +104,43 @@ def machine() -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def modules(only: str) -> list[str]:
+    """Modules with a ``bench()``: all, or that of a paper or of ``shared``.
+
+    Raises:
+        SystemExit: with one sentence, if there is nothing to measure under that name.
+    """
+    found = {"shared": "ci.bench_shared"}
+    found |= {path.parent.name: f"papers.{path.parent.name}.bench" for path in sorted(ROOT.glob("papers/*/bench.py"))}
+    if only and only not in found:
+        raise SystemExit(f"error: PAPER={only} has no bench.py; there are: {', '.join(found)}.")
+    return [found[only]] if only else list(found.values())
+
+
+def main(only: str = "") -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # before the libraries that read them are imported
+    chosen = modules(only)
     import torch
 
     from shared.experiment import write_json
 
     torch.set_num_threads(1)
-    where = machine()
-    print(f"{where['cpu']}, one thread, torch {where['torch']}, load {where['load']} at the start")
-    papers = sorted(path.parent.name for path in ROOT.glob("papers/*/bench.py"))
-    rows = []
-    for module in ("ci.bench_shared", *(f"papers.{paper}.bench" for paper in papers)):
-        print(f"\n{module}")
+    path = ROOT / "ci" / "bench.json"
+    measured = json.loads(path.read_text()) if only and path.exists() else {}
+    for module in chosen:
+        where = machine()
+        print(f"\n{module}: {where['cpu']}, one thread, torch {where['torch']}, load {where['load']} at the start")
+        rows = []
         for fields in importlib.import_module(module).bench():
             for row in measure(Comparison(**fields)):
                 ratio = f"{row['ratio']:8.2f} x" if row["reference"] is not None else " " * 10
                 reference = f" instead of {row['reference']:.3g}" if row["reference"] is not None else ""
                 print(f"{ratio}  {row['name']}: {row['ours']:.3g}{reference} {row['unit']}", flush=True)
-                rows.append({"module": module} | row)
-    write_json(ROOT / "ci" / "bench.json", {"machine": where, "rows": rows})
+                rows.append(row)
+        measured[module] = {"machine": where, "rows": rows}
+        write_json(path, measured)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

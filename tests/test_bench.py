@@ -28,3 +28,10 @@ def test_without_a_reference_there_is_no_ratio(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bench, "SECONDS", 0.0)
     (row,) = bench.measure(bench.Comparison("name", "detail", lambda: None))
     assert row["reference"] is row["ratio"] is None
+
+
+def test_modules_to_measure() -> None:
+    assert bench.modules("shared") == ["ci.bench_shared"] and bench.modules("clipsep") == ["papers.clipsep.bench"]
+    assert bench.modules("")[:2] == ["ci.bench_shared", "papers.clipsep.bench"]
+    with pytest.raises(SystemExit, match="there are: shared, clipsep"):
+        bench.modules("clipsepp")
