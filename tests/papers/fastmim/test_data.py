@@ -58,7 +58,7 @@ def test_digits_are_split_and_balanced(cache: Path) -> None:
     assert len(everything.unique(dim=0)) == 1797
     assert isinstance(found.train_images, torch.Tensor) and isinstance(found.validation_images, torch.Tensor)
     both = torch.cat([found.train_images, found.validation_images]).flatten(1)
-    assert len(both.unique(dim=0)) == 128 + 200
+    assert len(both.unique(dim=0)) == CPU.labels + 200
 
 
 def test_digits_are_bright_on_dark() -> None:
