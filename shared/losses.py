@@ -84,12 +84,29 @@ def clip_loss(
     if chunk is None and not gather:  # one matrix serves both directions
         with torch.autocast(image.device.type, enabled=False):
             image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1) for x in (image, text))
-            logits = logit_scale * image @ text.T
-            own = torch.arange(len(image), device=image.device)
-            return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+            return symmetric_info_nce(image @ text.T, logit_scale)
     image_to_text = info_nce(image, text, temperature=1 / logit_scale, gather=gather, chunk=chunk)
     text_to_image = info_nce(text, image, temperature=1 / logit_scale, gather=gather, chunk=chunk)
     return (image_to_text + text_to_image) / 2
+
+
+def symmetric_info_nce(scores: Tensor, logit_scale: Tensor | float, *, gather: bool = False) -> Tensor:
+    """Symmetric InfoNCE of a matrix of scores, for those that are no cosine of two vectors. Nothing is normalised here.
+
+    Args:
+        scores: (B, B), entry (i, j) of image i and text j; image i and text i belong together.
+        logit_scale: factor of the scores.
+        gather: scores are (B, processes * B), this process's images against the texts of all processes in the order of
+            `all_gather`.
+    """
+    processes = _process_count() if gather else 1
+    if scores.ndim != 2 or scores.shape[1] != processes * len(scores):
+        raise ValueError(f"expected scores (B, {processes} * B), found {tuple(scores.shape)}")
+    with torch.autocast(scores.device.type, enabled=False):
+        logits = logit_scale * scores.to(torch.promote_types(scores.dtype, torch.float32))
+        own = torch.arange(len(scores), device=scores.device) + (_rank() * len(scores) if gather else 0)
+        against_images = (all_gather(logits) if gather else logits).T  # (texts, images)
+        return (F.cross_entropy(logits, own) + F.cross_entropy(against_images[own], own)) / 2
 
 
 def info_nce(

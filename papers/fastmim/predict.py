@@ -14,16 +14,14 @@ classes are those of the same run after fine-tuning, from the whole image at ful
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,6 +29,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
 from shared.experiment import load_checkpoint, write_atomic
+from shared.images import read_image
 from shared.reproduce import told
 
 from . import digits, imagenet, pictures, scenes
@@ -103,36 +102,6 @@ def predict(options: Options) -> None:
 
 
 # -- the image --------------------------------------------------------------------------------------------------------
-
-
-def read_image(path: Path) -> Image.Image:
-    """The image as RGB, upright as its EXIF orientation says, transparency on white.
-
-    Raises:
-        UserError: no such file, not an image, cut short or damaged, or too large to be one in earnest.
-    """
-    if not path.is_file():
-        raise UserError(f"--image {path} is {'a folder' if path.is_dir() else 'missing'}; expected an image file.")
-    try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise UserError(f"--image {path} is not an image that can be read; expected a JPEG or PNG, say.") from error
-    except PermissionError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"--image {path} is too large ({error}); make it smaller first.") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damage
-        raise UserError(
-            f"--image {path} is damaged or cut short ({error}); copy it again from where it came from."
-        ) from error
 
 
 def network_input(image: Image.Image, config: Config, size: int, classify: bool = False) -> Tensor:

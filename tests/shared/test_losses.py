@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from shared.losses import clip_loss, info_nce, nt_xent, sup_con
+from shared.losses import clip_loss, info_nce, nt_xent, sup_con, symmetric_info_nce
 
 B, M, D = 7, 9, 5
 Loss = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -214,3 +214,11 @@ def test_wrong_shapes_are_named(call: Callable[[Callable[..., Tensor]], Tensor],
 
 def test_two_processes_are_one(two_processes: Callable[..., str]) -> None:
     assert "2 processes agree with 1" in two_processes("losses")
+
+
+def test_symmetric_info_nce_of_cosines_is_clip_loss() -> None:
+    image, text = torch.randn(2, 6, 4, dtype=torch.float64)
+    scores = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    torch.testing.assert_close(symmetric_info_nce(scores, 7.0), clip_loss(image, text, 7.0))
+    with pytest.raises(ValueError, match=r"expected scores \(B, 1 \* B\), found \(6, 5\)"):
+        symmetric_info_nce(scores[:, :5], 7.0)

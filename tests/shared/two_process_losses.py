@@ -7,7 +7,7 @@ import accelerate
 import torch
 from torch import Tensor, nn
 
-from shared.losses import all_gather, clip_loss, info_nce, mean_across_processes, nt_xent, sup_con
+from shared.losses import all_gather, clip_loss, info_nce, mean_across_processes, nt_xent, sup_con, symmetric_info_nce
 
 Embeddings = tuple[Tensor, Tensor, Tensor]
 
@@ -31,6 +31,11 @@ class Towers(nn.Module):
 
 def clip(image: Tensor, text: Tensor, scale: Tensor, rows: slice, gather: bool, chunk: int | None) -> Tensor:
     return clip_loss(image, text, scale, gather=gather, chunk=chunk)
+
+
+def scores(image: Tensor, text: Tensor, scale: Tensor, rows: slice, gather: bool, chunk: int | None) -> Tensor:
+    texts = all_gather(text) if gather else text
+    return symmetric_info_nce((image @ texts.T).sin(), scale, gather=gather)  # no cosine of two vectors
 
 
 def extra_keys(image: Tensor, text: Tensor, scale: Tensor, rows: slice, gather: bool, chunk: int | None) -> Tensor:
@@ -83,7 +88,7 @@ def main() -> None:
     x = torch.randn(2 * BATCH, 6, dtype=torch.float64)
     rank = torch.tensor([[accelerator.process_index]])
     assert all_gather(rank).tolist() == [[0], [1]]
-    for loss in (clip, extra_keys, masks, views, labels, statistic):
+    for loss in (clip, scores, extra_keys, masks, views, labels, statistic):
         for chunk in (None, 2):
             same_as_one_process(loss, towers, x, accelerator, chunk)
     if accelerator.is_main_process:

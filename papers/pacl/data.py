@@ -1,0 +1,205 @@
+"""Image-text pairs for training, and what is tested on.
+
+One interface for the paper's data (:mod:`.pairs`, :mod:`.benchmarks`, :mod:`.classification`) and for the composed
+scenes (:mod:`.scenes`).
+"""
+
+import hashlib
+import inspect
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import shared.stamps
+from shared.clip import SentenceEncoder, imagenet_class_text, in_batches
+from shared.experiment import write_atomic
+
+from . import benchmarks, classification, nouns, pairs, prompts, scenes
+from .config import Config
+from .prompts import PACL_TEMPLATES, training_text
+
+LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
+
+
+def check(root: Path) -> list[str]:
+    """What of the paper's data is below ``root``, what is missing, and how much of it there is."""
+    return [*pairs.check(root), *benchmarks.check(root), *classification.check(root)]
+
+
+@dataclass(frozen=True)
+class SceneTest:
+    """Scenes with label maps. Only evaluation asks for them."""
+
+    names: list[str]
+    """Of the concepts."""
+    features: Tensor
+    """(N, T, F) float32."""
+    maps: Tensor
+    """(N, 224, 224) int64: 0 background, k + 1 concept k."""
+    images: Tensor
+    """(12, 224, 224, 3) uint8, the first ones."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Training scenes, and the way to the others."""
+
+    path: Path
+    features: Tensor
+    """(N, T, F) float32: principal components of the image tower's cells."""
+    captions: list[list[str]]
+    """Wordings of each scene."""
+    components: dict[str, Tensor]
+    """Means and principal components of the image tower's features and of the sentences."""
+    names: dict[str, list[str]]
+    """Concepts of each split."""
+
+    @property
+    def key(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def sentences(self) -> dict[str, Tensor]:
+        """MiniLM embeddings (384,) of all captions and prompts that training or evaluation may use."""
+        with np.load(self.path) as content:
+            return dict(zip(content["texts"].tolist(), torch.from_numpy(content["sentences"]), strict=True))
+
+    def test(self, split: str) -> SceneTest:
+        with np.load(self.path) as content:
+            return SceneTest(
+                self.names[split],
+                torch.from_numpy(content[f"{split}_features"]).float(),
+                torch.from_numpy(content[f"{split}_maps"]).long(),
+                torch.from_numpy(content[f"{split}_images"]),
+            )
+
+
+class Pairs:
+    """Training samples: what the frozen image tower made of each scene, and one text."""
+
+    def __init__(self, images: Tensor, captions: list[list[str]], noun_prompts: float) -> None:
+        self.images, self.captions, self.noun_prompts = images, captions, noun_prompts
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """``image`` (T, F), ``text``: one of the captions, or a noun of it in a prompt, and ``name``."""
+        wordings = self.captions[index]
+        caption = wordings[int(rng.integers(len(wordings)))]
+        return {
+            "image": self.images[index],
+            "text": training_text(caption, rng, self.noun_prompts),
+            "name": f"scene {index}",
+        }
+
+
+def prepare(config: Config, cache: Path) -> dict[str, Any]:
+    """Compose the scenes and embed them and their texts, once for all runs (minutes on one core); describe the data.
+
+    Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file.
+
+    Raises:
+        UserError: if ``config.data`` does not hold what LAYOUT says.
+    """
+    if config.data:
+        found = pairs.read(Path(config.data), cache)
+        tests = benchmarks.found(Path(config.data))
+        return {
+            "name": ", ".join(found.sources),
+            "train": len(found),
+            "test": sum(len(test) for test in tests.values()),
+            "sha256": found.sha256,  # of the index, not of terabytes of files
+            "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
+        }
+    path = cache_file(config, cache)
+    if not path.exists():
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **_build(config))
+        write_atomic(path, content.getvalue())
+    return {
+        "name": "scenes composed of the embedded cut-outs and photographs",
+        "train": config.scenes,
+        "test": sum(split.count for name, split in _splits(config).items() if name != "train"),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "scale": f"{config.scene_size} px, {len(_splits(config)['train'].stamps)} concepts, "
+        f"{config.mini_steps} steps of the mini-CLIP, {config.epochs * (config.scenes // config.batch_size)} of PACL, "
+        f"with {config.batch_size} scenes, learning rate {config.learning_rate:g}",
+    }
+
+
+def load_scenes(config: Config, cache: Path) -> Scenes:
+    """Read what :func:`prepare` left; training scenes have no label maps."""
+    path = cache_file(config, cache)
+    with np.load(path) as content:
+        return Scenes(
+            path,
+            torch.from_numpy(content["train_features"]).float(),
+            content["captions"].tolist(),
+            {name: torch.from_numpy(content[name]) for name in ("mean", "components", "text_mean", "text_components")},
+            {name: split.names for name, split in _splits(config).items()},
+        )
+
+
+def cache_file(config: Config, cache: Path) -> Path:
+    """The prepared scenes; the name changes with whatever their content depends on."""
+    sources = "".join(inspect.getsource(module) for module in (scenes, nouns, prompts, shared.stamps))
+    settings = (config.scenes, config.test_scenes, config.scene_size, config.mini_components, config.mini_joint)
+    return cache / f"scenes-{hashlib.sha256(f'{sources}{settings}'.encode()).hexdigest()[:12]}.npz"
+
+
+def _splits(config: Config) -> dict[str, scenes.Split]:
+    return scenes.splits(config.scenes, config.test_scenes)
+
+
+def _build(config: Config) -> dict[str, np.ndarray]:
+    content = scenes.build(config.scenes, config.test_scenes, config.scene_size)
+    mean, components = principal_components(
+        torch.from_numpy(content["train_features"]).flatten(0, 1).float(), config.mini_components
+    )
+    for name in _splits(config):
+        reduced = (torch.from_numpy(content[f"{name}_features"]).float() - mean) @ components.T
+        content[f"{name}_features"] = reduced.half().numpy()
+
+    captions = content["captions"].ravel().tolist()
+    training_prompts = [
+        template.format(noun)
+        for caption in set(captions)
+        for noun in nouns.nouns(caption)
+        for template in PACL_TEMPLATES
+    ]
+    class_prompts = [
+        template.format(name)
+        for split in _splits(config).values()
+        for name in split.names
+        for template in PACL_TEMPLATES
+    ]
+    texts = sorted({*captions, *training_prompts, *class_prompts})
+    sentences = in_batches(SentenceEncoder(), texts)
+    # The joint space knows no held-out name: it is fitted to ImageNet's classes and the training prompts.
+    place = {text: i for i, text in enumerate(texts)}
+    known = sentences[[place[text] for text in sorted(set(training_prompts))]]
+    basis = torch.cat([F.normalize(imagenet_class_text(), dim=-1), known])
+    text_mean, text_components = principal_components(basis, config.mini_joint)
+    return content | {
+        "mean": mean.numpy(),
+        "components": components.numpy(),
+        "text_mean": text_mean.numpy(),
+        "text_components": text_components.numpy(),
+        "texts": np.array(texts),
+        "sentences": sentences.numpy(),
+    }
+
+
+def principal_components(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean (D,) of the rows of x (N, D), and the ``count`` directions (count, D) in which they vary most."""
+    mean = x.mean(0)
+    _, vectors = torch.linalg.eigh((x - mean).T.double() @ (x - mean).double() / len(x))
+    return mean, vectors.flip(1)[:, :count].T.float().contiguous()

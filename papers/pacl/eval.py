@@ -1,0 +1,290 @@
+"""Segmentation, localisation and image-level classification by text; coherence of the frozen patch tokens; figures."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from shared.experiment import Run, write_atomic
+
+from . import benchmarks, classification, metrics
+from .config import VARIANTS, Config
+from .data import SceneTest, load_scenes
+from .model import mean_pooled, pairwise
+from .prompts import PACL_TEMPLATES
+from .segment import class_embeddings, cosine_maps, label_map, probabilities, segment_image, upsample
+from .towers import Towers
+from .train import load_model
+
+SETS = ("seen", "held_out")
+EVALUATION_BATCH = 20
+SHOWN = 4  # scenes of each set in the figures
+IGNORED = 255
+COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Metrics of a trained run: :func:`scene_metrics` of the offline test sets, or those of all benchmarks found."""
+    towers, embedder = load_model(config, run.cache, run.weights)
+    towers = towers.to(run.device)
+    if embedder is not None:
+        embedder = embedder.to(run.device)
+    if config.data:
+        return benchmark_metrics(config, Path(config.data), towers, embedder)
+    data = load_scenes(config, run.cache)
+    found: dict[str, float] = {}
+    shown: dict[str, np.ndarray] = {}
+    for name in SETS:
+        measured, kept = scene_metrics(config, towers, embedder, data.test(name))
+        single = single_object_metrics(config, towers, embedder, data.test(f"single_{name}"))
+        found |= {f"{name}_{metric}": value for metric, value in (measured | single).items()}
+        shown |= {f"{name}_{key}": value for key, value in kept.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **shown)
+    write_atomic(run.folder / "shown.npz", content.getvalue())
+    return found
+
+
+@torch.no_grad()
+def scene_metrics(
+    config: Config, towers: Towers, embedder: nn.Module | None, test: SceneTest
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Dense metrics on scenes, at the resolution of their label maps, and what the figures show of the first scenes.
+
+    Returns metrics:
+        ``miou_percent``: all concepts of the set compete, background ignored (the convention of VOC-20);
+        ``chance_miou_percent``: the same of a uniformly random concept for every pixel;
+        ``background_miou_percent``: with background as a class, found by the entropy rule (section on inference);
+        ``two_way_percent``: only the concepts of the scene compete, on the pixels of its objects;
+        ``auc_percent``, ``pointing_percent``: of each shown concept's own map against its mask, all other pixels
+        included;
+        ``patch_percent``: patch classification among the concepts of the scene;
+        ``coherence_auc_percent``: cosine of two frozen patch tokens as a score for lying on one object.
+    """
+    classes = class_embeddings(towers, test.names, PACL_TEMPLATES)
+    count, size = len(test.names), (test.maps.shape[-2], test.maps.shape[-1])
+    without, with_background, random = (metrics.ConfusionMatrix(n) for n in (count, count + 1, count))
+    generator, scale = torch.Generator().manual_seed(0), config.scale or towers.logit_scale
+    right = of = 0
+    aucs, points, tokens_of, labels_of, scores_of, present_of = [], [], [], [], [], []
+    shown: dict[str, list[np.ndarray]] = {"maps": [], "queries": [], "labels": [], "predicted": []}
+    for start in range(0, len(test.maps), EVALUATION_BATCH):
+        batch = slice(start, start + EVALUATION_BATCH)
+        tokens, grid = towers.patch_tokens(test.features[batch].to(classes.device))
+        patches = towers.project(tokens) if embedder is None else embedder(tokens)
+        coarse = cosine_maps(patches, classes, grid)
+        for i, truth in enumerate(test.maps[batch]):
+            cosine = upsample(coarse[i : i + 1], size)[0].cpu()
+            probability = probabilities(coarse[i : i + 1], size, scale, config.upsampling).cpu()
+            objects = truth - 1
+            objects[truth == 0] = IGNORED
+            best = cosine.argmax(0)
+            without.update(best, objects)
+            with_background.update(label_map(probability, config.entropy)[0], truth)
+            random.update(torch.randint(count, size, generator=generator), objects)
+            present = (truth[truth > 0] - 1).unique()
+            if len(present) > 1:
+                chosen = present[cosine[present].argmax(0)]
+                right += int((chosen == objects)[truth > 0].sum())
+                of += int((truth > 0).sum())
+            for k in present.tolist():
+                auc = metrics.pixel_auc(cosine[k], truth == k + 1)
+                aucs += [] if auc is None else [auc]
+                points.append(metrics.pointing(cosine[k], truth == k + 1))
+            cells = metrics.patch_labels(objects, grid).flatten()
+            tokens_of.append(tokens[i].cpu()[cells != IGNORED])
+            labels_of.append(cells[cells != IGNORED])
+            scores_of.append(coarse[i].flatten(1).T.cpu()[cells != IGNORED])
+            present_of.append(
+                torch.zeros(count, dtype=torch.bool).index_fill(0, present, True).expand_as(scores_of[-1])
+            )
+            if start + i < SHOWN:
+                query = int(present[0])
+                shown["maps"].append(cosine[query].half().numpy())
+                shown["queries"].append(np.array(query))
+                shown["labels"].append(truth.short().numpy())
+                shown["predicted"].append(best.short().numpy())
+    labels, features = torch.cat(labels_of), torch.cat(tokens_of)
+    curve = metrics.coherence_curve(features, labels)
+    kept = {name: np.stack(values) for name, values in shown.items()}
+    kept |= {"images": test.images[:SHOWN].numpy(), "names": np.array(test.names)}
+    if curve is not None:
+        kept["coherence"] = np.stack(curve)
+    return {
+        "miou_percent": 100 * without.miou,
+        "chance_miou_percent": 100 * random.miou,
+        "background_miou_percent": 100 * with_background.miou,
+        "two_way_percent": 100 * right / max(of, 1),
+        "auc_percent": 100 * float(np.mean(aucs)),
+        "pointing_percent": 100 * float(np.mean(points)),
+        "patch_percent": 100 * (metrics.patch_accuracy(torch.cat(scores_of), labels, torch.cat(present_of)) or 0.0),
+        "coherence_auc_percent": 100 * (metrics.coherence_auc(features, labels) or 0.0),
+    }, kept
+
+
+@torch.no_grad()
+def single_object_metrics(
+    config: Config, towers: Towers, embedder: nn.Module | None, test: SceneTest
+) -> dict[str, float]:
+    """Zero-shot classification of images of one object: by compatibility, and by the frozen class token.
+
+    Returns: ``top1_percent`` (text-conditioned pooling for every class; for `clip-patch` the class token's) and
+    ``class_token_top1_percent``.
+    """
+    classes = class_embeddings(towers, test.names, PACL_TEMPLATES)
+    truth = test.maps.flatten(1).max(1).values - 1
+    features = test.features.to(classes.device)
+    by_token = (towers.encode_image(features) @ classes.T).cpu()
+    scores = (
+        by_token if embedder is None else compatibility(config, embedder(towers.patch_tokens(features)[0]), classes)
+    )
+    return {
+        "top1_percent": 100 * classification.top1(scores.cpu(), truth),
+        "class_token_top1_percent": 100 * classification.top1(by_token, truth),
+    }
+
+
+def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
+    """Score of every image for every class (N, C), with the pooling that the variant was trained with.
+
+    At test time no image has a text of its own, so diagonal and sigmoid pooling weigh with each class's text, too.
+    """
+    if config.pooling == "mean":
+        return mean_pooled(patches, classes)
+    return pairwise(patches, classes, weighting=config.weighting, attn_scale=config.attn_scale, chunk=config.chunk)
+
+
+@torch.no_grad()
+def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.Module | None) -> dict[str, float]:
+    """mIoU of every segmentation benchmark, and top-1 of every classification set, that ``root`` holds."""
+    found = {}
+    for name, test in benchmarks.found(root).items():
+        benchmark = benchmarks.BENCHMARKS[name]
+        classes = class_embeddings(towers, benchmark.queries, PACL_TEMPLATES)
+        confusion = metrics.ConfusionMatrix(benchmark.classes)
+        for image, labels, _ in test:
+            predicted, _ = segment_image(
+                towers,
+                embedder,
+                image,
+                classes,
+                short_side=config.short_side,
+                window=config.window,
+                window_stride=config.window_stride,
+                stride=config.stride,
+                scale=config.scale or towers.logit_scale,
+                order=config.upsampling,
+                entropy_threshold=config.entropy if benchmark.background else None,
+            )
+            confusion.update(predicted.cpu(), labels)
+        found[f"{name}_miou_percent"] = 100 * confusion.miou
+    for name in classification.found(root):
+        images, names = classification.load_set(name, root)
+        classes = class_embeddings(towers, names, PACL_TEMPLATES)
+        scores, truth = [], []
+        for image, label in images:
+            pixels = towers.preprocess(image)[None].to(classes.device)
+            tokens, _ = towers.patch_tokens(pixels)
+            by_token = embedder is None
+            scores.append(
+                F.normalize(towers.encode_image(pixels), dim=-1) @ classes.T
+                if by_token
+                else compatibility(config, embedder(tokens), classes)  # type: ignore[misc]
+            )
+            truth.append(label)
+        found[f"{name}_top1_percent"] = 100 * classification.top1(torch.cat(scores).cpu(), torch.tensor(truth))
+    return found
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def figures(runs: dict[tuple[str, int], Path], folder: Path) -> None:
+    """Query heatmaps of every variant, label overlays and the coherence ROC, of each variant's first seed."""
+    first = {}
+    for name in VARIANTS:
+        seeds = sorted(seed for variant, seed in runs if variant == name)
+        if seeds and (runs[name, seeds[0]] / "shown.npz").exists():
+            with np.load(runs[name, seeds[0]] / "shown.npz") as content:
+                first[name] = {key: content[key] for key in content.files}
+    if not first:
+        return
+    for name in SETS:
+        _write(folder / f"heatmaps_{name}.png", _heatmaps(first, name))
+        _write(folder / f"overlays_{name}.png", _overlays(first, name))
+    _write(folder / "coherence.png", _coherence(first))
+
+
+def _write(path: Path, figure: Figure) -> None:
+    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=100, bbox_inches="tight"))
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(1.7 * columns, 1.75 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure, axes
+
+
+def _heatmaps(first: dict[str, dict[str, np.ndarray]], split: str) -> Figure:
+    """A row a scene: its pixels, and the map of one concept for every variant, from its least to its largest cosine."""
+    some = next(iter(first.values()))
+    images, names, queries = (some[f"{split}_{key}"] for key in ("images", "names", "queries"))
+    figure, axes = _grid(len(queries), 1 + len(first))
+    for row, image, query in zip(axes, images, queries, strict=False):
+        row[0].imshow(image)
+        row[0].set_ylabel(names[query], fontsize=9)
+    for column, (variant, shown) in enumerate(first.items(), 1):
+        axes[0, column].set_title(variant, fontsize=9)
+        for axis, heat in zip(axes[:, column], shown[f"{split}_maps"].astype(np.float32), strict=True):
+            axis.imshow(heat, cmap="inferno")
+    return figure
+
+
+def _overlays(first: dict[str, dict[str, np.ndarray]], split: str) -> Figure:
+    """A row a scene: its labels, and the best concept of every pixel of its objects for every variant."""
+    some = next(iter(first.values()))
+    images, names, labels = (some[f"{split}_{key}"] for key in ("images", "names", "labels"))
+    figure, axes = _grid(len(labels), 1 + len(first))
+    axes[0, 0].set_title("labels", fontsize=9)
+    for row, image, truth in zip(axes, images, labels, strict=False):
+        _overlay(row[0], image, truth.astype(int) - 1, truth > 0, names)
+    for column, (variant, shown) in enumerate(first.items(), 1):
+        axes[0, column].set_title(variant, fontsize=9)
+        for axis, image, truth, best in zip(axes[:, column], images, labels, shown[f"{split}_predicted"], strict=False):
+            _overlay(axis, image, best.astype(int), truth > 0, names)
+    return figure
+
+
+def _overlay(axis: object, image: np.ndarray, classes: np.ndarray, where: np.ndarray, names: np.ndarray) -> None:
+    """Colour the pixels by class, and name the largest three below the picture."""
+    painted = image.astype(np.float32) * 0.6 + 0.4 * 255
+    found, areas = np.unique(classes[where], return_counts=True)
+    largest = found[np.argsort(-areas, kind="stable")]
+    for k, colour in zip(largest, np.resize(COLOURS, (len(largest), 3)), strict=True):
+        painted[where & (classes == k)] = 0.3 * image[where & (classes == k)] + 0.7 * colour
+    axis.imshow(painted.astype(np.uint8))  # type: ignore[attr-defined]
+    axis.set_xlabel("\n".join(names[largest[:3]]), fontsize=7)  # type: ignore[attr-defined]
+
+
+def _coherence(first: dict[str, dict[str, np.ndarray]]) -> Figure:
+    """How well the cosine of two frozen patch tokens tells whether they lie on the same object."""
+    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    axis = figure.subplots()
+    shown = next(iter(first.values()))
+    for split in SETS:
+        if f"{split}_coherence" in shown:
+            false_positive, true_positive = shown[f"{split}_coherence"]
+            area = np.trapezoid(true_positive, false_positive)
+            axis.plot(false_positive, true_positive, label=f"{split.replace('_', '-')} concepts, AUC {area:.2f}")
+    axis.plot([0, 1], [0, 1], ":", color="grey", label="chance")
+    axis.set_xlabel("pairs of different objects above the threshold")
+    axis.set_ylabel("pairs of one object above the threshold")
+    axis.legend(fontsize=8)
+    return figure

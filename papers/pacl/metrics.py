@@ -1,0 +1,213 @@
+"""Metrics of segmentation, of single class maps, and of patches against patches and texts.
+
+Sums of mIoU run over the whole dataset, as in mmsegmentation's IoUMetric; a mean over images is another number. Label
+255 means ignored everywhere. The pixel AUC and pointing of a single map are not the paper's; patch accuracy and
+coherence follow descriptions in later work (unverified: how the paper labels a patch, and which classes compete).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
+
+from shared import UserError
+
+IGNORED = 255
+CURVE_POINTS = 200
+
+
+def reduce_zero_label(labels: Tensor) -> Tensor:
+    """uint8 of any shape: 0 becomes 255 (ignored), every other label one less, 255 stays. Source: mmsegmentation.
+
+    Raises ValueError for another type, in which 0 - 1 would not be 255.
+    """
+    if labels.dtype != torch.uint8:
+        raise ValueError(f"labels are {labels.dtype}, expected torch.uint8")
+    return torch.where(labels == IGNORED, labels, labels - 1)
+
+
+@dataclass
+class ConfusionMatrix:
+    """Counts pixels of a dataset by class; IoU and accuracies of the whole.
+
+    Matrices of parts of a dataset are joined by adding their ``counts``.
+    """
+
+    classes: int
+    ignore_index: int = IGNORED
+    counts: Tensor = field(init=False)
+    """int64 (C, C) on the CPU: pixels of class row that were predicted as class column."""
+
+    def __post_init__(self) -> None:
+        self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
+
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        """Add integer maps of one shape, any number of dimensions; ignored pixels do not count in either.
+
+        Raises:
+            UserError: if the shapes differ, or a class is neither below ``classes`` nor, as a label, ignored.
+        """
+        if predicted.shape != labels.shape:
+            raise UserError(
+                f"the prediction has shape {tuple(predicted.shape)}, its labels {tuple(labels.shape)}; expected the "
+                "size of the labels."
+            )
+        kept = labels != self.ignore_index
+        rows, columns = labels[kept].long(), predicted[kept].long()
+        for name, values in (("label", rows), ("predicted class", columns)):
+            if len(unknown := values[(values < 0) | (values >= self.classes)]):
+                raise UserError(
+                    f"{name} {int(unknown[0])} is not one of the {self.classes} classes (0 to {self.classes - 1}); do "
+                    "the labels need reduce_zero_label, or is it another dataset's list of classes?"
+                )
+        pairs = torch.bincount(rows * self.classes + columns, minlength=self.classes**2)
+        self.counts += pairs.view(self.classes, self.classes).cpu()
+
+    @property
+    def area_intersect(self) -> Tensor:
+        """int64 (C,): pixels of a class predicted as such."""
+        return self.counts.diagonal()
+
+    @property
+    def area_label(self) -> Tensor:
+        """int64 (C,): pixels of a class."""
+        return self.counts.sum(dim=1)
+
+    @property
+    def area_pred(self) -> Tensor:
+        """int64 (C,): pixels predicted as a class."""
+        return self.counts.sum(dim=0)
+
+    @property
+    def area_union(self) -> Tensor:
+        """int64 (C,)"""
+        return self.area_label + self.area_pred - self.area_intersect
+
+    @property
+    def iou(self) -> Tensor:
+        """float64 (C,): intersection over union, NaN for a class neither labelled nor predicted."""
+        return self.area_intersect.double() / self.area_union
+
+    @property
+    def acc(self) -> Tensor:
+        """float64 (C,): share of a class's pixels predicted as such, NaN for a class never labelled."""
+        return self.area_intersect.double() / self.area_label
+
+    @property
+    def miou(self) -> float:
+        """Mean of ``iou`` over the classes that occur; a class only predicted counts as 0."""
+        return float(self.iou.nanmean())
+
+    @property
+    def macc(self) -> float:
+        """Mean of ``acc`` over the labelled classes."""
+        return float(self.acc.nanmean())
+
+    @property
+    def aacc(self) -> float:
+        """Share of all labelled pixels predicted right; NaN if there are none."""
+        return float(self.area_intersect.sum().double() / self.counts.sum())
+
+
+def pixel_auc(score: Tensor, mask: Tensor) -> float | None:
+    """ROC AUC of a class map (H, W) as a score for lying in a mask (H, W) bool: 0.5 is chance, so is a constant map.
+
+    Returns None for a mask that is empty or full.
+    """
+    return _auc(score.flatten().double().cpu().numpy(), mask.flatten().cpu().numpy())
+
+
+def pointing(score: Tensor, mask: Tensor) -> bool:
+    """Does the largest value of a class map (H, W), the first of equals, lie in the mask (H, W) bool?"""
+    return bool(mask.flatten()[score.argmax()])
+
+
+def coherence_auc(
+    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None, ignore_index: int = IGNORED
+) -> float | None:
+    """ROC AUC of the cosine of two patch features as a score for their having one label.
+
+    Of all pairs within ``features`` (N, D) with ``labels`` (N,), or with ``other``, features (M, D) and labels (M,) of
+    another image, of all N x M pairs. Memory: some 30 bytes a pair. Ignored patches are left out.
+
+    Source: the paper's motivation, as DiffCut (section "Semantic coherence in vision encoders") describes it.
+
+    Returns None if all the pairs, or none, have one label.
+    """
+    return _auc(*_pairs(features, labels, other, ignore_index))
+
+
+def coherence_curve(
+    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None, ignore_index: int = IGNORED
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """False and true positive rates behind :func:`coherence_auc`, from 0 to 1, at most 200 points; None as there."""
+    cosine, same = _pairs(features, labels, other, ignore_index)
+    if not same.any() or same.all():
+        return None
+    false_positive, true_positive, _ = roc_curve(same, cosine)
+    count = len(false_positive)
+    shown = np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(int)
+    return false_positive[shown], true_positive[shown]
+
+
+def patch_accuracy(
+    scores: Tensor, labels: Tensor, present: Tensor | None = None, ignore_index: int = IGNORED
+) -> float | None:
+    """Share of labelled patches whose best class is their label.
+
+    Args:
+        scores: (N, C) of every patch for every class.
+        labels: integer (N,).
+        present: bool (N, C), the classes that compete for a patch, such as those of its image; None: all of them. The
+            paper's numbers (CLIP 52.49 %, PACL 96.51 % on VOC, unverified) do not say which it was.
+        ignore_index: label of patches that do not count.
+
+    Returns None if there are no labelled patches.
+    """
+    kept = labels != ignore_index
+    if not kept.any():
+        return None
+    scores = scores if present is None else scores.masked_fill(~present, -torch.inf)
+    return float((scores[kept].argmax(dim=1) == labels[kept]).double().mean())
+
+
+def patch_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The most frequent label of every cell: integer (H, W) -> (h, w), of the same type.
+
+    Cell (i, j) covers rows floor(i H / h) to ceil((i + 1) H / h) and columns alike, so maps need be no multiple of the
+    grid and may even be smaller. 255 counts like a label: a cell that is mostly ignored is ignored. The smallest of
+    equally frequent labels wins. Unverified: how the paper labels a patch.
+    """
+    values, index = labels.unique(return_inverse=True)  # in ascending order
+    share = adaptive_avg_pool2d(one_hot(index, len(values)).permute(2, 0, 1).double(), grid)
+    return values[share.argmax(dim=0)]
+
+
+def _pairs(
+    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None, ignore_index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines, and whether the labels are equal, of all pairs: (P,) and bool (P,)."""
+    kept = labels != ignore_index
+    features, labels = normalize(features[kept], dim=1), labels[kept]
+    if other is None:
+        rows, columns = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
+        cosine, same = (features @ features.T)[rows, columns], labels[rows] == labels[columns]
+    else:
+        others, other_labels = other
+        kept = other_labels != ignore_index
+        cosine = (features @ normalize(others[kept], dim=1).T).flatten()
+        same = (labels[:, None] == other_labels[kept]).flatten()
+    return cosine.cpu().numpy(), same.cpu().numpy()
+
+
+def _auc(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """Probability that a positive scores higher than a negative, equal scores counting half."""
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        return None
+    rank_sum = rankdata(score)[positive].sum()
+    return float((rank_sum - count * (count + 1) / 2) / (count * (len(positive) - count)))

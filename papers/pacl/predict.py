@@ -1,0 +1,229 @@
+"""Segment a user's image by words: ``make predict PAPER=pacl ARGS="--image photo.jpg --names owl,tree --out folder"``.
+
+Writes ``labels.png`` (a palette image whose pixels are class numbers, in the order of the names), ``overlay.png`` (the
+image with its classes in colour, and a legend) and ``heatmaps.png`` (the probability map of every name).
+"""
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import nn
+
+from shared import UserError
+from shared.experiment import write_atomic
+from shared.images import read_image
+from shared.reproduce import told
+
+from .config import Config
+from .prompts import PACL_TEMPLATES
+from .segment import class_embeddings, segment_image
+from .towers import Towers
+from .train import load_model
+
+RUN = Path("runs/pacl/cpu/pacl/seed0")
+AGAIN = "make it again with `make reproduce PAPER=pacl`, or give another run with --run."
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+MOST = 255  # classes that a palette image can number beside the background
+
+
+@dataclass(frozen=True)
+class Options:
+    """Segment an image into classes that are given by name."""
+
+    image: Path
+    """A photo or drawing: JPEG, PNG, WebP or whatever else Pillow reads."""
+    out: Path
+    """Folder for labels.png, overlay.png and heatmaps.png."""
+    names: str | None = None
+    """Class names, separated by commas."""
+    names_file: Path | None = None
+    """Text file with a class name a line, instead of --names."""
+    run: Path | None = None
+    """Folder of a trained run; default: runs/pacl/cpu/pacl/seed0."""
+    background: bool = False
+    """Leave pixels unlabelled whose distribution over the names has a large entropy (see --entropy)."""
+    entropy: float | None = None
+    """Nats above which a pixel is background; default: the run's (the paper's 1.5)."""
+    scale: float | None = None
+    """Factor of the cosines in the softmax over the names; default: the run's."""
+    stride: int | None = None
+    """Pixels between two patches, for ViTs; smaller is finer and slower; default: the run's."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def predict(options: Options) -> None:
+    """Read the image and the names, write the three pictures, print the share of the image that each class takes."""
+    names = class_names(options)
+    _check(options)
+    image = read_image(options.image)
+    config, towers, embedder = trained_model(options.run or RUN)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    towers, embedder = towers.to(device), embedder.to(device) if embedder is not None else None
+    scale = options.scale or config.scale or towers.logit_scale
+    threshold = options.entropy if options.entropy is not None else config.entropy
+    labels, probability = segment_image(
+        towers,
+        embedder,
+        image,
+        class_embeddings(towers, names, PACL_TEMPLATES),
+        short_side=config.short_side,
+        window=config.window,
+        window_stride=config.window_stride,
+        stride=options.stride or config.stride,
+        scale=scale,
+        order=config.upsampling,
+        entropy_threshold=threshold if options.background else None,
+    )
+    shown = ["background", *names] if options.background else names
+    classes, maps = labels.cpu().numpy().astype(np.uint8), probability.cpu().numpy()
+    palette = colours(len(shown), options.background)
+    options.out.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(classes)
+    picture.putpalette(palette.tobytes())
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    write_atomic(options.out / "labels.png", content.getvalue())
+    _write(options.out / "overlay.png", overlay(image, classes, shown, palette))
+    _write(options.out / "heatmaps.png", heatmaps(image, maps, names))
+    for k in np.argsort(-np.bincount(classes.ravel(), minlength=len(shown)), kind="stable"):
+        share = float((classes == k).mean())
+        if share > 0:
+            print(f"{100 * share:5.1f} %  {shown[k]}")
+    print(f"Wrote labels.png, overlay.png and heatmaps.png to {options.out}.")
+
+
+# -- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def class_names(options: Options) -> list[str]:
+    """The names of the command line or of its file, without surrounding spaces.
+
+    Raises:
+        UserError: both or neither given, a file that cannot be read, no name, a name twice, or too many.
+    """
+    if (options.names is None) == (options.names_file is None):
+        raise UserError("Give the class names either with --names (owl,tree,sky) or with --names-file, one a line.")
+    if options.names_file is not None:
+        try:
+            found = options.names_file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"--names-file {options.names_file} is not text in UTF-8 ({error.reason}).") from None
+        except OSError as error:
+            raise UserError(f"--names-file {options.names_file} cannot be read ({error.strerror}).") from None
+    else:
+        found = str(options.names).split(",")
+    names = [name.strip() for name in found if name.strip()]
+    where = f"--names-file {options.names_file}" if options.names_file else f"--names {options.names!r}"
+    if not names:
+        raise UserError(f"{where} holds no class name; expected some, such as owl,tree,sky.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{where} holds {twice!r} twice; every class needs a name of its own.")
+    if len(names) > MOST:
+        raise UserError(f"{where} holds {len(names)} class names; a palette image numbers at most {MOST}.")
+    return names
+
+
+def _check(options: Options) -> None:
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; expected a folder.")
+    if options.stride is not None and options.stride < 1:
+        raise UserError(f"--stride is {options.stride}; expected a number of pixels from 1 on.")
+    if options.scale is not None and options.scale <= 0:
+        raise UserError(f"--scale is {options.scale}; expected a positive factor, such as 100.")
+    if options.entropy is not None and not options.background:
+        raise UserError("--entropy is the threshold of --background; give both.")
+
+
+def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
+    """Configuration, frozen towers and embedder of a finished run.
+
+    Raises:
+        UserError: no finished run there, damaged, or of another version of the code.
+    """
+    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
+    if not (described.is_file() and weights.is_file()):
+        raise UserError(
+            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
+            "`make reproduce PAPER=pacl` makes one in runs/pacl/, or give the folder of another run with --run."
+        )
+    try:
+        values: dict[str, Any] = json.loads(described.read_text())["config"]
+        config = Config(**values)
+        return config, *load_model(config, run.parents[1] / "cache", weights)
+    except UNREADABLE as error:
+        reason = str(error).split("\n")[0].rstrip(":")
+        raise UserError(
+            f"The run of {weights} cannot be read ({reason}): damaged, or of another version of this code; {AGAIN}"
+        ) from error
+
+
+# -- the pictures -----------------------------------------------------------------------------------------------------
+
+
+def colours(count: int, background: bool) -> np.ndarray:
+    """(count, 3) uint8, all different; the first one black if it is the background."""
+    named = count - background
+    shades = [*colormaps["tab20"].colors, *colormaps["tab20b"].colors]  # type: ignore[attr-defined]
+    if named > len(shades):
+        shades = colormaps["hsv"](np.arange(named) / named)[:, :3].tolist()
+    found = np.rint(255 * np.array([shade[:3] for shade in shades[:named]])).astype(np.uint8).reshape(-1, 3)
+    return np.concatenate([np.zeros((int(background), 3), np.uint8), found])
+
+
+def overlay(image: Image.Image, classes: np.ndarray, names: Sequence[str], palette: np.ndarray) -> Figure:
+    """The image with half-transparent classes, and a legend of those that occur."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow((0.5 * np.asarray(image) + 0.5 * palette[classes]).astype(np.uint8))
+    axis.set_axis_off()
+    present = np.unique(classes)
+    handles = [Patch(color=palette[k] / 255, label=names[k]) for k in present]
+    axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+def heatmaps(image: Image.Image, maps: np.ndarray, names: Sequence[str]) -> Figure:
+    """The image, and the probability map of every name on one scale."""
+    columns = min(4, len(names) + 1)
+    rows = -(-(len(names) + 1) // columns)
+    figure = Figure(figsize=(3 * columns, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    axes.flat[0].imshow(image)
+    colour = ScalarMappable(Normalize(float(maps.min()), float(maps.max())), "inferno")
+    for axis, name, heat in zip(axes.flat[1:], names, maps, strict=False):
+        axis.imshow(heat, cmap=colour.cmap, norm=colour.norm)
+        axis.set_title(name, fontsize=9)
+    figure.colorbar(colour, ax=axes, shrink=0.6, label="probability")
+    return figure
+
+
+def _write(path: Path, figure: Figure) -> None:
+    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=100))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = tyro.cli(Options, args=arguments, prog="predict")
+    return told(lambda: predict(options), options.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Prompts around nouns and class names, and the one text an image that a training step sees."""
+
+import numpy as np
+from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+from .nouns import Parser, nouns
+
+# The seven of CLIP's prompts that the paper's appendix A.2.2 lists, as two independent third parties quote it.
+PACL_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "{} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+# CLIP's own ensemble of eighty, filled by functions in open_clip.
+CLIP_TEMPLATES = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+
+
+def noun_prompt(caption: str, rng: np.random.Generator, parser: Parser = "lexicon") -> str | None:
+    """One noun of the caption in one of the seven prompts, or None if it has no noun."""
+    found = nouns(caption, parser)
+    if not found:
+        return None
+    noun = found[int(rng.integers(len(found)))]
+    return PACL_TEMPLATES[int(rng.integers(len(PACL_TEMPLATES)))].format(noun)
+
+
+def training_text(caption: str, rng: np.random.Generator, probability: float, parser: Parser = "lexicon") -> str:
+    """The caption or, with ``probability``, a noun prompt of it: one text an image a step.
+
+    Both are true of the image; in one batch they would be each other's false negatives.
+    """
+    if rng.random() >= probability:
+        return caption
+    return noun_prompt(caption, rng, parser) or caption

@@ -1,0 +1,143 @@
+"""Composed scenes: one to three embedded cut-outs on a photograph, with captions that name them.
+
+A concept is a cut-out. *Seen* concepts stand in training scenes, so their test scenes are new only in composition,
+place, size, direction and background; *held-out* concepts stand in none, nor in any training text. No background of a
+test or validation scene is in a training scene. Label maps are for evaluation: :func:`build` keeps none of training
+scenes.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shared.clip import efficientnet_lite0
+from shared.stamps import Background, Scene, Stamp, compose_scene, load_backgrounds, load_stamps, with_article
+
+SIZE = 224
+SCALE = (0.35, 0.55)  # size of an object in the scene
+OBJECTS = (1, 3)
+WORDINGS = 3  # of the composer's captions
+HELD_OUT, HELD_OUT_VALIDATION = 60, 30  # concepts
+EVERY_BACKGROUND = 4  # every fourth is kept for testing, the one after it for validation
+SHOWN = 12  # scenes of a test set whose pixels are kept for figures
+SEED = 0
+MEAN, STD = 0.5, 0.5  # of the image tower
+
+
+@dataclass(frozen=True)
+class Split:
+    """What may appear in the scenes of a split, and how many there are."""
+
+    stamps: list[Stamp]
+    backgrounds: list[Background]
+    count: int
+    objects: tuple[int, int] = OBJECTS
+
+    @property
+    def names(self) -> list[str]:
+        return [stamp.label for stamp in self.stamps]
+
+
+@functools.cache
+def splits(train: int, test: int) -> dict[str, Split]:
+    """The splits by name, with ``train`` and ``test`` scenes.
+
+    ``single_*`` have one object each, every concept in turn, for image-level classification. Validation scenes have
+    seen or held-out concepts of their own, so that no setting is chosen on a tested one.
+    """
+    stamps, places = load_stamps(), load_backgrounds("monument")
+    order = np.random.default_rng(SEED).permutation(len(stamps))
+    shuffled = [stamps[i] for i in order]
+    unseen, spare, seen = (
+        shuffled[:HELD_OUT],
+        shuffled[HELD_OUT : HELD_OUT + HELD_OUT_VALIDATION],
+        shuffled[HELD_OUT + HELD_OUT_VALIDATION :],
+    )
+    by_use: dict[int, list[Background]] = {0: [], 1: [], 2: [], 3: []}
+    for i, place in enumerate(places):
+        by_use[i % EVERY_BACKGROUND].append(place)
+    tested, validated, trained = by_use[0], by_use[1], by_use[2] + by_use[3]
+    return {
+        "train": Split(seen, trained, train),
+        "validation_seen": Split(seen, validated, test // 2),
+        "validation_held_out": Split(spare, validated, test // 2),
+        "seen": Split(seen, tested, test),
+        "held_out": Split(unseen, tested, test),
+        "single_seen": Split(seen, tested, test, (1, 1)),
+        "single_held_out": Split(unseen, tested, test, (1, 1)),
+    }
+
+
+def compose(split: Split, rng: np.random.Generator) -> list[Scene]:
+    """The scenes of a split; those with single objects show each concept in turn."""
+    scenes = []
+    for i in range(split.count):
+        single = split.objects == (1, 1)
+        shown = [split.stamps[i % len(split.stamps)]] if single else split.stamps
+        scenes.append(compose_scene(rng, SIZE, shown, split.backgrounds, split.objects, SCALE))
+    return scenes
+
+
+def classes(split: Split, index: int, scene: Scene) -> list[int]:
+    """Which concepts of the split a scene shows."""
+    return [index % len(split.stamps)] if split.objects == (1, 1) else scene.classes
+
+
+def captions(split: Split, scene: Scene) -> list[str]:
+    """Wordings of one scene: three that name the objects, and one that names their kinds where they have one.
+
+    The last is the text augmentation that raised the numbers of held-out concepts: the kinds of a held-out object are
+    words that training texts hold, its name is not.
+    """
+    stamps = [split.stamps[k] for k in scene.classes]
+    kinds = list(dict.fromkeys(stamp.kind[0] if stamp.kind else stamp.label for stamp in stamps))
+    named = [with_article(kind) for kind in kinds]
+    listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+    return [*scene.captions[:WORDINGS], f"a photo of {listed}."]
+
+
+def build(train: int, test: int, size: int) -> dict[str, np.ndarray]:
+    """Compose all scenes and pass them through the image tower at ``size`` pixels.
+
+    Returns: for every split ``<name>_features`` (N, h * w, 1280) float16; for training ``captions`` (N, 4) of str; for
+    the others ``<name>_maps`` (N, 224, 224) int16, 0 background, k concept k - 1 of the split, and ``<name>_images``
+    (12, 224, 224, 3) uint8, the first ones.
+    """
+    content: dict[str, np.ndarray] = {}
+    for number, (name, split) in enumerate(splits(train, test).items()):
+        scenes = compose(split, np.random.default_rng((SEED, number)))
+        images = np.stack([scene.image for scene in scenes])
+        content[f"{name}_features"] = features(images, size)
+        if name == "train":
+            content["captions"] = np.array([captions(split, scene) for scene in scenes])
+        else:
+            shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
+            content[f"{name}_maps"] = np.stack(
+                [np.where(s.class_map > 0, s.class_map + k, 0) for s, k in zip(scenes, shift, strict=True)]
+            ).astype(np.int16)
+            content[f"{name}_images"] = images[:SHOWN]
+    return content
+
+
+def features(images: np.ndarray, size: int) -> np.ndarray:
+    """(N, H, W, 3) uint8 -> (N, h * w, 1280) float16: EfficientNet-Lite0's last feature map, row by row."""
+    tower, batches = efficientnet_lite0(), np.array_split(images, -(-len(images) // 32))
+    return np.concatenate([_features(tower, preprocess(torch.from_numpy(x), size)).half().numpy() for x in batches])
+
+
+def preprocess(images: Tensor, size: int) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, size, size) as the image tower expects."""
+    pixels = images.permute(0, 3, 1, 2).float() / 255
+    if pixels.shape[-1] != size:
+        pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    return (pixels - MEAN) / STD
+
+
+@torch.inference_mode()
+def _features(tower: torch.nn.Module, images: Tensor) -> Tensor:
+    found: Tensor = tower.forward_features(images)  # type: ignore[operator]
+    return found.flatten(2).transpose(1, 2)

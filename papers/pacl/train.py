@@ -1,0 +1,121 @@
+"""Training: align the patch tokens of a frozen CLIP with its texts.
+
+``python -m papers.pacl.train --variant pacl --seed 0`` trains one run; ``make reproduce`` trains them all.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from shared.experiment import Run
+from shared.loading import Batches
+
+from . import pairs
+from .config import Config
+from .data import Pairs, cache_file, load_scenes
+from .losses import pacl_loss
+from .miniclip import MiniCLIP, MiniCLIPTowers, trained_mini_clip
+from .model import VisionEmbedder
+from .towers import OpenCLIPTowers, Towers
+
+BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as third parties quote it)
+
+
+def train(config: Config, run: Run) -> None:
+    """Train the vision embedder of one variant; leaves its weights, and the mini-CLIP's, in the run's folder."""
+    towers, dataset = frozen_towers(config, run)
+    frozen = {f"clip.{name}": x for name, x in towers.model.state_dict().items()} if config.data is None else {}
+    if config.method == "clip-patch":
+        run.export(frozen)
+        return
+    batches = Batches(dataset, config.batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
+    embedder = VisionEmbedder(towers.width, towers.joint, config.embedder)
+    optimizer = torch.optim.AdamW(
+        embedder.parameters(),
+        lr=config.learning_rate,
+        betas=BETAS,
+        eps=EPSILON,
+        weight_decay=config.weight_decay,
+    )
+    steps = config.epochs * (len(dataset) // config.batch_size)
+    schedule = CosineAnnealingLR(optimizer, steps)
+    embedder, optimizer = run.accelerator.prepare(embedder, optimizer)
+    logit_scale = config.logit_scale or towers.logit_scale
+
+    for step in run.steps(
+        steps,
+        save_every=config.save_every,
+        model=embedder,
+        optimizer=optimizer,
+        schedule=schedule,
+        batches=batches,
+    ):
+        batch = next(batches)
+        with run.accelerator.autocast():
+            # Without augmentation the tokens of a frozen tower are always the same: scenes come as tokens.
+            tokens = batch["image"] if config.data is None else towers.patch_tokens(batch["image"])[0]
+            text = towers.encode_text(batch["text"])
+            loss = pacl_loss(
+                embedder(tokens),
+                text,
+                logit_scale,
+                pooling=config.pooling,
+                weighting=config.weighting,
+                attn_scale=config.attn_scale,
+                gather=run.accelerator.num_processes > 1,
+                chunk=config.chunk,
+            )
+        run.log(step, loss=loss, samples=batch["name"])
+        optimizer.zero_grad()
+        run.accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+    trained = run.accelerator.unwrap_model(embedder).state_dict()
+    run.export(frozen | {f"embedder.{name}": x for name, x in trained.items()})
+
+
+def frozen_towers(config: Config, run: Run) -> tuple[Any, Any]:
+    """The frozen image-text model, and the training pairs that suit it."""
+    if config.data:
+        towers = OpenCLIPTowers(config.clip, config.clip_weights).to(run.device)
+        return towers, pairs.read(Path(config.data), run.cache, towers.preprocess, config.noun_prompts)
+    data = load_scenes(config, run.cache)
+    mini = MiniCLIPTowers(trained_mini_clip(config, run, data), config.scene_size, data.sentences)
+    tokens = torch.cat([mini.patch_tokens(x.to(run.device))[0].cpu() for x in data.features.split(256)])
+    return mini, Pairs(tokens, data.captions, config.noun_prompts)
+
+
+def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, VisionEmbedder | None]:
+    """The frozen towers and the trained embedder of a run, for evaluation and prediction; None for `clip-patch`.
+
+    Args:
+        cache: of the preset's runs; has the embeddings of known texts, and may be missing.
+        weights: what :func:`train` left.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"clip": {}, "embedder": {}}
+    for name, x in load_file(weights).items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = x
+    towers: Towers
+    if config.data:
+        towers = OpenCLIPTowers(config.clip, config.clip_weights)
+    else:
+        model = MiniCLIP.shaped_like(parts["clip"])
+        model.load_state_dict(parts["clip"])
+        known = load_scenes(config, cache).sentences if cache_file(config, cache).exists() else {}
+        towers = MiniCLIPTowers(model, config.scene_size, known)
+    if config.method == "clip-patch":
+        return towers, None
+    embedder = VisionEmbedder(towers.width, towers.joint, config.embedder)
+    embedder.load_state_dict(parts["embedder"])
+    return towers, embedder.requires_grad_(False).eval()
+
+
+if __name__ == "__main__":
+    from shared.reproduce import train_one
+
+    train_one(__package__)

@@ -1,0 +1,42 @@
+"""A user's own picture, whatever it is, as RGB."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from . import UserError
+
+
+def read_image(path: Path, option: str = "--image") -> Image.Image:
+    """The image as RGB, upright as its EXIF orientation says, transparency on white.
+
+    Args:
+        option: of the command line that named it, for the messages.
+
+    Raises:
+        UserError: no such file, not an image, cut short or damaged, or too large to be one in earnest.
+    """
+    if not path.is_file():
+        raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'missing'}; expected an image file.")
+    try:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise UserError(f"{option} {path} is not an image that can be read; expected a JPEG or PNG, say.") from error
+    except PermissionError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{option} {path} is too large ({error}); make it smaller first.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damage
+        raise UserError(
+            f"{option} {path} is damaged or cut short ({error}); copy it again from where it came from."
+        ) from error

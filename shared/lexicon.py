@@ -1,0 +1,64 @@
+"""The embedded noun lexicon: which English words are nouns, by WordNet 3.0."""
+
+import hashlib
+import lzma
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from . import UserError
+
+FILE = Path(__file__).parent / "packs" / "nouns" / "nouns.txt.xz"
+SHA256 = "9ce0c0ac3f891bd699f8314b3650a66d78fc34dc3971ecaed05dcf85cf0ab5a0"
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Lower-case lemmas of up to four words, separated by spaces; names of single persons and places are left out."""
+
+    nouns: frozenset[str]
+    """Those that are nouns at least as often as anything else: owl, fire hydrant."""
+    sometimes: frozenset[str]
+    """Those that more often are verbs, adjectives or adverbs: duck, green."""
+    plurals: dict[str, str]
+    """Irregular ones, with their singulars: geese, goose."""
+
+    def singular(self, word: str) -> str | None:
+        """The lemma of a noun in either number, or None if it is no noun."""
+        for lemma in (word, self.plurals.get(word), *regular_singulars(word)):
+            if lemma is not None and (lemma in self.nouns or lemma in self.sometimes):
+                return lemma
+        return None
+
+
+def regular_singulars(word: str) -> list[str]:
+    """What a regular plural may come from: foxes -> foxe, fox; ponies -> pony; women -> woman."""
+    if word.endswith("men"):
+        return [f"{word[:-3]}man"]
+    if not word.endswith("s") or word.endswith("ss"):
+        return []
+    found = [word[:-1]]
+    if word.endswith("es"):
+        found.append(word[:-2])
+    if word.endswith("ies"):
+        found.append(f"{word[:-3]}y")
+    return found
+
+
+@cache
+def load_lexicon() -> Lexicon:
+    """Read the pack. Raises UserError if its file is missing or damaged."""
+    restore = "restore the embedded data from the repository (git checkout -- shared/packs)"
+    try:
+        content = FILE.read_bytes()
+    except OSError as error:
+        raise UserError(f"{FILE} cannot be read ({error.strerror}): {restore}.") from None
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise UserError(f"{FILE} is damaged, its {len(content)} bytes lack the SHA-256 {SHA256[:12]}...: {restore}.")
+    lines = lzma.decompress(content).decode().splitlines()
+    single = [line for line in lines if "\t" not in line]
+    return Lexicon(
+        frozenset(line for line in single if not line.endswith("?")),
+        frozenset(line[:-1] for line in single if line.endswith("?")),
+        dict(line.split("\t", 1) for line in lines if "\t" in line),
+    )

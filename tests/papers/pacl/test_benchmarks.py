@@ -1,0 +1,184 @@
+"""Segmentation benchmarks and classification sets in their published layouts, whole and damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from papers.pacl import benchmarks, classification
+from papers.pacl.benchmarks import BENCHMARKS, IGNORED, Segmented
+from papers.pacl.data import LAYOUT, check
+from shared import UserError
+
+LABELS = np.array([[0, 1, 2], [20, 255, 1]], np.uint8)
+
+
+def save_labels(path: Path, labels: np.ndarray, palette: bool = True) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels)
+    if palette:
+        image.putpalette([k % 256 for k in range(768)])
+    image.save(path)
+
+
+def photo(path: Path, size: tuple[int, int] = (3, 2), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size).save(path)
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    root = tmp_path / "daten ü"
+    folder = root / "VOCdevkit/VOC2012"
+    for name in ("2007_1", "2007_2"):
+        photo(folder / f"JPEGImages/{name}.jpg")
+        save_labels(folder / f"SegmentationClass/{name}.png", LABELS)
+    (folder / "ImageSets/Segmentation").mkdir(parents=True)
+    (folder / "ImageSets/Segmentation/val.txt").write_text("2007_1\n2007_2\n")
+    return root
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_class_names(name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    names = benchmark.class_names
+    assert len(names) == len(set(names)) == benchmark.classes
+    assert (names[0] == "background") == benchmark.background
+    assert len(benchmark.queries) == benchmark.classes - benchmark.background
+    first_line = (benchmarks.NAMES / benchmark.names).read_text().splitlines()[0]
+    assert first_line.startswith("#") and "version v1" in first_line
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "expected"),
+    [
+        ("voc20", 0, "aeroplane"), ("voc20", 14, "person"), ("voc21", 20, "tv monitor"), ("context59", 0, "aeroplane"),
+        ("coco_stuff171", 0, "person"), ("coco_stuff171", 79, "toothbrush"), ("coco_object", 1, "person"),
+        ("ade20k150", 0, "wall"), ("ade20k150", 149, "flag"), ("cityscapes19", 0, "road"), ("cityscapes19", 18, "bicycle"),
+    ],
+)  # fmt: skip
+def test_order_of_names(name: str, index: int, expected: str) -> None:
+    assert BENCHMARKS[name].class_names[index] == expected
+
+
+def test_voc_with_and_without_background(voc: Path) -> None:
+    found = benchmarks.found(voc)
+    assert list(found) == ["voc20", "voc21"] and len(found["voc20"]) == 2
+    image, labels, name = found["voc21"][0]
+    assert image.mode == "RGB" and name == "2007_1"
+    assert labels.tolist() == LABELS.tolist() and labels.dtype == torch.int64
+    reduced = found["voc20"][1][1]
+    assert reduced.tolist() == [[IGNORED, 0, 1], [19, IGNORED, 0]]
+
+
+def test_layouts_of_the_others(tmp_path: Path) -> None:
+    for folder, image, label in (
+        ("coco_stuff164k", "images/val2017/1.jpg", "annotations/val2017/1_labelTrainIds.png"),
+        ("coco_stuff164k", "images/val2017/1.jpg", "annotations/val2017/1_instanceTrainIds.png"),
+        ("ADEChallengeData2016", "images/validation/A_1.jpg", "annotations/validation/A_1.png"),
+        ("cityscapes", "leftImg8bit/val/ulm/u_1_leftImg8bit.png", "gtFine/val/ulm/u_1_gtFine_labelTrainIds.png"),
+    ):
+        photo(tmp_path / folder / image)
+        save_labels(tmp_path / folder / label, np.array([[1, 2, 3], [4, 5, 255]], np.uint8), palette=False)
+    found = benchmarks.found(tmp_path)
+    assert list(found) == ["coco_stuff171", "coco_object", "ade20k150", "cityscapes19"]
+    assert found["coco_object"][0][1].tolist() == [[1, 2, 3], [4, 5, 255]]
+    assert found["ade20k150"][0][1].tolist() == [[0, 1, 2], [3, 4, 255]]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+IMAGE, LABEL = "JPEGImages/2007_1.jpg", "SegmentationClass/2007_1.png"
+LIST = "ImageSets/Segmentation/val.txt"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        (IMAGE, Path.unlink, "is missing"),
+        (LABEL, Path.unlink, "is missing"),
+        (LIST, Path.unlink, "cannot be read"),
+        (LIST, lambda path: path.write_text(" \n"), "is empty"),
+        (LIST, lambda path: path.write_bytes(b"\xff\xfe\x00\xff"), "not a list of image names in UTF-8"),
+        (IMAGE, cut, "not an image that can be decoded"),
+        (LABEL, cut, "not an image that can be decoded"),
+        (IMAGE, lambda path: path.write_text("no image"), "not an image that can be decoded"),
+        (IMAGE, lambda path: photo(path, (9, 9)), "expected the same"),
+        (LABEL, lambda path: photo(path, mode="RGB"), "has mode RGB"),
+        (LABEL, lambda path: Image.fromarray(LABELS.astype(np.uint16)).save(path), "has mode I;16"),
+        (LABEL, lambda path: save_labels(path, np.full((2, 3), 77, np.uint8)), "has the label 7[67]; Pascal VOC"),
+    ],
+)
+def test_damage_is_named(voc: Path, file: str, damage: Any, message: str) -> None:
+    path = voc / "VOCdevkit/VOC2012" / file
+    damage(path)
+    with pytest.raises(UserError, match=message) as caught:
+        list(Segmented(BENCHMARKS["voc20"], voc))
+    assert path.name in str(caught.value)
+
+
+def test_check_data_reports_everything(voc: Path) -> None:
+    lines = "\n".join(check(voc))
+    assert "voc20: 2 images (1,449 expected)" in lines and "cc3m: missing" in lines and "food101: missing" in lines
+    assert "ade20k150: ADE20K-150: " in lines and "is missing" in lines
+    assert all(word in LAYOUT for word in ("cc12m", "coco_stuff164k", "oxford-iiit-pet"))
+
+
+# -- classification ---------------------------------------------------------------------------------------------------
+
+
+def test_there_are_twelve_sets() -> None:
+    assert len(classification.SETS) == 12
+
+
+def test_imagenet_folders(tmp_path: Path) -> None:
+    for folder in ("imagenet/val/n01440764", "imagenet/val/n01443537", "imagenetv2-matched-frequency-format-val/1"):
+        photo(tmp_path / folder / "a.JPEG")
+    assert classification.found(tmp_path) == ["imagenet", "imagenet_v2"]
+    data, names = classification.load_set("imagenet", tmp_path)
+    assert names == ["tench", "goldfish"] and [label for _, label in data] == [0, 1]
+    assert classification.load_set("imagenet_v2", tmp_path)[1] == ["goldfish"]
+    photo(tmp_path / "imagenet/val/owls/a.JPEG")
+    with pytest.raises(UserError, match="owls is no class of ImageNet"):
+        classification.load_set("imagenet", tmp_path)
+
+
+def test_texture_set_of_torchvision(tmp_path: Path) -> None:
+    base = tmp_path / "dtd/dtd"
+    (base / "labels").mkdir(parents=True)
+    (base / "labels/test1.txt").write_text("banded/a.jpg\nlace_like/b.jpg\n")
+    for name in ("banded/a.jpg", "lace_like/b.jpg"):
+        photo(base / "images" / name)
+    data, names = classification.load_set("dtd", tmp_path)
+    assert names == ["banded", "lace like"] and len(data) == 2 and data[1][1] == 1
+    assert "dtd: 2 images of 2 classes" in classification.check(tmp_path)
+
+
+def test_incomplete_sets_are_named(tmp_path: Path) -> None:
+    (tmp_path / "food-101").mkdir()
+    with pytest.raises(UserError, match="food101: .*food-101 cannot be read"):
+        classification.load_set("food101", tmp_path)
+    assert any(line.startswith("food101: ") and "cannot be read" in line for line in classification.check(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("Faces_easy", "faces easy"),
+        ("/a/abbey", "abbey"),
+        ("/a/apse/indoor", "indoor apse"),
+        ("AM General", "am general"),
+    ],
+)
+def test_readable_names(raw: str, text: str) -> None:
+    assert classification.readable(raw) == text
+
+
+def test_top1() -> None:
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    assert classification.top1(scores, torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)

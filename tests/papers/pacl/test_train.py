@@ -1,0 +1,176 @@
+"""The offline experiment: what training may see, the frozen mini-CLIP, and that every kind of training learns."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from papers.pacl import scenes
+from papers.pacl.config import PRESETS, VARIANTS, Config
+from papers.pacl.data import Pairs, cache_file, load_scenes, prepare, principal_components
+from papers.pacl.losses import pacl_loss
+from papers.pacl.miniclip import MiniCLIPTowers, trained_mini_clip
+from papers.pacl.model import VisionEmbedder
+from papers.pacl.train import frozen_towers, load_model, train
+from shared.experiment import Run
+
+CONFIG = PRESETS["smoke"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    described = prepare(CONFIG, folder)
+    assert described["train"] == CONFIG.scenes and described["test"] > 0
+    assert prepare(CONFIG, folder) == described  # from the cache
+    return folder
+
+
+def run_in(folder: Path, cache: Path, seed: int = 0) -> Run:
+    return Run(folder, cache, seed=seed)
+
+
+# -- scenes -----------------------------------------------------------------------------------------------------------
+
+
+def test_held_out_concepts_and_places_stay_out_of_training() -> None:
+    splits = scenes.splits(100, 20)
+    seen, held_out, spare = (set(splits[name].names) for name in ("train", "held_out", "validation_held_out"))
+    assert not seen & held_out and not seen & spare and not held_out & spare
+    assert set(splits["seen"].names) == seen and len(held_out) == scenes.HELD_OUT
+    places = {name: {place.name for place in split.backgrounds} for name, split in splits.items()}
+    assert not places["train"] & (places["seen"] | places["validation_seen"])
+    assert not places["validation_held_out"] & places["held_out"]
+
+
+def test_training_holds_no_mask_and_no_held_out_name(cache: Path) -> None:
+    data = load_scenes(CONFIG, cache)
+    with np.load(data.path) as content:
+        assert "train_maps" not in content.files and "seen_maps" in content.files
+    pairs = Pairs(data.features, data.captions, 0.5)
+    rng = np.random.default_rng(0)
+    drawn = [pairs.draw(i, rng) for i in range(len(pairs))]
+    assert all(set(sample) == {"image", "text", "name"} for sample in drawn)
+    assert all(sample["text"] in data.sentences for sample in drawn), "every training text is embedded once"
+    held_out = [name for name in data.names["held_out"] if " " in name or len(name) > 6]
+    assert held_out and not [
+        name for name in held_out for captions in data.captions for text in captions if name in text
+    ]
+
+
+def test_maps_hold_the_concepts_of_the_scene(cache: Path) -> None:
+    data = load_scenes(CONFIG, cache)
+    test = data.test("single_held_out")
+    assert len(test.names) == scenes.HELD_OUT and test.maps.shape[1:] == (scenes.SIZE, scenes.SIZE)
+    assert [sorted(x.unique().tolist()) for x in test.maps] == [[0, k + 1] for k in range(len(test.maps))]
+    assert all(len(x.unique()) <= 1 + scenes.OBJECTS[1] for x in data.test("seen").maps)
+
+
+def test_captions_name_every_object_and_its_kind() -> None:
+    split = scenes.splits(5, 2)["train"]
+    for scene in scenes.compose(split, np.random.default_rng(0)):
+        *named, kinds = scenes.captions(split, scene)
+        assert len(named) == scenes.WORDINGS and all(tag in text for tag in scene.tags for text in named)
+        for k in scene.classes:
+            kind = split.stamps[k].kind
+            assert (kind[0] if kind else split.stamps[k].label) in kinds
+
+
+def test_principal_components_keep_the_most_variance() -> None:
+    x = torch.randn(500, 6) * torch.tensor([5.0, 1, 4, 0.1, 3, 2]) + 7
+    mean, components = principal_components(x, 3)
+    torch.testing.assert_close(components @ components.T, torch.eye(3), atol=1e-5, rtol=0)
+    _, singular, directions = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+    torch.testing.assert_close((components * directions[:3]).sum(1).abs(), torch.ones(3), atol=1e-4, rtol=0)
+    kept = ((x - mean) @ components.T).square().sum()
+    torch.testing.assert_close(kept, singular[:3].square().sum())
+
+
+# -- the frozen model -------------------------------------------------------------------------------------------------
+
+
+def test_mini_clip_is_the_same_for_every_variant_of_a_seed(cache: Path, tmp_path: Path) -> None:
+    data = load_scenes(CONFIG, cache)
+
+    def weights(folder: str, seed: int, cache: Path) -> dict[str, torch.Tensor]:
+        return trained_mini_clip(CONFIG, run_in(tmp_path / folder, cache, seed), data).state_dict()
+
+    first, again = weights("a", 5, tmp_path / "one"), weights("b", 5, tmp_path / "two")
+    other = weights("c", 6, tmp_path / "one")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["project.weight"], other["project.weight"])
+    state = torch.get_rng_state()
+    weights("d", 5, tmp_path / "one")  # from the file
+    after_loading = torch.get_rng_state()
+    weights("e", 5, tmp_path / "three")  # trained
+    assert torch.equal(torch.get_rng_state(), after_loading) and not torch.equal(state, torch.zeros_like(state))
+
+
+def test_towers_make_of_a_picture_what_the_cache_holds(cache: Path, tmp_path: Path) -> None:
+    data = load_scenes(CONFIG, cache)
+    towers, _ = frozen_towers(CONFIG, run_in(tmp_path, cache))
+    test = data.test("seen")
+    pixels = torch.stack([towers.preprocess(Image.fromarray(image)) for image in test.images[:3].numpy()])
+    tokens, grid = towers.patch_tokens(pixels)
+    cached, _ = towers.patch_tokens(test.features[:3])
+    assert grid == (7, 7) and tokens.shape == (3, 49, towers.width)
+    torch.testing.assert_close(tokens, cached, rtol=0, atol=0.05)  # features are cached in half precision
+    torch.testing.assert_close(towers.encode_image(pixels), towers.encode_image(test.features[:3]), rtol=0, atol=0.05)
+
+
+def test_unknown_texts_are_embedded_like_known_ones(cache: Path, tmp_path: Path) -> None:
+    data = load_scenes(CONFIG, cache)
+    towers, _ = frozen_towers(CONFIG, run_in(tmp_path, cache))
+    fresh = MiniCLIPTowers(towers.model, CONFIG.scene_size)
+    texts = list(data.sentences)[:3]
+    torch.testing.assert_close(fresh.encode_text(texts), towers.encode_text(texts), rtol=0, atol=1e-5)
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pooling", ["pairwise", "diagonal", "mean", "sigmoid"])
+def test_the_embedder_overfits_a_batch(pooling: str) -> None:
+    torch.manual_seed(0)
+    tokens, text = torch.randn(8, 9, 16), torch.randn(8, 12)
+    embedder = VisionEmbedder(16, 12)
+    optimizer = torch.optim.AdamW(embedder.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        loss = pacl_loss(embedder(tokens), text, 20.0, pooling=pooling, weighting="dot", attn_scale=1.0)  # type: ignore[arg-type]
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.2 * losses[0], losses
+
+
+def test_a_trained_run_is_all_that_evaluation_and_prediction_need(cache: Path, tmp_path: Path) -> None:
+    for name in ("pacl", "clip-patch"):
+        config = replace(CONFIG, epochs=1, **VARIANTS[name].changes)
+        run = run_in(tmp_path / name, cache)
+        train(config, run)
+        towers, embedder = load_model(config, tmp_path / "no cache", run.weights)
+        with_cache, _ = load_model(config, cache, run.weights)
+        assert (embedder is None) == (name == "clip-patch")
+        features = load_scenes(config, cache).features[:2]
+        assert torch.equal(towers.patch_tokens(features)[0], with_cache.patch_tokens(features)[0])
+
+
+def test_frozen_weights_do_not_move(cache: Path, tmp_path: Path) -> None:
+    run = run_in(tmp_path, cache, seed=3)
+    before = trained_mini_clip(CONFIG, run, load_scenes(CONFIG, cache)).state_dict()
+    train(CONFIG, run)
+    towers, _ = load_model(CONFIG, cache, run.weights)
+    assert all(torch.equal(before[name], x) for name, x in towers.model.state_dict().items())  # type: ignore[union-attr]
+
+
+def test_the_cache_depends_on_what_it_holds() -> None:
+    folder = Path("cache")
+    changed = [replace(CONFIG, scenes=50), replace(CONFIG, scene_size=256), replace(CONFIG, mini_joint=64)]
+    assert len({cache_file(config, folder) for config in [CONFIG, *changed]}) == 4
+    assert cache_file(replace(CONFIG, learning_rate=1.0), folder) == cache_file(CONFIG, folder)
+    assert isinstance(CONFIG, Config)
