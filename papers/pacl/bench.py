@@ -1,6 +1,7 @@
 """What ``make bench`` compares of PACL: the memory-lean pairwise compatibility and the equations taken literally."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def bench() -> Iterator[dict[str, Any]]:
             yield {
                 "name": f"pairwise, B = M = {batch}, T = {tokens}" + (f", {chunk} texts at a time" if chunk else ""),
                 "detail": f"D = {JOINT}, forward and backward; reference: v for every pair, (B, M, D)",
-                "ours": step(lambda p, t, chunk=chunk: pairwise(p, t, chunk=chunk), patches, text),
+                "ours": step(partial(pairwise, chunk=chunk), patches, text),
                 "reference": step(literal, patches, text),
                 "memory": True,
             }
@@ -32,7 +33,7 @@ def bench() -> Iterator[dict[str, Any]]:
     yield {
         "name": f"pairwise, B = M = {batch}, T = {tokens}, {CHUNK} texts at a time",
         "detail": f"D = {JOINT}, forward and backward; the literal form does not fit",
-        "ours": step(lambda p, t: pairwise(p, t, chunk=CHUNK), *inputs(batch, tokens)),
+        "ours": step(partial(pairwise, chunk=CHUNK), *inputs(batch, tokens)),
         "memory": True,
     }
 

@@ -57,7 +57,8 @@ def test_class_names(name: str) -> None:
     [
         ("voc20", 0, "aeroplane"), ("voc20", 14, "person"), ("voc21", 20, "tv monitor"), ("context59", 0, "aeroplane"),
         ("coco_stuff171", 0, "person"), ("coco_stuff171", 79, "toothbrush"), ("coco_object", 1, "person"),
-        ("ade20k150", 0, "wall"), ("ade20k150", 149, "flag"), ("cityscapes19", 0, "road"), ("cityscapes19", 18, "bicycle"),
+        ("ade20k150", 0, "wall"), ("ade20k150", 149, "flag"), ("cityscapes19", 0, "road"),
+        ("cityscapes19", 18, "bicycle"),
     ],
 )  # fmt: skip
 def test_order_of_names(name: str, index: int, expected: str) -> None:
@@ -161,7 +162,7 @@ def test_texture_set_of_torchvision(tmp_path: Path) -> None:
 
 def test_incomplete_sets_are_named(tmp_path: Path) -> None:
     (tmp_path / "food-101").mkdir()
-    with pytest.raises(UserError, match="food101: .*food-101 cannot be read"):
+    with pytest.raises(UserError, match=r"food101: .*food-101 cannot be read"):
         classification.load_set("food101", tmp_path)
     assert any(line.startswith("food101: ") and "cannot be read" in line for line in classification.check(tmp_path))
 

@@ -55,7 +55,7 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "größe und weiß"
     write_shard(root / "cc3m" / "gcc-train-000000.tar", whole(6))
     write_shard(root / "cc3m" / "gcc-train-000001.tar", whole(4, 6))
-    write_shard(root / "yfcc15m" / "00000.tar", {"a.PNG": picture(99, "PNG"), "a.txt": "ein Kauz".encode()})
+    write_shard(root / "yfcc15m" / "00000.tar", {"a.PNG": picture(99, "PNG"), "a.txt": b"ein Kauz"})
     return root
 
 

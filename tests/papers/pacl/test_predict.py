@@ -1,0 +1,129 @@
+"""A user's image and names in, three pictures out; every mistake in one sentence."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from papers.pacl.config import PRESETS
+from papers.pacl.data import prepare
+from papers.pacl.predict import colours, main
+from papers.pacl.train import train
+from shared.experiment import Run
+
+CONFIG = replace(PRESETS["smoke"], epochs=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run in the layout of a reproduction."""
+    preset = tmp_path_factory.mktemp("runs") / "smoke"
+    prepare(CONFIG, preset / "cache")
+    folder = preset / "pacl" / "seed0"
+    train(CONFIG, Run(folder, preset / "cache", seed=0))
+    (folder / "config.json").write_text(json.dumps({"config": asdict(CONFIG), "variant": "pacl", "seed": 0}))
+    return folder
+
+
+def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40)) -> Path:
+    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 4), dtype=np.uint8)
+    image = Image.fromarray(values, "RGBA")
+    (Image.fromarray(values[..., 0].astype(np.uint16) << 8) if mode == "I;16" else image.convert(mode)).save(path)
+    return path
+
+
+def arguments(path: Path, trained: Path, **options: Any) -> list[str]:
+    given = {"image": path, "names": "owl, guitar ,rose", "run": trained, "out": path.parent / "out"} | options
+    return [
+        x for name, value in given.items() if value is not None for x in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "size"),
+    [
+        ("RGB", ".jpg", (60, 40)), ("RGBA", ".png", (60, 40)), ("L", ".png", (33, 77)), ("CMYK", ".jpg", (60, 40)),
+        ("I;16", ".png", (60, 40)), ("P", ".png", (60, 40)), ("RGB", ".png", (1, 1)), ("RGB", ".webp", (300, 20)),
+    ],
+)  # fmt: skip
+def test_any_image(run: Path, tmp_path: Path, mode: str, suffix: str, size: tuple[int, int], capsys: Any) -> None:
+    path = picture(tmp_path / f"größe und weiß{suffix}", mode, size)
+    assert main(arguments(path, run)) == 0
+    labels = Image.open(tmp_path / "out" / "labels.png")
+    assert labels.mode == "P" and labels.size == size and set(np.unique(np.asarray(labels))) <= {0, 1, 2}
+    printed = capsys.readouterr().out
+    shares = [float(line.split("%")[0]) for line in printed.splitlines() if "%" in line]
+    assert sum(shares) == pytest.approx(100, abs=0.3) and shares == sorted(shares, reverse=True)
+    for name in ("overlay.png", "heatmaps.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 2000
+
+
+def test_background_is_class_zero(run: Path, tmp_path: Path, capsys: Any) -> None:
+    path = picture(tmp_path / "a.png")
+    assert main([*arguments(path, run, entropy="1e-9", scale="1e-3"), "--background"]) == 0
+    assert np.asarray(Image.open(tmp_path / "out" / "labels.png")).max() == 0
+    assert "100.0 %  background" in capsys.readouterr().out
+
+
+def test_names_from_a_file(run: Path, tmp_path: Path, capsys: Any) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("owl\n\n  fire hydrant \n", encoding="utf-8")
+    assert main(arguments(picture(tmp_path / "a.png"), run, names=None, names_file=names)) == 0
+    assert "fire hydrant" in capsys.readouterr().out or "owl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": " , "}, "holds no class name"),
+        ({"names": "owl,owl"}, "holds 'owl' twice"),
+        ({"names": None}, "either with --names"),
+        ({"names_file": "x.txt"}, "either with --names"),
+        ({"names": None, "names_file": "missing.txt"}, "missing.txt cannot be read"),
+        ({"names": ",".join(map(str, range(300)))}, "300 class names"),
+        ({"stride": 0}, "--stride is 0"),
+        ({"scale": -1}, "--scale is -1"),
+        ({"entropy": 1.0}, "give both"),
+        ({"run": "nowhere"}, "no trained model in nowhere"),
+        ({"image": "missing.png"}, "missing.png is missing"),
+    ],
+)
+def test_mistakes(run: Path, tmp_path: Path, options: dict[str, Any], message: str, capsys: Any) -> None:
+    assert main(arguments(picture(tmp_path / "a.png"), run, **options)) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_files(run: Path, tmp_path: Path, capsys: Any) -> None:
+    path = picture(tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:200])
+    names = tmp_path / "names.txt"
+    names.write_bytes(b"\xff\xfe\xff")
+    whole = picture(tmp_path / "b.png")
+    broken = tmp_path / "broken"
+    (broken / "checkpoint").mkdir(parents=True)
+    (broken / "config.json").write_text((run / "config.json").read_text())
+    (broken / "checkpoint" / "model.safetensors").write_bytes(b"not a model")
+    out_file = tmp_path / "file"
+    out_file.write_text("")
+    for given, message in (
+        (arguments(path, run), "a.png is damaged or cut short"),
+        (arguments(whole, run, names=None, names_file=names), "names.txt is not text in UTF-8"),
+        (arguments(whole, broken), "cannot be read"),
+        (arguments(whole, run, out=out_file), "is a file; expected a folder"),
+    ):
+        assert main(given) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_colours_differ() -> None:
+    for count in (1, 3, 40, 200):
+        for background in (False, True):
+            found = colours(count + background, background)
+            assert found.shape == (count + background, 3) and len(np.unique(found, axis=0)) >= 0.95 * len(found)
+            assert not background or found[0].tolist() == [0, 0, 0]
