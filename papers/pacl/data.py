@@ -42,7 +42,7 @@ class SceneTest:
     features: Tensor
     """(N, T, F) float32."""
     maps: Tensor
-    """(N, 224, 224) int64: 0 background, k + 1 concept k."""
+    """(N, 56, 56) int64, every fourth pixel: 0 background, k + 1 concept k."""
     images: Tensor
     """(12, 224, 224, 3) uint8, the first ones."""
 

@@ -16,6 +16,7 @@ from .config import VARIANTS, Config
 from .data import SceneTest, load_scenes
 from .model import mean_pooled, pairwise
 from .prompts import PACL_TEMPLATES
+from .scenes import CELL
 from .segment import class_embeddings, cosine_maps, label_map, probabilities, segment_image, upsample
 from .towers import Towers
 from .train import load_model
@@ -264,6 +265,7 @@ def _overlays(first: dict[str, dict[str, np.ndarray]], split: str) -> Figure:
 
 def _overlay(axis: object, image: np.ndarray, classes: np.ndarray, where: np.ndarray, names: np.ndarray) -> None:
     """Colour the pixels by class, and name the largest three below the picture."""
+    classes, where = (x.repeat(CELL, 0).repeat(CELL, 1) for x in (classes, where))
     painted = image.astype(np.float32) * 0.6 + 0.4 * 255
     found, areas = np.unique(classes[where], return_counts=True)
     largest = found[np.argsort(-areas, kind="stable")]

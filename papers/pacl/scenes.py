@@ -18,6 +18,7 @@ from shared.clip import efficientnet_lite0
 from shared.stamps import Background, Scene, Stamp, compose_scene, load_backgrounds, load_stamps, with_article
 
 SIZE = 224
+CELL = 4  # pixels of a scene to a side of one of its label map
 SCALE = (0.35, 0.55)  # size of an object in the scene
 OBJECTS = (1, 3)
 WORDINGS = 3  # of the composer's captions
@@ -104,7 +105,7 @@ def build(train: int, test: int, size: int) -> dict[str, np.ndarray]:
     """Compose all scenes and pass them through the image tower at ``size`` pixels.
 
     Returns: for every split ``<name>_features`` (N, h * w, 1280) float16; for training ``captions`` (N, 4) of str; for
-    the others ``<name>_maps`` (N, 224, 224) int16, 0 background, k concept k - 1 of the split, and ``<name>_images``
+    the others ``<name>_maps`` (N, 56, 56) int16, 0 background, k concept k - 1 of the split, and ``<name>_images``
     (12, 224, 224, 3) uint8, the first ones.
     """
     content: dict[str, np.ndarray] = {}
@@ -116,8 +117,9 @@ def build(train: int, test: int, size: int) -> dict[str, np.ndarray]:
             content["captions"] = np.array([captions(split, scene) for scene in scenes])
         else:
             shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
+            class_maps = [scene.class_map[CELL // 2 :: CELL, CELL // 2 :: CELL] for scene in scenes]
             content[f"{name}_maps"] = np.stack(
-                [np.where(s.class_map > 0, s.class_map + k, 0) for s, k in zip(scenes, shift, strict=True)]
+                [np.where(x > 0, x + k, 0) for x, k in zip(class_maps, shift, strict=True)]
             ).astype(np.int16)
             content[f"{name}_images"] = images[:SHOWN]
     return content

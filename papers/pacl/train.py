@@ -4,15 +4,15 @@
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from shared.experiment import Run
-from shared.loading import Batches
+from shared.loading import Batches, Drawable
 
 from . import pairs
 from .config import Config
@@ -58,7 +58,8 @@ def train(config: Config, run: Run) -> None:
         with run.accelerator.autocast():
             # Without augmentation the tokens of a frozen tower are always the same: scenes come as tokens.
             tokens = batch["image"] if config.data is None else towers.patch_tokens(batch["image"])[0]
-            text = towers.encode_text(batch["text"])
+            # Unit vectors, as class embeddings at inference: their norm would sharpen the weights in training alone.
+            text = F.normalize(towers.encode_text(batch["text"]), dim=-1)
             loss = pacl_loss(
                 embedder(tokens),
                 text,
@@ -78,7 +79,7 @@ def train(config: Config, run: Run) -> None:
     run.export(frozen | {f"embedder.{name}": x for name, x in trained.items()})
 
 
-def frozen_towers(config: Config, run: Run) -> tuple[Any, Any]:
+def frozen_towers(config: Config, run: Run) -> tuple[Towers, Drawable]:
     """The frozen image-text model, and the training pairs that suit it."""
     if config.data:
         towers = OpenCLIPTowers(config.clip, config.clip_weights).to(run.device)

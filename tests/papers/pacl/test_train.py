@@ -64,7 +64,7 @@ def test_training_holds_no_mask_and_no_held_out_name(cache: Path) -> None:
 def test_maps_hold_the_concepts_of_the_scene(cache: Path) -> None:
     data = load_scenes(CONFIG, cache)
     test = data.test("single_held_out")
-    assert len(test.names) == scenes.HELD_OUT and test.maps.shape[1:] == (scenes.SIZE, scenes.SIZE)
+    assert len(test.names) == scenes.HELD_OUT and test.maps.shape[1:] == (56, 56)
     assert [sorted(x.unique().tolist()) for x in test.maps] == [[0, k + 1] for k in range(len(test.maps))]
     assert all(len(x.unique()) <= 1 + scenes.OBJECTS[1] for x in data.test("seen").maps)
 

@@ -1,0 +1,94 @@
+"""The paper's claims as comparisons, fixed before the final seeds were run."""
+
+from shared.report import Claim, Column, Paper, Reported
+
+PAPER = Paper(
+    title="Open Vocabulary Semantic Segmentation with Patch Aligned Contrastive Learning",
+    authors="Jishnu Mukhoti, Tsung-Yu Lin, Omid Poursaeed, Rui Wang, Ashish Shah, Philip H.S. Torr, Ser-Nam Lim",
+    venue="CVPR 2023",
+    arxiv="2212.04994",
+    summary="segmentation by any words, learned from image-text pairs on frozen CLIP towers",
+)
+
+COLUMNS = (
+    Column("seen_miou_percent", "mIoU", 1),
+    Column("seen_background_miou_percent", "mIoU with background", 1),
+    Column("seen_two_way_percent", "2-way", 1),
+    Column("seen_auc_percent", "AUC", 1),
+    Column("seen_pointing_percent", "pointing", 1),
+    Column("seen_top1_percent", "top-1", 1),
+    Column("held_out_miou_percent", "held-out mIoU", 1),
+    Column("held_out_two_way_percent", "held-out 2-way", 1),
+    Column("held_out_auc_percent", "held-out AUC", 1),
+    Column("held_out_pointing_percent", "held-out pointing", 1),
+    Column("held_out_top1_percent", "held-out top-1", 1),
+)
+
+CLAIMS = (
+    Claim(
+        "localises-auc", 1, "Weights from the text align patches better than uniform weights: pixel AUC.", "abstract",
+        "seen_auc_percent", "pacl", "meanpool",
+    ),
+    Claim(
+        "localises-pointing", 1, "The same by pointing.", "abstract",
+        "seen_pointing_percent", "pacl", "meanpool",
+    ),
+    Claim(
+        "localises-miou", 1, "The same by mIoU with background.", "abstract",
+        "seen_background_miou_percent", "pacl", "meanpool",
+    ),
+    Claim(
+        "aligns-clip", 1, "It aligns the patches of a frozen CLIP with text.", "abstract",
+        "seen_two_way_percent", "pacl", "clip-patch",
+    ),
+    Claim(
+        "diagonal-localises", 1, "Weights from the own text, too, do better than uniform ones.", "reading of the codes",
+        "seen_auc_percent", "pacl-diagonal", "meanpool", control=True,
+    ),
+    Claim(
+        "segments-seen", 2, "It segments concepts in new compositions without a mask in training.", "abstract",
+        "seen_miou_percent", "pacl", "pacl", metric_b="seen_chance_miou_percent",
+    ),
+    Claim(
+        "segments-held-out", 2, "It segments concepts that no training text named, above chance.", "abstract",
+        "held_out_miou_percent", "pacl", "pacl", metric_b="held_out_chance_miou_percent",
+    ),
+    Claim(
+        "held-out-over-clip", 2, "It segments them better than the untrained map.", "abstract",
+        "held_out_miou_percent", "pacl", "clip-patch",
+    ),
+    Claim(
+        "classifies-seen", 4, "It classifies images better than CLIP's class token, seen concepts.", "abstract",
+        "seen_top1_percent", "pacl", "clip-patch",
+    ),
+    Claim(
+        "classifies-held-out", 4, "The same, held-out concepts.", "abstract",
+        "held_out_top1_percent", "pacl", "clip-patch",
+    ),
+    Claim(
+        "coherent", 5, "CLIP's patch tokens tell objects apart although they are not aligned with text.",
+        "introduction, as third parties cite it", "seen_coherence_auc_percent", "clip-patch", "clip-patch",
+        metric_b="seen_auc_percent",
+    ),
+    Claim(
+        "coherent-held-out", 5, "The same, held-out concepts.",
+        "introduction, as third parties cite it", "held_out_coherence_auc_percent", "clip-patch", "clip-patch",
+        metric_b="held_out_auc_percent",
+    ),
+    Claim(
+        "patches-aligned", 5, "After PACL the same tokens are classified better than before.", "introduction",
+        "seen_patch_percent", "pacl", "clip-patch",
+    ),
+)  # fmt: skip
+
+_LEADERBOARD = "public leaderboard row; protocol unpublished, not reproduced by anyone known"
+_PATCHES = "second-hand notes that cite the paper"
+REPORTED = (
+    Reported("pacl", "Pascal VOC-20 mIoU (%)", "72.3", _LEADERBOARD),
+    Reported("pacl", "Pascal Context-59 mIoU (%)", "50.1", _LEADERBOARD),
+    Reported("pacl", "COCO-Stuff-171 mIoU (%)", "38.8", _LEADERBOARD),
+    Reported("pacl", "ADE20K-150 mIoU (%)", "31.4", _LEADERBOARD),
+    Reported("pacl", "VOC patch accuracy (%), ViT-B/16 / ViT-L/14", "96.51 / 95.33", _PATCHES),
+    Reported("clip-patch", "VOC patch accuracy (%), ViT-B/16 / ViT-L/14", "52.49 / 27.91", _PATCHES),
+    Reported("sigmoid", "VOC-21 mIoU (%), COCO-trained re-implementation", "17.72", "orensul/PACL-reproduction"),
+)
