@@ -1,7 +1,7 @@
-"""Segmentation benchmarks in the on-disk layouts of mmsegmentation, and the names of their classes.
+"""Segmentation benchmarks in their published layouts, with the label conventions of mmsegmentation 1.x.
 
-The paper's four are VOC-20, Context-59, COCO-Stuff-171 and ADE20K-150 (unverified: from a leaderboard). Sets that differ
-only in whether the background is a class share their files. Numbers of images are as commonly given (unverified).
+Their class names are the files of `names/`, in the order of the labels: results move by points with the names, so the
+files are part of the experiment.
 """
 
 from collections.abc import Iterator
@@ -10,288 +10,195 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from shared import UserError
 
-from .metrics import IGNORED, reduce_zero_label
+from .metrics import reduce_zero_label
 
+NAMES = Path(__file__).parent / "names"
+IGNORED = 255
 LAYOUT = """\
-DATA/  (each benchmark needs its own files only)
-  VOCdevkit/VOC2012/                              voc20, voc21: PASCAL VOC 2012
-    JPEGImages/*.jpg
-    SegmentationClass/*.png                       0 background, 1 to 20 a class, 255 ignored
-    ImageSets/Segmentation/val.txt                1,449 names
-  VOCdevkit/VOC2010/                              context59, context60: PASCAL Context
-    JPEGImages/*.jpg
-    SegmentationClassContext/*.png                0 background, 1 to 59 a class; made by mmsegmentation's
-    ImageSets/SegmentationContext/val.txt         tools/dataset_converters/pascal_context.py, 5,105 names
-  coco_stuff164k/                                 coco_stuff171, coco_object: COCO 2017 with COCO-Stuff
-    images/val2017/*.jpg                          5,000 images
-    annotations/val2017/*_labelTrainIds.png       0 to 170 a class, 255 ignored; made by mmsegmentation's
-                                                  tools/dataset_converters/coco_stuff164k.py
-    annotations/val2017/*_instanceTrainIds.png    0 background, 1 to 80 a class; made by GroupViT's convert_coco_object.py,
-                                                  which counts what is not labelled as background
-  ADEChallengeData2016/                           ade20k150: ADE20K, scene parsing 2016
-    images/validation/*.jpg                       2,000 images
-    annotations/validation/*.png                  0 other (ignored), 1 to 150 a class
-  cityscapes/                                     cityscapes19: Cityscapes
-    leftImg8bit/val/*/*_leftImg8bit.png           500 images
-    gtFine/val/*/*_gtFine_labelTrainIds.png       0 to 18 a class, 255 ignored; made by cityscapesScripts'
-                                                  csCreateTrainIdLabelImgs"""
-LISTED = 20  # files that `check` names of each benchmark
+DATA/                         segmentation benchmarks; those that are there are evaluated
+  VOCdevkit/VOC2012/          JPEGImages, SegmentationClass, ImageSets/Segmentation/val.txt (1,449)
+  VOCdevkit/VOC2010/          JPEGImages, SegmentationClassContext, ImageSets/SegmentationContext/val.txt (5,105)
+  coco_stuff164k/             images/val2017, annotations/val2017 with *_labelTrainIds.png and, for COCO-Object,
+                              *_instanceTrainIds.png (5,000)
+  ADEChallengeData2016/       images/validation, annotations/validation (2,000)
+  cityscapes/                 leftImg8bit/val/*, gtFine/val/* with *_gtFine_labelTrainIds.png (500)"""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where the files of a benchmark are, under DATA with ``{}`` for an image's name, and what their labels mean."""
+    """One set of labels.
+
+    Attributes:
+        title: as papers call it.
+        images, labels: folders, relative to the data's.
+        suffix: what follows the image's stem in the name of its label file.
+        listing: file of image stems; None: every label file there is.
+        names: file of class names. classes: how many.
+        background: class 0 is background, and evaluated.
+        reduce_zero_label: label 0 is ignored, and the others move down by one.
+        expected: images, as commonly counted (unverified).
+    """
 
     title: str
     images: str
     labels: str
+    suffix: str
+    listing: str | None
+    names: str
     classes: int
-    """Number of classes evaluated, the background with them if it is one."""
-    count: int
-    """Images that are expected."""
-    listed: str | None = None
-    """File of names; None: all images."""
-    background: bool = False
-    """Class 0 is the background, which no text names."""
-    reduce_zero_label: bool = False
-    """Label 0 of the files is ignored, and class c is their label c + 1."""
+    background: bool
+    reduce_zero_label: bool
+    expected: int
 
     @property
-    def largest(self) -> int:
-        """Largest label in the files but 255."""
-        return self.classes if self.reduce_zero_label else self.classes - 1
+    def class_names(self) -> list[str]:
+        """All of them, background included where it is a class."""
+        lines = (NAMES / self.names).read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
+    @property
+    def queries(self) -> list[str]:
+        """What is asked for by name: background is found by the entropy rule."""
+        return self.class_names[1:] if self.background else self.class_names
 
 
-_VOC = "VOCdevkit/VOC2012/"
-_VOC_FILES = (_VOC + "JPEGImages/{}.jpg", _VOC + "SegmentationClass/{}.png")
-_VOC_LIST = _VOC + "ImageSets/Segmentation/val.txt"
-_CONTEXT = "VOCdevkit/VOC2010/"
-_CONTEXT_FILES = (_CONTEXT + "JPEGImages/{}.jpg", _CONTEXT + "SegmentationClassContext/{}.png")
-_CONTEXT_LIST = _CONTEXT + "ImageSets/SegmentationContext/val.txt"
-_COCO_IMAGES = "coco_stuff164k/images/val2017/{}.jpg"
-_COCO_LABELS = "coco_stuff164k/annotations/val2017/{}"
-_ADE = "ADEChallengeData2016/"
-_CITYSCAPES = ("cityscapes/leftImg8bit/val/{}_leftImg8bit.png", "cityscapes/gtFine/val/{}_gtFine_labelTrainIds.png")
-
+_VOC, _CONTEXT, _STUFF = "VOCdevkit/VOC2012/", "VOCdevkit/VOC2010/", "coco_stuff164k/"
+_VOC_FILES = (
+    f"{_VOC}JPEGImages", f"{_VOC}SegmentationClass", ".png", f"{_VOC}ImageSets/Segmentation/val.txt",
+)  # fmt: skip
+_CONTEXT_FILES = (
+    f"{_CONTEXT}JPEGImages", f"{_CONTEXT}SegmentationClassContext", ".png",
+    f"{_CONTEXT}ImageSets/SegmentationContext/val.txt",
+)  # fmt: skip
+_STUFF_FOLDERS = (f"{_STUFF}images/val2017", f"{_STUFF}annotations/val2017")
+_ADE_FOLDERS = ("ADEChallengeData2016/images/validation", "ADEChallengeData2016/annotations/validation")
+_CITY_FOLDERS = ("cityscapes/leftImg8bit/val", "cityscapes/gtFine/val")
 BENCHMARKS = {
-    "voc20": Benchmark("PASCAL VOC-20", *_VOC_FILES, 20, 1449, _VOC_LIST, reduce_zero_label=True),
-    "voc21": Benchmark("PASCAL VOC-21", *_VOC_FILES, 21, 1449, _VOC_LIST, background=True),
-    "context59": Benchmark("PASCAL Context-59", *_CONTEXT_FILES, 59, 5105, _CONTEXT_LIST, reduce_zero_label=True),
-    "context60": Benchmark("PASCAL Context-60", *_CONTEXT_FILES, 60, 5105, _CONTEXT_LIST, background=True),
-    "coco_stuff171": Benchmark("COCO-Stuff-171", _COCO_IMAGES, _COCO_LABELS + "_labelTrainIds.png", 171, 5000),
+    "voc20": Benchmark("Pascal VOC-20", *_VOC_FILES, "voc20.txt", 20, False, True, 1449),
+    "voc21": Benchmark("Pascal VOC-21", *_VOC_FILES, "voc21.txt", 21, True, False, 1449),
+    "context59": Benchmark("Pascal Context-59", *_CONTEXT_FILES, "context59.txt", 59, False, True, 5105),
+    "context60": Benchmark("Pascal Context-60", *_CONTEXT_FILES, "context60.txt", 60, True, False, 5105),
+    "coco_stuff171": Benchmark(
+        "COCO-Stuff-171", *_STUFF_FOLDERS, "_labelTrainIds.png", None, "coco_stuff171.txt", 171, False, False, 5000
+    ),
     "coco_object": Benchmark(
-        "COCO-Object", _COCO_IMAGES, _COCO_LABELS + "_instanceTrainIds.png", 81, 5000, background=True
+        "COCO-Object", *_STUFF_FOLDERS, "_instanceTrainIds.png", None, "coco_object.txt", 81, True, False, 5000
     ),
-    "ade20k150": Benchmark(
-        "ADE20K-150",
-        _ADE + "images/validation/{}.jpg",
-        _ADE + "annotations/validation/{}.png",
-        150,
-        2000,
-        reduce_zero_label=True,
+    "ade20k150": Benchmark("ADE20K-150", *_ADE_FOLDERS, ".png", None, "ade20k150.txt", 150, False, True, 2000),
+    "cityscapes19": Benchmark(
+        "Cityscapes-19", *_CITY_FOLDERS, "_gtFine_labelTrainIds.png", None, "cityscapes19.txt", 19, False, False, 500
     ),
-    "cityscapes19": Benchmark("Cityscapes-19", *_CITYSCAPES, 19, 500),
 }
 
 
-class Labelled(Dataset):
-    """The validation images of a benchmark with their labels, at their original sizes, in order of the list or by name.
-
-    Args:
-        root: folder of :data:`LAYOUT`.
-        name: one of :data:`BENCHMARKS`.
+class Segmented:
+    """The images of a benchmark with their labels, read one at a time.
 
     Raises:
-        UserError: for an unknown benchmark, a missing folder or file, a list that is empty or not UTF-8, an image
-            without labels or labels without an image.
+        UserError: if the list or a folder is missing or empty, or an image has no label file; names it.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
-        if name not in BENCHMARKS:
-            raise UserError(f"{name} is no benchmark; choose one of {', '.join(BENCHMARKS)}.")
-        self.root, self.benchmark = root, BENCHMARKS[name]
-        for pattern in (self.benchmark.images, self.benchmark.labels):
-            folder = root / pattern.partition("{}")[0]
+    def __init__(self, benchmark: Benchmark, root: Path) -> None:
+        self.benchmark = benchmark
+        images, labels = root / benchmark.images, root / benchmark.labels
+        for folder in (images, labels):
             if not folder.is_dir():
-                raise UserError(f"{folder} is not a folder. Expected:\n{LAYOUT}")
-        self.names = self._listed(self.benchmark.listed) if self.benchmark.listed else self._found()
+                raise UserError(f"{benchmark.title}: {folder} is missing. Expected:\n{LAYOUT}")
+        if benchmark.listing:
+            stems = _listed(root / benchmark.listing)
+            self.pairs = [(images / f"{stem}.jpg", labels / f"{stem}{benchmark.suffix}") for stem in stems]
+        else:
+            self.pairs = [
+                (images / path.relative_to(labels).parent / self._image_name(path.name), path)
+                for path in sorted(labels.rglob(f"*{benchmark.suffix}"))
+            ]
+        if not self.pairs:
+            raise UserError(f"{benchmark.title}: {labels} holds no *{benchmark.suffix}.")
+        missing = next((path for pair in self.pairs for path in pair if not path.is_file()), None)
+        if missing is not None:
+            raise UserError(f"{benchmark.title}: {missing} is missing, but its partner or the list names it.")
+
+    def _image_name(self, label: str) -> str:
+        stem = label.removesuffix(self.benchmark.suffix)
+        return f"{stem}_leftImg8bit.png" if "cityscapes" in self.benchmark.images else f"{stem}.jpg"
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[tuple[Image.Image, Tensor, str]]:
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> tuple[Image.Image, Tensor, str]:
-        """RGB image of H x W pixels, labels uint8 (H, W): a class or 255 for ignored, and the image's name.
+        """RGB image, its labels int64 (H, W) in [0, classes) or 255, and its name.
 
         Raises:
-            UserError: if a file cannot be decoded, the sizes differ, or the labels are not those of the benchmark.
+            UserError: if a file cannot be decoded, the two differ in size, or a label is none of the set's.
         """
-        name = self.names[index]
-        image = read_image(self._image(name))
-        path = self._label(name)
-        labels = read_labels(path, self.benchmark.largest)
-        if labels.shape != (image.height, image.width):
+        if not 0 <= index < len(self.pairs):
+            raise IndexError(index)
+        path, label_path = self.pairs[index]
+        image = _open(path).convert("RGB")
+        raw = _open(label_path)
+        if raw.mode not in ("P", "L"):
+            raise UserError(f"{label_path} has mode {raw.mode}; expected one byte a pixel (grey or palette) of labels.")
+        labels = torch.from_numpy(np.array(raw))
+        if image.size != raw.size:
+            raise UserError(f"{label_path} is {raw.size} pixels and its image {path} {image.size}; expected the same.")
+        if self.benchmark.reduce_zero_label:
+            labels = reduce_zero_label(labels)
+        wrong = labels[(labels >= self.benchmark.classes) & (labels != IGNORED)]
+        if len(wrong):
             raise UserError(
-                f"{path} has {labels.shape[1]} x {labels.shape[0]} pixels, but {self._image(name)} has {image.width} x "
-                f"{image.height}; expected the same size. Unpack the archive again."
+                f"{label_path} has the label {int(wrong[0])}; {self.benchmark.title} has {self.benchmark.classes} "
+                "classes and 255 for what is ignored. Are these the labels of another set?"
             )
-        return image, reduce_zero_label(labels) if self.benchmark.reduce_zero_label else labels, name
-
-    def _image(self, name: str) -> Path:
-        return self.root / self.benchmark.images.format(name)
-
-    def _label(self, name: str) -> Path:
-        return self.root / self.benchmark.labels.format(name)
-
-    def _listed(self, file: str) -> list[str]:
-        names = _lines(self.root / file)
-        if not names:
-            raise UserError(f"{self.root / file} is empty; expected a name a line. Unpack the archive again.")
-        missing = [path for name in names for path in (self._image(name), self._label(name)) if not path.is_file()]
-        if missing:
-            raise UserError(
-                f"{missing[0]} is missing (and {len(missing) - 1} more); expected an image and labels for each of the "
-                f"{len(names)} names in {self.root / file}. Unpack the archive again, or make the labels as described:\n"
-                f"{LAYOUT}"
-            )
-        return names
-
-    def _found(self) -> list[str]:
-        images, labels = _names(self.root, self.benchmark.images), _names(self.root, self.benchmark.labels)
-        if not images:
-            raise UserError(f"{self._image('*')} matches no images. Expected:\n{LAYOUT}")
-        missing = [self._label(name) for name in sorted(images - labels)]
-        missing += [self._image(name) for name in sorted(labels - images)]
-        if missing:
-            raise UserError(
-                f"{missing[0]} is missing (and {len(missing) - 1} more); expected labels for every image, and an image "
-                f"for all labels. Unpack the archive again, or make the labels as described:\n{LAYOUT}"
-            )
-        return sorted(images)
+        return image, labels.long(), path.stem
 
 
-def class_names(name: str) -> list[list[str]]:
-    """Names of a benchmark's classes in the order of its labels, as :func:`read_names` returns them."""
-    return read_names(Path(__file__).with_name("names") / f"{name}.txt")
-
-
-def read_names(path: Path) -> list[list[str]]:
-    """Classes of a text file, one a line; more than one name of a class is separated by ``;``, ``#`` begins a comment.
-
-    Raises:
-        UserError: if the file is missing, not UTF-8, or has no names.
-    """
-    names = [[name.strip() for name in line.split(";") if name.strip()] for line in _lines(path)]
-    if not names or not all(names):
-        raise UserError(
-            f'{path} has {"a class" if names else "no classes"} without a name; expected "name" or "name; other name" a line.'
-        )
-    return names
-
-
-def read_image(path: Path) -> Image.Image:
-    """An image as RGB; grey, palette and CMYK files are converted.
-
-    Raises:
-        UserError: if it is missing, not readable, empty, truncated or not an image; the message begins with the path.
-    """
-    return _opened(path).convert("RGB")
-
-
-def read_labels(path: Path, largest: int) -> Tensor:
-    """A label map as uint8 (H, W): the values of a grey image, or the indices, not the colours, of a palette image.
-
-    Raises:
-        UserError: as :func:`read_image` does, if it is in colours or of more than 8 bits, or if a label is above
-            ``largest`` and not 255.
-    """
-    image = _opened(path)
-    if image.mode not in ("L", "P"):
-        raise UserError(
-            f"{path} is no label map (mode {image.mode}); expected a grey or palette image of 8 bits whose values are "
-            "labels. Has it been saved in colour? Replace it with the original file."
-        )
-    labels = np.array(image)
-    if len(unknown := labels[(labels > largest) & (labels != IGNORED)]):
-        raise UserError(
-            f"{path} has the label {unknown[0]}; expected 0 to {largest}, and {IGNORED} for ignored pixels. Is it "
-            "another dataset's, or not converted yet?"
-        )
-    return torch.from_numpy(labels)
+def found(root: Path) -> dict[str, Segmented]:
+    """The benchmarks whose label folders are below ``root``."""
+    present = {}
+    for name, benchmark in BENCHMARKS.items():
+        folder = root / benchmark.labels
+        listed = benchmark.listing is not None or any(folder.rglob(f"*{benchmark.suffix}"))
+        if folder.is_dir() and listed:
+            present[name] = Segmented(benchmark, root)
+    return present
 
 
 def check(root: Path) -> list[str]:
-    """What ``root`` holds of :data:`LAYOUT`: images of each benchmark, and every file that cannot be used.
-
-    Decodes all images and labels.
-
-    Raises:
-        UserError: if there is nothing of any benchmark.
-    """
-    if not any((root / benchmark.images.split("/")[0]).is_dir() for benchmark in BENCHMARKS.values()):
-        raise UserError(f"{root} holds none of the benchmarks. Expected there:\n{LAYOUT}")
-    lines, seen = [], set()
+    """How many images of each benchmark are below ``root``, and the first fault of each that cannot be used."""
+    lines = []
     for name, benchmark in BENCHMARKS.items():
-        if benchmark.labels in seen:
-            continue
-        seen.add(benchmark.labels)
-        title = ", ".join(other for other, b in BENCHMARKS.items() if b.labels == benchmark.labels)
         try:
-            found = Labelled(root, name)
+            count = len(Segmented(benchmark, root))
+            lines.append(f"{name}: {count:,} images ({benchmark.expected:,} expected)")
         except UserError as fault:
-            lines.append(f"{title}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
-            continue
-        faults = list(_faults(found))
-        lines.append(
-            f"{title}: {len(found):,} images ({benchmark.count:,} expected), {len(found) - len(faults):,} usable"
-        )
-        lines += [f"  {fault}" for fault in faults[:LISTED]]
-        lines += [f"  ... and {len(faults) - LISTED:,} more"] * (len(faults) > LISTED)
+            lines.append(f"{name}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
     return lines
 
 
-def _faults(found: Labelled) -> Iterator[str]:
-    for index in range(len(found)):
-        try:
-            found[index]
-        except UserError as fault:
-            yield str(fault)
-
-
-def _opened(path: Path) -> Image.Image:
-    """A decoded image."""
+def _listed(path: Path) -> list[str]:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; has it been moved since the run began?") from None
-    except UnidentifiedImageError:
-        reason = "is empty" if path.stat().st_size == 0 else "is not an image"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damage
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-    raise UserError(f"{path} {reason}; replace it with the original file.")
-
-
-def _names(root: Path, pattern: str) -> set[str]:
-    """What stands for ``{}``, a path where images are in subfolders."""
-    folder, _, ending = pattern.partition("{}")
-    return {
-        path.relative_to(root / folder).as_posix().removesuffix(ending) for path in (root / folder).rglob(f"*{ending}")
-    }
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file without comments, surrounding space and empty lines."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8.") from None
+        stems = path.read_text(encoding="utf-8").split()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}). Expected:\n{LAYOUT}") from None
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a list of image names in UTF-8 ({error.reason}).") from None
+    if not stems:
+        raise UserError(f"{path} is empty; expected one image name a line.")
+    return stems
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not an image that can be decoded ({error}).") from None
