@@ -117,6 +117,10 @@ class Segmented:
                 (images / path.relative_to(labels).parent / self._image_name(path.name), path)
                 for path in sorted(labels.rglob(f"*{benchmark.suffix}"))
             ]
+            labelled = {path for path, _ in self.pairs}
+            bare = next((path for path in sorted(images.rglob("*.[jp][pn]g")) if path not in labelled), None)
+            if bare is not None and self.pairs:
+                raise UserError(f"{benchmark.title}: {bare} has no labels in {labels}; unpack the archive again.")
         if not self.pairs:
             raise UserError(f"{benchmark.title}: {labels} holds no *{benchmark.suffix}.")
         missing = next((path for pair in self.pairs for path in pair if not path.is_file()), None)

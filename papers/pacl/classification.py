@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from open_clip import IMAGENET_CLASSNAMES
 from timm.data import ImageNetInfo
 from torch import Tensor
 from torchvision import datasets
@@ -65,7 +66,10 @@ def load_set(name: str, root: Path) -> tuple[Any, list[str]]:
 
 
 def _imagenet(path: Path) -> tuple[Any, list[str]]:
-    """Folders named by WordNet number or by class index; only the classes that are there compete (ImageNet-R, -A)."""
+    """Folders named by WordNet number or by class index; only the classes that are there compete (ImageNet-R, -A).
+
+    The names are those that CLIP's authors edited, of which two still occur twice.
+    """
     data = datasets.ImageFolder(str(path))
     info = ImageNetInfo("imagenet-1k")
     index = {number: i for i, number in enumerate(info.label_names())}
@@ -76,7 +80,7 @@ def _imagenet(path: Path) -> tuple[Any, list[str]]:
             f"{path / unknown} is no class of ImageNet; expected folders named by WordNet number (n01440764) or "
             "by index."
         )
-    return data, [info.index_to_description(index[text]).split(",")[0] for text in data.classes]
+    return data, [IMAGENET_CLASSNAMES[index[text]] for text in data.classes]
 
 
 def readable(text: str) -> str:

@@ -90,6 +90,15 @@ def test_layouts_of_the_others(tmp_path: Path) -> None:
     assert found["ade20k150"][0][1].tolist() == [[0, 1, 2], [3, 4, 255]]
 
 
+def test_an_image_without_labels_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "ADEChallengeData2016"
+    for name in ("A_1", "A_2"):
+        photo(folder / f"images/validation/{name}.jpg")
+    save_labels(folder / "annotations/validation/A_1.png", np.zeros((2, 3), np.uint8))
+    with pytest.raises(UserError, match=r"A_2\.jpg has no labels"):
+        benchmarks.found(tmp_path)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
 
