@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from papers.pacl.config import PRESETS
-from papers.pacl.data import prepare
 from papers.pacl.predict import colours, main
 from papers.pacl.train import train
 from shared.experiment import Run
@@ -19,12 +18,10 @@ CONFIG = replace(PRESETS["smoke"], epochs=1)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run in the layout of a reproduction."""
-    preset = tmp_path_factory.mktemp("runs") / "smoke"
-    prepare(CONFIG, preset / "cache")
-    folder = preset / "pacl" / "seed0"
-    train(CONFIG, Run(folder, preset / "cache", seed=0))
+def run(cache: Path) -> Path:
+    """A trained run in the layout of a reproduction: it stands beside the cache."""
+    folder = cache.parent / "pacl" / "seed0"
+    train(CONFIG, Run(folder, cache, seed=0))
     (folder / "config.json").write_text(json.dumps({"config": asdict(CONFIG), "variant": "pacl", "seed": 0}))
     return folder
 

@@ -1,12 +1,18 @@
 """The offline experiment: what training may see, the frozen mini-CLIP, and that every kind of training learns."""
 
+import io
+import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from papers.pacl import scenes
 from papers.pacl.config import PRESETS, VARIANTS, Config
@@ -18,15 +24,6 @@ from papers.pacl.train import frozen_towers, load_model, train
 from shared.experiment import Run
 
 CONFIG = PRESETS["smoke"]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    described = prepare(CONFIG, folder)
-    assert described["train"] == CONFIG.scenes and described["test"] > 0
-    assert prepare(CONFIG, folder) == described  # from the cache
-    return folder
 
 
 def run_in(folder: Path, cache: Path, seed: int = 0) -> Run:
@@ -174,3 +171,46 @@ def test_the_cache_depends_on_what_it_holds() -> None:
     assert len({cache_file(config, folder) for config in [CONFIG, *changed]}) == 4
     assert cache_file(replace(CONFIG, learning_rate=1.0), folder) == cache_file(CONFIG, folder)
     assert isinstance(CONFIG, Config)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_vit_of_open_clip_trains_on_tar_shards(tmp_path: Path, precision: str) -> None:
+    """The paper preset on fixtures: frozen towers, pairs from a shard, and a loss that falls."""
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    (tmp_path / "tiny-vit.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    save_file({name: x.contiguous() for name, x in open_clip.create_model("tiny-vit").state_dict().items()}, weights)
+    (tmp_path / "data" / "cc3m").mkdir(parents=True)
+    with tarfile.open(tmp_path / "data" / "cc3m" / "0.tar", "w") as archive:
+        for i, name in enumerate(["owl", "guitar", "rose", "boat"] * 2):
+            picture = io.BytesIO()
+            Image.new("RGB", (40, 40), (30 * i, 255 - 30 * i, 20 * i)).save(picture, "PNG")
+            for suffix, content in (("png", picture.getvalue()), ("txt", f"photo {i} of a {name}".encode())):
+                member = tarfile.TarInfo(f"{i:03d}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    config = replace(
+        PRESETS["paper"],
+        data=str(tmp_path / "data"),
+        clip="tiny-vit",
+        clip_weights=str(weights),
+        batch_size=8,
+        epochs=60,
+        learning_rate=1e-2,
+        logit_scale=10.0,
+        workers=0,
+        chunk=3,
+        precision=precision,
+    )
+    assert prepare(config, tmp_path / "cache")["train"] == 8
+    AcceleratorState._reset_state()  # it keeps the precision of the first run in a process
+    run = Run(tmp_path / "run", tmp_path / "cache", seed=0, precision=precision, log_every=1)
+    train(config, run)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 60 and np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
+    towers, embedder = load_model(config, tmp_path / "cache", run.weights)
+    assert embedder is not None and towers.width == 64
+    AcceleratorState._reset_state()
+    assert set(load_file(run.weights)) == {f"embedder.{name}" for name in embedder.state_dict()}

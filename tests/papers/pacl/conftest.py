@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+
+from papers.pacl.config import PRESETS
+from papers.pacl.data import prepare
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scenes of the smoke preset, made once."""
+    folder = tmp_path_factory.mktemp("preset") / "cache"
+    described = prepare(PRESETS["smoke"], folder)
+    assert described["train"] == PRESETS["smoke"].scenes and described["test"] > 0
+    assert prepare(PRESETS["smoke"], folder) == described  # from the cache
+    return folder
