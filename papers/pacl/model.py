@@ -40,8 +40,10 @@ def pairwise(
     """Compatibility of every image with every text, its patches weighted by that very text (method figure).
 
     With S = V t the similarities of an image's patches V and a = softmax(S) their weights (equations 2 and 3, as third
-    parties number them), the compatibility is the cosine of v = V^T a and t. As <v, t> = a^T V t and |v|^2 = a^T V V^T
-    a, no v is ever made: the largest tensors are S, (B, M, T), and the Gram matrices, (B, T, T), never (B, M, D).
+    parties number them), the compatibility is the cosine of v = V^T a and t. As <v, t> = a^T V t and
+    |v|^2 = a^T V V^T a, no v is ever made: the largest tensors are S, (B, M, T), and the Gram matrices, (B, T, T),
+    never (B, M, D). That also saves time from about M > T D / (D - T) texts on; with fewer, the equations taken
+    literally are faster (`make bench`).
 
     Args:
         patches: (B, T, D), not normalised. text: (M, D).
