@@ -89,7 +89,7 @@ PRESETS = {
         CPU, scenes=48, test_scenes=12, batch_size=16, epochs=80, save_every=20, mini_steps=6, mini_components=32
     ),
     "cpu": CPU,
-    "paper": Config(),
+    "paper": Config(window=224, window_stride=112),  # 53 x 53 tokens at stride 4
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 

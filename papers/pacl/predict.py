@@ -6,6 +6,7 @@ image with its classes in colour, and a legend) and ``heatmaps.png`` (the probab
 
 import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ RUN = Path("runs/pacl/cpu/pacl/seed0")
 AGAIN = "make it again with `make reproduce PAPER=pacl`, or give another run with --run."
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 MOST = 255  # classes that a palette image can number beside the background
+PICTURES = ("labels.png", "overlay.png", "heatmaps.png")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ def predict(options: Options) -> None:
     towers, embedder = towers.to(device), embedder.to(device) if embedder is not None else None
     scale = options.scale or config.scale or towers.logit_scale
     threshold = options.entropy if options.entropy is not None else config.entropy
+    if options.background and threshold >= math.log(len(names)):
+        _note(
+            f"no pixel can be background: the entropy of {len(names)} names is at most ln {len(names)} = "
+            f"{math.log(len(names)):.2f} nats, and the threshold {threshold:g}; give more names or a smaller --entropy."
+        )
     labels, probability = segment_image(
         towers,
         embedder,
@@ -121,7 +128,7 @@ def class_names(options: Options) -> list[str]:
         raise UserError("Give the class names either with --names (owl,tree,sky) or with --names-file, one a line.")
     if options.names_file is not None:
         try:
-            found = options.names_file.read_text(encoding="utf-8").splitlines()
+            found = options.names_file.read_text(encoding="utf-8-sig").splitlines()  # editors add a mark
         except UnicodeDecodeError as error:
             raise UserError(f"--names-file {options.names_file} is not text in UTF-8 ({error.reason}).") from None
         except OSError as error:
@@ -135,6 +142,8 @@ def class_names(options: Options) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{where} holds {twice!r} twice; every class needs a name of its own.")
+    if options.background and "background" in names:
+        raise UserError(f"{where} holds 'background', which --background adds itself; leave one of them away.")
     if len(names) > MOST:
         raise UserError(f"{where} holds {len(names)} class names; a palette image numbers at most {MOST}.")
     return names
@@ -143,10 +152,14 @@ def class_names(options: Options) -> list[str]:
 def _check(options: Options) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out} is a file; expected a folder.")
+    if options.image.resolve() in [(options.out / name).resolve() for name in PICTURES]:
+        raise UserError(f"--image {options.image} would be overwritten; give --out another folder.")
     if options.stride is not None and options.stride < 1:
         raise UserError(f"--stride is {options.stride}; expected a number of pixels from 1 on.")
-    if options.scale is not None and options.scale <= 0:
+    if options.scale is not None and not 0 < options.scale < math.inf:
         raise UserError(f"--scale is {options.scale}; expected a positive factor, such as 100.")
+    if options.entropy is not None and not 0 <= options.entropy < math.inf:
+        raise UserError(f"--entropy is {options.entropy}; expected nats from 0 on, such as 1.5.")
     if options.entropy is not None and not options.background:
         raise UserError("--entropy is the threshold of --background; give both.")
 
@@ -166,7 +179,7 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
     try:
         values: dict[str, Any] = json.loads(described.read_text())["config"]
         config = Config(**values)
-        return config, *load_model(config, run.parents[1] / "cache", weights)
+        return config, *load_model(config, run.resolve().parents[1] / "cache", weights)
     except UNREADABLE as error:
         reason = str(error).split("\n")[0].rstrip(":")
         raise UserError(
@@ -194,7 +207,7 @@ def overlay(image: Image.Image, classes: np.ndarray, names: Sequence[str], palet
     axis.imshow((0.5 * np.asarray(image) + 0.5 * palette[classes]).astype(np.uint8))
     axis.set_axis_off()
     present = np.unique(classes)
-    handles = [Patch(color=palette[k] / 255, label=names[k]) for k in present]
+    handles = [Patch(color=palette[k] / 255, label=_plain(names[k])) for k in present]
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
 
@@ -211,9 +224,18 @@ def heatmaps(image: Image.Image, maps: np.ndarray, names: Sequence[str]) -> Figu
     colour = ScalarMappable(Normalize(float(maps.min()), float(maps.max())), "inferno")
     for axis, name, heat in zip(axes.flat[1:], names, maps, strict=False):
         axis.imshow(heat, cmap=colour.cmap, norm=colour.norm)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(_plain(name), fontsize=9)
     figure.colorbar(colour, ax=axes, shrink=0.6, label="probability")
     return figure
+
+
+def _plain(name: str) -> str:
+    """For matplotlib, which takes what stands between dollars for a formula."""
+    return name.replace("$", r"\$")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _write(path: Path, figure: Figure) -> None:

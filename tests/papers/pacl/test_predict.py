@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from papers.pacl.config import PRESETS
-from papers.pacl.predict import colours, main
+from papers.pacl.predict import Options, class_names, colours, main
 from papers.pacl.train import train
 from shared.experiment import Run
 
@@ -73,6 +73,52 @@ def test_names_from_a_file(run: Path, tmp_path: Path, capsys: Any) -> None:
     assert "fire hydrant" in capsys.readouterr().out or "owl" in capsys.readouterr().out
 
 
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_a_name(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("owl\nrose\n", encoding="utf-8-sig")
+    options = Options(image=tmp_path / "a.png", out=tmp_path / "out", names_file=names)
+    assert class_names(options) == ["owl", "rose"]
+
+
+def test_dollars_are_no_formula(run: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(arguments(picture(tmp_path / "a.png"), run, names="$x_$,rose")) == 0
+    assert capsys.readouterr().err == "" and (tmp_path / "out" / "heatmaps.png").exists()
+
+
+def test_run_named_from_inside_its_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    path = picture(tmp_path / "a.png")
+    monkeypatch.chdir(run)
+    assert main(arguments(path, Path("."))) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "noted"), [(1, True), (4, True), (5, False)])
+def test_too_few_names_for_the_threshold_are_noted(
+    run: Path, tmp_path: Path, capsys: Any, count: int, noted: bool
+) -> None:
+    """The entropy of n names is at most ln n: 1.39 for four, 1.61 for five, against 1.5."""
+    names = ",".join(["owl", "guitar", "rose", "tiger", "boat"][:count])
+    assert main([*arguments(picture(tmp_path / "a.png"), run, names=names, scale="1e-3"), "--background"]) == 0
+    assert ("no pixel can be background" in capsys.readouterr().err) == noted
+    labels = np.asarray(Image.open(tmp_path / "out" / "labels.png"))
+    assert (labels > 0).all() if noted else (labels == 0).all()
+
+
+def test_background_is_no_name_beside_the_background(run: Path, tmp_path: Path, capsys: Any) -> None:
+    path = picture(tmp_path / "a.png")
+    assert main([*arguments(path, run, names="background,rose"), "--background"]) == 1
+    assert "leave one of them away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["labels.png", "overlay.png", "heatmaps.png"])
+def test_the_image_is_never_overwritten(run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
+    path = picture(tmp_path / name)
+    before = path.read_bytes()
+    assert main(arguments(path, run, out=tmp_path)) == 1
+    assert "would be overwritten" in capsys.readouterr().err and path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -84,7 +130,11 @@ def test_names_from_a_file(run: Path, tmp_path: Path, capsys: Any) -> None:
         ({"names": ",".join(map(str, range(300)))}, "300 class names"),
         ({"stride": 0}, "--stride is 0"),
         ({"scale": -1}, "--scale is -1"),
+        ({"scale": "nan"}, "--scale is nan"),
+        ({"scale": "inf"}, "--scale is inf"),
         ({"entropy": 1.0}, "give both"),
+        ({"entropy": "nan"}, "--entropy is nan"),
+        ({"entropy": -1}, "--entropy is -1"),
         ({"run": "nowhere"}, "no trained model in nowhere"),
         ({"image": "missing.png"}, "missing.png is missing"),
     ],

@@ -7,11 +7,13 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
 from papers.pacl.metrics import ConfusionMatrix
 from papers.pacl.model import VisionEmbedder
-from papers.pacl.segment import class_embeddings, cosine_maps, segment_image, window_starts
-from papers.pacl.towers import OpenCLIPTowers, resize_positions, strided_tokens
+from papers.pacl.segment import Order, class_embeddings, cosine_maps, segment_image, window_starts
+from papers.pacl.towers import OpenCLIPTowers, Towers, resize_positions, strided_tokens
 from shared import UserError
 from shared.clip import load_clip
 
@@ -143,6 +145,32 @@ def test_one_window_is_the_plain_map(towers: OpenCLIPTowers) -> None:
     maps = cosine_maps(towers.project(tokens), classes, grid)
     expected = (50 * torch.nn.functional.interpolate(maps, (64, 64), mode="bilinear", align_corners=False)).softmax(1)
     torch.testing.assert_close(probability, expected[0])
+
+
+class Pixels(Towers):
+    """Every pixel is a token: windows then change nothing, whatever their size and stride."""
+
+    def normalize(self, image: Image.Image) -> Tensor:
+        return pil_to_tensor(image).float() / 255
+
+    def patch_tokens(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, tuple[int, int]]:
+        return images.flatten(2).transpose(1, 2), (images.shape[2], images.shape[3])
+
+    def project(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+
+@pytest.mark.parametrize("order", ["upsample-softmax", "softmax-upsample"])
+@pytest.mark.parametrize(("size", "window", "stride"), [((33, 20), 16, 7), ((20, 33), 20, 20), ((41, 17), 9, 9)])
+def test_windows_come_back_to_their_place(order: Order, size: tuple[int, int], window: int, stride: int) -> None:
+    picture, classes = image(*size), torch.nn.functional.normalize(torch.rand(4, 3), dim=1)
+    _, probability = segment_image(
+        Pixels(), None, picture, classes,
+        short_side=min(size), window=window, window_stride=stride, stride=None, scale=10.0, order=order,
+    )  # fmt: skip
+    colours = torch.nn.functional.normalize(pil_to_tensor(picture).float(), dim=0)
+    expected = (10 * torch.einsum("cd,dhw->chw", classes, colours)).softmax(0)
+    torch.testing.assert_close(probability, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_background_needs_a_large_entropy(towers: OpenCLIPTowers) -> None:
