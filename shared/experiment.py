@@ -9,6 +9,7 @@ The training loop stays in the paper's ``train.py``; a :class:`Run` only carries
         ...
 """
 
+import contextlib
 import json
 import os
 import random
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object, set_seed
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
@@ -233,6 +235,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not a checkpoint this code can trust ({type(error).__name__}: truncated, or it holds more than "
             "tensors and plain values); delete it to start that run again."
+        ) from error
+
+
+@contextlib.contextmanager
+def trained(run: Path, paper: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
+    """A finished run's variant, configuration (lists as tuples) and weights file.
+
+    Build the network inside the ``with`` block: that weights do not fit it is told in the same words.
+
+    Raises:
+        UserError: if there is no finished run, or it is damaged or of another version of the code.
+    """
+    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
+    if not (described.is_file() and weights.is_file()):
+        raise UserError(
+            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): `make reproduce "
+            f"PAPER={paper}` makes one in runs/{paper}/, or give the folder of another run with --run."
+        )
+    try:
+        content = json.loads(described.read_text())
+        config = {name: tuple(x) if isinstance(x, list) else x for name, x in content["config"].items()}
+        yield content["variant"], config, weights
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).split("\n")[0].rstrip(":")
+        raise UserError(
+            f"The run of {weights} cannot be read ({reason}): it is damaged, or of another version of this code; make "
+            f"it again with `make reproduce PAPER={paper}`, or give another run with --run."
         ) from error
 
 

@@ -81,13 +81,27 @@ def clip_loss(
         raise ValueError(
             f"expected image and text of one shape (B, D), found {tuple(image.shape)} and {tuple(text.shape)}"
         )
-    if chunk is None and not gather:  # one matrix serves both directions
-        with torch.autocast(image.device.type, enabled=False):
-            image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1) for x in (image, text))
+    if gather:
+        image_to_text = info_nce(image, text, temperature=1 / logit_scale, gather=True, chunk=chunk)
+        text_to_image = info_nce(text, image, temperature=1 / logit_scale, gather=True, chunk=chunk)
+        return (image_to_text + text_to_image) / 2
+    with torch.autocast(image.device.type, enabled=False):  # one matrix serves both directions
+        image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1) for x in (image, text))
+        if chunk is None:
             return symmetric_info_nce(image @ text.T, logit_scale)
-    image_to_text = info_nce(image, text, temperature=1 / logit_scale, gather=gather, chunk=chunk)
-    text_to_image = info_nce(text, image, temperature=1 / logit_scale, gather=gather, chunk=chunk)
-    return (image_to_text + text_to_image) / 2
+        query = logit_scale * image
+
+        def log_sums(start: int) -> tuple[Tensor, Tensor]:
+            logits = query[start : start + chunk] @ text.T
+            return logits.logsumexp(1), logits.logsumexp(0)
+
+        parts = [
+            checkpoint(log_sums, start, use_reentrant=False, preserve_rng_state=False)
+            for start in range(0, len(query), chunk)
+        ]
+        over_texts = torch.cat([of_rows for of_rows, _ in parts])
+        over_images = torch.stack([of_columns for _, of_columns in parts]).logsumexp(0)
+        return (over_texts + over_images).mean() / 2 - (query * text).sum(1).mean()
 
 
 def symmetric_info_nce(scores: Tensor, logit_scale: Tensor | float, *, gather: bool = False) -> Tensor:

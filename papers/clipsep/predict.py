@@ -15,7 +15,6 @@ writes "a photo of ..." itself. Evaluation, in contrast, averages several prompt
 * The mask is soft, as in the official evaluation; ``--binary`` thresholds it at 0.5, as the official inference does.
 """
 
-import json
 import os
 import re
 import sys
@@ -29,14 +28,13 @@ import soundfile
 import torch
 import tyro
 from PIL import Image, UnidentifiedImageError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
-from shared.experiment import load_checkpoint, write_atomic
+from shared.experiment import load_checkpoint, trained, write_atomic
 from shared.reproduce import told
 
 from .audio import Spectrogram, magnitude, warp_positions
@@ -147,16 +145,8 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
     Raises:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
     """
-    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
-    if not (described.is_file() and weights.is_file()):
-        raise UserError(
-            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
-            "`make reproduce PAPER=clipsep` makes one in runs/clipsep/, or give the folder of another run with --run."
-        )
-    try:
-        content = json.loads(described.read_text())
-        variant, config = content["variant"], Config(**content["config"])
-        state = load_file(weights)
+    with trained(run, "clipsep") as (variant, values, weights):
+        config, state = Config(**values), load_file(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(
@@ -164,12 +154,6 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
             )
         model = build_model(config, torch.empty(0), query_width=state["frame_net.weight"].shape[1])
         model.load_state_dict(state)
-    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).split("\n")[0].rstrip(":")
-        raise UserError(
-            f"The model in {run} cannot be read ({reason}): it is damaged, or of another version of this code. "
-            "Make it again with `make reproduce PAPER=clipsep`, or give another run with --run."
-        ) from error
     return model.eval(), config
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from shared.experiment import Run, write_atomic
+from shared.experiment import Run, trained, write_atomic
 
 from .classifier import Classifier, load_encoder
 from .config import VARIANTS, Config
@@ -114,7 +114,7 @@ class PretrainingStep:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.model = build_pretraining(config).to(run.device)
-        self.optimizer = torch.optim.AdamW(weight_decay_groups(self.model, config.weight_decay))
+        self.optimizer = torch.optim.AdamW(weight_decay_groups(self.model, config.weight_decay), fused=True)
         size, batch = config.resolutions[0], min(config.batch_size, config.micro_batch_size)
         self.images = torch.randn(batch, 3, size, size, device=run.device)
         self.noise = torch.rand(batch, (size // config.block) ** 2, device=run.device)
@@ -261,12 +261,11 @@ def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
 
 def _reconstructions(folder: Path) -> Figure:
     """What the pre-trained network of a run predicts for test images under random masks."""
-    described = json.loads((folder / "config.json").read_text())
-    values: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in described["config"].items()}
-    config = Config(**values)
+    with trained(folder, "fastmim") as (_, values, weights):
+        config = Config(**values)
+        model = build_pretraining(config)
+        model.load_state_dict(load_file(weights.with_name("pretrained.safetensors")))
     data = load(config, folder.parents[1] / "cache")
-    model = build_pretraining(config)
-    model.load_state_dict(load_file(folder / "checkpoint" / "pretrained.safetensors"))
     images, labels = next(iter(data.tests.values()))
     size = config.resolutions[-1]
     shown = Evaluation(data, images, labels, size)

@@ -11,7 +11,6 @@ classes are those of the same run after fine-tuning, from the whole image at ful
 * Phone photos are turned upright; transparent images are put on white; grey, palette and CMYK images become RGB.
 """
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -22,13 +21,12 @@ from typing import Any
 import torch
 import tyro
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.experiment import load_checkpoint, write_atomic
+from shared.experiment import load_checkpoint, trained, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -40,7 +38,6 @@ from .model import FastMIM
 from .train import build_classifier, build_pretraining
 
 RUN = Path("runs/fastmim/cpu/fastmim/seed0")
-AGAIN = "make it again with `make reproduce PAPER=fastmim`, or give another run with --run."
 
 
 @dataclass(frozen=True)
@@ -144,21 +141,10 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
-    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
-    if not (described.is_file() and weights.is_file()):
-        raise UserError(
-            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
-            "`make reproduce PAPER=fastmim` makes one in runs/fastmim/, or give the folder of another run with --run."
-        )
-    try:
-        values: dict[str, Any] = json.loads(described.read_text())["config"]
-        lists: dict[str, Any] = {name: tuple(x) for name, x in values.items() if isinstance(x, list)}
-        config = Config(**values | lists)
-        state = load_file(weights)
+    with trained(run, "fastmim") as (_, values, weights):
+        config, state = Config(**values), load_file(weights)
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
-    except UNREADABLE as error:
-        raise _damaged(weights, error) from error
     return config, classifier.eval()
 
 
@@ -166,16 +152,11 @@ def trained_network(run: Path, config: Config) -> FastMIM | None:
     """The pre-trained encoder and decoder of a run at its last resolution, in evaluation mode; None but for FastMIM."""
     if config.method != "fastmim":
         return None
-    weights = run / "checkpoint" / "pretrained.safetensors"
-    if not weights.is_file():
-        raise UserError(f"{weights} is missing, without which --out cannot be drawn; leave --out away, or {AGAIN}")
-    try:
+    with trained(run, "fastmim") as (_, _, classifier):
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(load_file(weights))
-    except UNREADABLE as error:
-        raise _damaged(weights, error) from error
+        network.load_state_dict(load_file(classifier.with_name("pretrained.safetensors")))
     return network.eval()
 
 
@@ -196,16 +177,6 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
     classifier = build_classifier(config, len(weights["head.bias"]))
     load_official(classifier, content)
     return config, classifier.eval()
-
-
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
-
-
-def _damaged(weights: Path, error: Exception) -> UserError:
-    reason = str(error).split("\n")[0].rstrip(":")
-    return UserError(
-        f"The run of {weights} cannot be read ({reason}): it is damaged, or of another version of this code; {AGAIN}"
-    )
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
     set_seed(run.seed)
     schedule = stages(config, len(data.pretrain))
     model = build_pretraining(config)
-    optimizer = torch.optim.AdamW(weight_decay_groups(model, config.weight_decay), betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(weight_decay_groups(model, config.weight_decay), betas=(0.9, 0.95), fused=True)
     growth = Growth(config, run, data, schedule, model, optimizer)
     optimizer = run.accelerator.prepare(optimizer)
     peak = config.learning_rate * config.batch_size / 256
@@ -253,7 +253,7 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
         accelerator=run.accelerator,
         workers=config.workers,
     )
-    optimizer = torch.optim.AdamW(layer_decay_groups(model, config.weight_decay, config.layer_decay))
+    optimizer = torch.optim.AdamW(layer_decay_groups(model, config.weight_decay, config.layer_decay), fused=True)
     peak = config.finetune_learning_rate * config.finetune_batch_size / 256
     steps_per_epoch = len(data.train_labels) // config.finetune_batch_size
     mixup = None

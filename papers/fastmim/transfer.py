@@ -146,7 +146,7 @@ def finetune(
         workers=options.workers,
         collate=collate,
     )
-    optimizer = torch.optim.AdamW(parameter_groups(model, options.weight_decay, options.layer_decay))
+    optimizer = torch.optim.AdamW(parameter_groups(model, options.weight_decay, options.layer_decay), fused=True)
     prepared, optimizer = run.accelerator.prepare(model, optimizer)
     for step in run.steps(steps, save_every=options.save_every, model=prepared, optimizer=optimizer, batches=batches):
         set_learning_rate(optimizer, learning_rate(step))

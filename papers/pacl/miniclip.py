@@ -172,7 +172,9 @@ def _train(config: Config, run: Run, data: Scenes) -> dict[str, Tensor]:
     set_seed(run.seed)
     model = MiniCLIP(data.features.shape[1], config.mini_width, data.components).to(run.device)
     pairs = Pairs(data.features, data.captions, NOUN_PROMPTS)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.mini_learning_rate, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.mini_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
+    )
     schedule = CosineAnnealingLR(optimizer, config.mini_steps)
     rng, order = np.random.default_rng(run.seed), np.empty(0, int)
     for _ in range(config.mini_steps):

@@ -41,9 +41,8 @@ def pairwise(
 
     With S = V t the similarities of an image's patches V and a = softmax(S) their weights (equations 2 and 3, as third
     parties number them), the compatibility is the cosine of v = V^T a and t. As <v, t> = a^T V t and
-    |v|^2 = a^T V V^T a, no v is ever made: the largest tensors are S, (B, M, T), and the Gram matrices, (B, T, T),
-    never (B, M, D). That also saves time from about M > T D / (D - T) texts on; with fewer, the equations taken
-    literally are faster (`make bench`).
+    |v|^2 = a^T V V^T a, no v is made: the largest tensors are S, (B, M, T), and the Gram matrices, (B, T, T), never
+    (B, M, D). Only where the texts are so few that v is the smaller and cheaper of the two, its norm is taken of v.
 
     Args:
         patches: (B, T, D), not normalised. text: (M, D).
@@ -55,7 +54,8 @@ def pairwise(
     """
     with torch.autocast(patches.device.type, enabled=False):
         patches, text = _float(patches), _float(text)
-        gram = patches @ patches.transpose(1, 2)
+        (_, tokens, width), texts = patches.shape, len(text)
+        gram = patches @ patches.transpose(1, 2) if 2 * texts * width > tokens * (texts + width) else None
         unit_text = F.normalize(text, dim=-1)
 
         def columns(start: int, stop: int) -> Tensor:
@@ -65,7 +65,7 @@ def pairwise(
             else:
                 similarity = along / patches.norm(dim=-1).clamp(min=_tiny(patches))[:, None]
             weights = (attn_scale * similarity).softmax(-1)
-            squared = ((weights @ gram) * weights).sum(-1)
+            squared = (weights @ patches).square().sum(-1) if gram is None else ((weights @ gram) * weights).sum(-1)
             return (weights * along).sum(-1) / squared.clamp(min=_tiny(patches) ** 2).sqrt()
 
         if chunk is None or chunk >= len(text):

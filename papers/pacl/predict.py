@@ -5,13 +5,11 @@ image with its classes in colour, and a legend) and ``heatmaps.png`` (the probab
 """
 
 import io
-import json
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +20,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import nn
 
 from shared import UserError
-from shared.experiment import write_atomic
+from shared.experiment import trained, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -37,8 +34,6 @@ from .towers import Towers
 from .train import load_model
 
 RUN = Path("runs/pacl/cpu/pacl/seed0")
-AGAIN = "make it again with `make reproduce PAPER=pacl`, or give another run with --run."
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 MOST = 255  # classes that a palette image can number beside the background
 PICTURES = ("labels.png", "overlay.png", "heatmaps.png")
 
@@ -170,21 +165,9 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
-    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
-    if not (described.is_file() and weights.is_file()):
-        raise UserError(
-            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
-            "`make reproduce PAPER=pacl` makes one in runs/pacl/, or give the folder of another run with --run."
-        )
-    try:
-        values: dict[str, Any] = json.loads(described.read_text())["config"]
+    with trained(run, "pacl") as (_, values, weights):
         config = Config(**values)
         return config, *load_model(config, run.resolve().parents[1] / "cache", weights)
-    except UNREADABLE as error:
-        reason = str(error).split("\n")[0].rstrip(":")
-        raise UserError(
-            f"The run of {weights} cannot be read ({reason}): damaged, or of another version of this code; {AGAIN}"
-        ) from error
 
 
 # -- the pictures -----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ def train(config: Config, run: Run) -> None:
         betas=BETAS,
         eps=EPSILON,
         weight_decay=config.weight_decay,
+        fused=True,
     )
     steps = config.epochs * (len(dataset) // config.batch_size)
     schedule = CosineAnnealingLR(optimizer, steps)
