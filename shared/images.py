@@ -1,12 +1,15 @@
-"""A user's own picture, whatever it is, as RGB."""
+"""Pictures in and out: a user's own as RGB, and figures as files."""
 
+import io
 import warnings
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import UserError
+from .experiment import write_atomic
 
 
 def read_image(path: Path, option: str = "--image") -> Image.Image:
@@ -40,3 +43,18 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
         raise UserError(
             f"{option} {path} is damaged or cut short ({error}); copy it again from where it came from."
         ) from error
+
+
+def write_figure(figure: Figure, path: Path, *, dpi: int = 90, colours: int | None = None) -> None:
+    """Write a figure atomically, in the format of the file's suffix (.png, .pdf, .svg).
+
+    Args:
+        colours: of the palette of a PNG, at most 256, for figures that are committed: a third of the size.
+    """
+    if colours is None:
+        write_atomic(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=dpi))
+        return
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    few = Image.open(drawn).convert("RGB").quantize(colours)
+    write_atomic(path, lambda file: few.save(file, format="PNG", optimize=True))

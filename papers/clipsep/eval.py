@@ -1,23 +1,20 @@
 """Evaluation on fixed mixtures, and the figures of the README."""
 
-import io
 import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 import torch
-from PIL import Image
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from shared.experiment import Run, write_atomic, write_json
+from shared.images import write_figure
 
 from .audio import Spectrogram, magnitude
 from .clips import Pair, Queries
@@ -27,6 +24,7 @@ from .metrics import bss_eval, si_sdr
 from .train import UNTRAINED, build_model, build_spectrogram
 
 MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
+COLOURS = 96  # of a figure's palette
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
 METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
 
@@ -230,9 +228,8 @@ def _draw_spectrograms(shown: dict[str, Path], path: Path) -> None:
     """One row a fixed test mixture: the mixture, the target, the variants' estimates."""
     columns = _columns(shown)
     described = json.loads((columns["mixture"][0] / "examples.json").read_text())
-    figure, axes = plt.subplots(
-        EXAMPLES, len(columns), figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), layout="constrained")
+    axes = figure.subplots(EXAMPLES, len(columns), squeeze=False)
     for row in range(EXAMPLES):
         level = None
         for axis, (name, (folder, kind)) in zip(axes[row], columns.items(), strict=True):
@@ -250,7 +247,7 @@ def _draw_spectrograms(shown: dict[str, Path], path: Path) -> None:
                 axis.set_title(name, fontsize=7)
         wanted, other = described["labels"][row]
         axes[row][0].set_ylabel(f"{wanted}\n+ {other}", fontsize=7)
-    _save(figure, path)
+    write_figure(figure, path, colours=COLOURS)
 
 
 def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
@@ -269,7 +266,8 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     lines += [",".join([label, *(f"{means[label][v]:.2f}" for v in variants)]) for label in sorted(means)]
     write_atomic(target / "sdr_by_class.csv", "\n".join([*lines, ""]).encode())
 
-    figure, axis = plt.subplots(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
+    axis = figure.subplots()
     for variant in variants:
         axis.plot([means[label][variant] for label in order], markers[variant], ms=4, ls="", label=variant)
     axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
@@ -278,13 +276,14 @@ def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
     )
     axis.grid(axis="y", lw=0.3)
     axis.legend(fontsize=7, ncols=len(variants))
-    _save(figure, target / "sdr_by_class.png")
+    write_figure(figure, target / "sdr_by_class.png", colours=COLOURS)
 
 
 def _draw_training(shown: dict[str, Path], target: Path) -> None:
     """Training loss of every variant, first seed; running mean over 50 steps."""
-    figure, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-    axis.set_prop_cycle(color=[plt.get_cmap("tab20")(i) for i in range(20)])
+    figure = Figure(figsize=(7.5, 3.8), layout="constrained")
+    axis = figure.subplots()
+    axis.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
     for variant, folder in shown.items():
         if not (log := folder / "metrics.jsonl").exists():
             continue
@@ -297,12 +296,4 @@ def _draw_training(shown: dict[str, Path], target: Path) -> None:
         xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
     )
     figure.legend(fontsize=6, loc="outside right center")
-    _save(figure, target / "training.png")
-
-
-def _save(figure: plt.Figure, path: Path) -> None:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=90)
-    plt.close(figure)
-    few_colours = Image.open(drawn).convert("RGB").quantize(96)  # a third of the size, and results are committed
-    write_atomic(path, lambda file: few_colours.save(file, format="PNG", optimize=True))
+    write_figure(figure, target / "training.png", colours=COLOURS)

@@ -27,6 +27,7 @@ import numpy as np
 import soundfile
 import torch
 import tyro
+from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 from safetensors.torch import load_file
 from scipy.signal import resample_poly
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 from shared import UserError
 from shared.clip import CLIP, load_clip
 from shared.experiment import load_checkpoint, trained, write_atomic
+from shared.images import write_figure
 from shared.reproduce import told
 
 from .audio import Spectrogram, magnitude, warp_positions
@@ -238,11 +240,6 @@ def draw(
     path: Path, queries: Sequence[str], result: Separation, mixture: Tensor, rate: int, spectrogram: Spectrogram
 ) -> None:
     """Log-frequency spectrograms of the mixture and of every estimate, with the mask between them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     bins, frames = result.masks.shape[2:]
     half = (spectrogram.frames - 1) * spectrogram.hop / 2 / spectrogram.rate  # seconds from one segment to the next
     # A segment weighs most in its middle; only there, and at both ends of the whole, its mask is shown.
@@ -262,7 +259,8 @@ def draw(
         panels += [(f"mask: {query}", mask, end, share), (query, level(estimate), seconds, decibel)]
     hertz = (warp_positions(bins).numpy() + 1) / 4 * spectrogram.rate
     octaves = [f for f in (125, 500, 1000, 2000, 4000, 8000) if f <= hertz[-1]]
-    figure, rows = plt.subplots(len(panels), sharex=True, figsize=(8, 1.7 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(8, 1.7 * len(panels)), layout="constrained")
+    rows = figure.subplots(len(panels), sharex=True)
     for axis, (title, values, until, (low, high)) in zip(rows, panels, strict=True):
         extent = (0, until, -0.5, bins - 0.5)
         image = axis.imshow(
@@ -272,8 +270,7 @@ def draw(
         axis.set_yticks(np.interp(octaves, hertz, np.arange(bins)), octaves)
         figure.colorbar(image, ax=axis, label="dB" if (low, high) == decibel else "")
     rows[-1].set_xlabel("seconds")
-    write_atomic(path, lambda file: figure.savefig(file, dpi=120, format=path.suffix[1:]))
-    plt.close(figure)
+    write_figure(figure, path, dpi=120)
     print(f"Wrote {path}.")
 
 

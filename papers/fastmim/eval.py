@@ -1,6 +1,5 @@
 """Accuracy after fine-tuning, and of two cheap read-outs of the frozen encoder; figures."""
 
-import io
 import json
 import time
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from shared.experiment import Run, trained, write_atomic
+from shared.experiment import Run, trained
+from shared.images import write_figure
 
 from .classifier import Classifier, load_encoder
 from .config import VARIANTS, Config
@@ -34,6 +34,7 @@ FINE_LABELS = 210  # ten of each object
 TIMED_STEPS = 15
 PAPER_EPOCHS = {"fastmim": 800, "mae": 1600}  # behind the paper's Figure 1
 EVALUATION_BATCH = 256
+COLOURS = 128  # of a figure's palette
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
@@ -186,16 +187,16 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     """Draw losses, accuracy by resolution, costs, and reconstructions from the run folders, by (variant, seed)."""
     metrics = {job: json.loads((folder / "result.json").read_text())["metrics"] for job, folder in runs.items()}
     first = {variant: runs[variant, min(s for v, s in runs if v == variant)] for variant, _ in runs}
-    _save(_training(first), target / "training.png")
+    write_figure(_training(first), target / "training.png", colours=COLOURS)
     resolutions = _accuracy_by_resolution(metrics)
     if resolutions:
-        _save(resolutions, target / "resolution.png")
+        write_figure(resolutions, target / "resolution.png", colours=COLOURS)
     costs = _costs(metrics)
     if costs:
-        _save(costs, target / "costs.png")
+        write_figure(costs, target / "costs.png", colours=COLOURS)
     for variant in ("fastmim", "scenes"):
         if variant in first:
-            _save(_reconstructions(first[variant]), target / f"reconstructions_{variant}.png")
+            write_figure(_reconstructions(first[variant]), target / f"reconstructions_{variant}.png", colours=COLOURS)
 
 
 def _training(first: dict[str, Path]) -> Figure:
@@ -274,9 +275,3 @@ def _reconstructions(folder: Path) -> Figure:
     with torch.no_grad():
         prediction = model.eval()(batch, noise, config.mask_ratio)
     return reconstruction(cast(FastMIM, model), batch, prediction, data.mean, data.std)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=90)
-    write_atomic(path, drawn.getvalue())

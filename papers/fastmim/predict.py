@@ -26,8 +26,8 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.experiment import load_checkpoint, trained, write_atomic
-from shared.images import read_image
+from shared.experiment import load_checkpoint, trained
+from shared.images import read_image, write_figure
 from shared.reproduce import told
 
 from . import digits, imagenet, pictures, scenes
@@ -92,10 +92,9 @@ def predict(options: Options) -> None:
         low = network_input(image, config, size).to(device)
         with torch.no_grad():
             prediction = pretraining.to(device)(low[None], noise.to(device), options.ratio)
-        path = options.out
         figure = pictures.reconstruction(pretraining, low[None], prediction, *normalisation(config))
-        write_atomic(path, lambda file: figure.savefig(file, dpi=150, format=path.suffix[1:]))
-        print(f"Wrote {path}.")
+        write_figure(figure, options.out, dpi=150)
+        print(f"Wrote {options.out}.")
 
 
 # -- the image --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Segmentation, localisation and image-level classification by text; coherence of the frozen patch tokens; figures."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from shared.experiment import Run, write_atomic
+from shared.images import write_figure
 
 from . import benchmarks, classification, metrics
 from .config import VARIANTS, Config
@@ -25,6 +25,7 @@ SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
 SHOWN = 4  # scenes of each set in the figures
 IGNORED = 255
+PALETTE = 256  # colours of a figure
 COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
 
 
@@ -44,9 +45,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         single = single_object_metrics(config, towers, embedder, data.test(f"single_{name}"))
         found |= {f"{name}_{metric}": value for metric, value in (measured | single).items()}
         shown |= {f"{name}_{key}": value for key, value in kept.items()}
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **shown)
-    write_atomic(run.folder / "shown.npz", content.getvalue())
+    write_atomic(run.folder / "shown.npz", lambda file: np.savez_compressed(file, allow_pickle=False, **shown))
     return found
 
 
@@ -204,7 +203,7 @@ def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.M
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
-def figures(runs: dict[tuple[str, int], Path], folder: Path) -> None:
+def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     """Query heatmaps of every variant, label overlays and the coherence ROC, of each variant's first seed."""
     first = {}
     for name in VARIANTS:
@@ -215,13 +214,9 @@ def figures(runs: dict[tuple[str, int], Path], folder: Path) -> None:
     if not first:
         return
     for name in SETS:
-        _write(folder / f"heatmaps_{name}.png", _heatmaps(first, name))
-        _write(folder / f"overlays_{name}.png", _overlays(first, name))
-    _write(folder / "coherence.png", _coherence(first))
-
-
-def _write(path: Path, figure: Figure) -> None:
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=100, bbox_inches="tight"))
+        write_figure(_heatmaps(first, name), target / f"heatmaps_{name}.png", colours=PALETTE)
+        write_figure(_overlays(first, name), target / f"overlays_{name}.png", colours=PALETTE)
+    write_figure(_coherence(first), target / "coherence.png", colours=PALETTE)
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

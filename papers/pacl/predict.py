@@ -4,7 +4,6 @@ Writes ``labels.png`` (a palette image whose pixels are class numbers, in the or
 image with its classes in colour, and a legend) and ``heatmaps.png`` (the probability map of every name).
 """
 
-import io
 import math
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from torch import nn
 
 from shared import UserError
 from shared.experiment import trained, write_atomic
-from shared.images import read_image
+from shared.images import read_image, write_figure
 from shared.reproduce import told
 
 from .config import Config
@@ -98,11 +97,9 @@ def predict(options: Options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(classes)
     picture.putpalette(palette.tobytes())
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    write_atomic(options.out / "labels.png", content.getvalue())
-    _write(options.out / "overlay.png", overlay(image, classes, shown, palette))
-    _write(options.out / "heatmaps.png", heatmaps(image, maps, names))
+    write_atomic(options.out / "labels.png", lambda file: picture.save(file, "PNG"))
+    write_figure(overlay(image, classes, shown, palette), options.out / "overlay.png", dpi=100)
+    write_figure(heatmaps(image, maps, names), options.out / "heatmaps.png", dpi=100)
     for k in np.argsort(-np.bincount(classes.ravel(), minlength=len(shown)), kind="stable"):
         share = float((classes == k).mean())
         if share > 0:
@@ -219,10 +216,6 @@ def _plain(name: str) -> str:
 
 def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
-
-
-def _write(path: Path, figure: Figure) -> None:
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=100))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
