@@ -12,10 +12,9 @@ ImageNet classes, MiniLM embeds the names of those classes, and the expected nam
 Norouzi et al., 2014, with all 1000 classes). A text is treated alike: its likeness to the class names is a distribution
 over them, and their expectation its embedding, which leaves less of a gap between images and texts than the text's own
 embedding. Both sides are centred on the mean class name, without which every text resembles every other. How far that
-gets is measured by `python -m shared.clip --retrieval FILE`.
+gets is measured by `ci/retrieval.py`; `shared/README.md` has the numbers.
 """
 
-import argparse
 import functools
 import importlib.util
 import textwrap
@@ -324,49 +323,3 @@ def load_clip(
         raise UserError(f"{name} has its own weights; {pretrained} needs the name of an open_clip model.")
     model = OfflineCLIP(image_size or 224) if name == "offline" else OpenCLIP(name, pretrained, image_size)
     return model.requires_grad_(False).eval().to(device)
-
-
-def retrieval(image: Tensor, text: Tensor) -> dict[str, Any]:
-    """How well N images and N texts, unit vectors (N, D) in the same order, find each other: recall, median rank."""
-    scores = image @ text.T
-    result: dict[str, Any] = {"n": len(image), "chance": {f"r{k}_percent": 100 * k / len(image) for k in (1, 5, 10)}}
-    for direction, matrix in (("i2t", scores), ("t2i", scores.T)):
-        rank = 1 + (matrix > matrix.diag()[:, None]).sum(1)
-        recall = {f"r{k}_percent": 100 * (rank <= k).double().mean().item() for k in (1, 5, 10)}
-        result[direction] = {**recall, "median_rank": rank.median().item()}
-    return result
-
-
-def stamp_retrieval() -> dict[str, Any]:
-    """`retrieval` of captions and photographs by the offline towers: all stamps and, in "sounding", those with sound.
-
-    Photographs are cut out, centred on a white square with a margin of 8 % of their long side.
-    """
-    from .stamps import load_stamps
-
-    clip = load_clip()
-    results = []
-    for stamps in (load_stamps(), load_stamps(sounding=True)):
-        images = []
-        for stamp in stamps:
-            cutout = Image.fromarray(stamp.image())
-            cutout = cutout.crop(cutout.getchannel("A").point(lambda alpha: 255 * (alpha > 16)).getbbox())
-            side = round(1.16 * max(cutout.size))
-            square = Image.new("RGBA", (side, side))
-            square.paste(cutout, ((side - cutout.width) // 2, (side - cutout.height) // 2))
-            images.append(clip.preprocess(square))
-        image = torch.cat([clip.encode_image(batch, normalize=True) for batch in torch.stack(images).split(32)])
-        results.append(retrieval(image, clip.encode_text([stamp.caption for stamp in stamps], normalize=True)))
-    return {**results[0], "sounding": results[1]}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m shared.clip", description="Measure the offline towers.")
-    parser.add_argument("--retrieval", type=Path, metavar="FILE", required=True, help="JSON file to write")
-    from .experiment import write_json
-
-    write_json(parser.parse_args().retrieval, stamp_retrieval())
-
-
-if __name__ == "__main__":
-    main()

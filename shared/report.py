@@ -345,7 +345,7 @@ def rebuilt(root: Path) -> dict[Path, str]:
 
 
 def _retrieval_table(path: Path) -> str:
-    """What ``python -m shared.clip --retrieval`` measured, as a table."""
+    """What ``python -m ci.retrieval`` measured, as a table."""
     measured = json.loads(path.read_text())
     table = [["images and captions", "direction", "R@1 (%)", "R@5 (%)", "R@10 (%)", "median rank"]]
     for name, found in {"all": measured, "with sound": measured["sounding"]}.items():

@@ -353,8 +353,8 @@ def _extent(mask: np.ndarray) -> np.ndarray:
     return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.float32)
 
 
-def _read(path: Path, sha256: str) -> bytes:
-    """A pack file's content, compared with its checksum."""
+def read_pack(path: Path, sha256: str) -> bytes:
+    """Content of a file of a pack. Raises UserError if it is missing or has another checksum."""
     restore = "restore the embedded data from the repository (git checkout -- shared/packs)"
     try:
         content = path.read_bytes()
@@ -367,13 +367,13 @@ def _read(path: Path, sha256: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _image(path: Path, sha256: str, mode: str) -> np.ndarray:
-    pixels = np.array(Image.open(io.BytesIO(_read(path, sha256))).convert(mode))
+    pixels = np.array(Image.open(io.BytesIO(read_pack(path, sha256))).convert(mode))
     pixels.flags.writeable = False  # shared by all callers
     return pixels
 
 
 def _sound(path: Path, sha256: str, rate: int) -> np.ndarray:
-    samples, recorded = soundfile.read(io.BytesIO(_read(path, sha256)), dtype="float32", always_2d=True)
+    samples, recorded = soundfile.read(io.BytesIO(read_pack(path, sha256)), dtype="float32", always_2d=True)
     # Lossy coding and resampling both overshoot a little.
     common = math.gcd(rate, recorded)
     return np.clip(resample_poly(samples.mean(1), rate // common, recorded // common), -1, 1)
@@ -382,7 +382,7 @@ def _sound(path: Path, sha256: str, rate: int) -> np.ndarray:
 @lru_cache
 def _table(pack: str) -> list[dict[str, str]]:
     """The rows of a pack's table."""
-    text = _read(PACKS / pack / f"{pack}.csv", TABLES[pack]).decode()
+    text = read_pack(PACKS / pack / f"{pack}.csv", TABLES[pack]).decode()
     return list(csv.DictReader(text.splitlines()))
 
 

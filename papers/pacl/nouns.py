@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any, Literal
 
 from shared import UserError
-from shared.lexicon import load_lexicon
+
+from .lexicon import load_lexicon
 
 Parser = Literal["lexicon", "spacy"]
 

@@ -16,8 +16,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ci.retrieval import retrieval
 from shared import UserError
-from shared.clip import CLIP, OpenCLIP, SentenceEncoder, efficientnet_lite0, load_clip, package_folder, retrieval
+from shared.clip import CLIP, OpenCLIP, SentenceEncoder, efficientnet_lite0, load_clip, package_folder
 from shared.stamps import Stamp, load_stamps
 
 TINY = {

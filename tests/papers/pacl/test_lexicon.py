@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import UserError, lexicon
+from papers.pacl import lexicon
+from shared import UserError
 from shared.packs.nouns.build import build
 
 SENSE = "n 1 1 @ 1 0 {offset}"

@@ -1,14 +1,12 @@
 """The embedded noun lexicon: which English words are nouns, by WordNet 3.0."""
 
-import hashlib
 import lzma
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from . import UserError
+from shared.stamps import PACKS, read_pack
 
-FILE = Path(__file__).parent / "packs" / "nouns" / "nouns.txt.xz"
+FILE = PACKS / "nouns" / "nouns.txt.xz"
 SHA256 = "9ce0c0ac3f891bd699f8314b3650a66d78fc34dc3971ecaed05dcf85cf0ab5a0"
 
 
@@ -48,14 +46,7 @@ def regular_singulars(word: str) -> list[str]:
 @cache
 def load_lexicon() -> Lexicon:
     """Read the pack. Raises UserError if its file is missing or damaged."""
-    restore = "restore the embedded data from the repository (git checkout -- shared/packs)"
-    try:
-        content = FILE.read_bytes()
-    except OSError as error:
-        raise UserError(f"{FILE} cannot be read ({error.strerror}): {restore}.") from None
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise UserError(f"{FILE} is damaged, its {len(content)} bytes lack the SHA-256 {SHA256[:12]}...: {restore}.")
-    lines = lzma.decompress(content).decode().splitlines()
+    lines = lzma.decompress(read_pack(FILE, SHA256)).decode().splitlines()
     single = [line for line in lines if "\t" not in line]
     return Lexicon(
         frozenset(line for line in single if not line.endswith("?")),
