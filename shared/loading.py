@@ -1,6 +1,9 @@
 """Batches of a dataset through accelerate: sharded over processes, seeded, prefetched, resumable to the sample."""
 
+import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +12,13 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from . import UserError
+
+
+def cache_file(cache: Path, name: str, *depends_on: object) -> Path:
+    """Where prepared data is kept; the name changes with what the content depends on: modules (their text), values."""
+    content = "".join(inspect.getsource(x) if inspect.ismodule(x) else repr(x) for x in depends_on)
+    stem, _, suffix = name.rpartition(".")
+    return cache / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.{suffix}"
 
 
 class Drawable(Protocol):

@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import importlib.util
 import json
+import math
 import multiprocessing as mp
 import os
 import platform
@@ -166,15 +167,17 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
     with _locked(job.folder):  # another reproduction of the same checkout may be at the same job
         if (row := _result(job)) is not None:
             return row
-        main = os.environ.get("RANK", "0") == "0"
-        described = job.folder / "config.json"
-        if main and (not described.exists() or json.loads(described.read_text())["key"] != job.train_key):
-            for stale in ("checkpoint", "tensorboard"):
-                shutil.rmtree(job.folder / stale, ignore_errors=True)
-            for stale in ("metrics.jsonl", "result.json"):
-                (job.folder / stale).unlink(missing_ok=True)
-            content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
-            write_json(described, content | {"key": job.train_key})
+        if os.environ.get("RANK", "0") == "0":
+            for torn in job.folder.rglob("*.partial"):  # of a run that was killed as it wrote
+                torn.unlink()
+            described = job.folder / "config.json"
+            if _written(described, job.train_key) is None:
+                for stale in ("checkpoint", "tensorboard"):
+                    shutil.rmtree(job.folder / stale, ignore_errors=True)
+                for stale in ("metrics.jsonl", "result.json"):
+                    (job.folder / stale).unlink(missing_ok=True)
+                content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
+                write_json(described, content | {"key": job.train_key})
         run = Run(
             job.folder,
             job.folder.parents[1] / "cache",
@@ -187,6 +190,8 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         row = {"variant": job.variant, "seed": job.seed}
         if run.accelerator.is_main_process:
             metrics = load(package, "eval").evaluate(job.config, run)
+            if undefined := [name for name, x in metrics.items() if x is not None and not math.isfinite(x)]:
+                raise UserError(f"{', '.join(undefined)} came out as NaN or infinite; the weights are in {job.folder}.")
             cost = {"seconds": round(run.seconds, 2), "peak_memory_mb": round(run.peak_memory_mb, 1)}
             row |= {"metrics": metrics} | cost
             write_json(job.folder / "result.json", row | {"key": job.result_key})
@@ -202,11 +207,20 @@ def _job(package: str, runs: Path, variant: str, seed: int, config: Any, data: s
 
 def _result(job: Job) -> dict[str, Any] | None:
     """The row of a finished job, or None if it has none for the present configuration, data and code."""
-    path = job.folder / "result.json"
+    return _written(job.folder / "result.json", job.result_key)
+
+
+def _written(path: Path, key: str) -> dict[str, Any] | None:
+    """What this module wrote to ``path`` under ``key``; None if there is nothing, or it has another key."""
     if not path.exists():
         return None
-    row = json.loads(path.read_text())
-    return row if row.pop("key") == job.result_key else None
+    try:
+        content = json.loads(path.read_bytes())
+        return content if content.pop("key") == key else None
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}): delete it, and the same command makes it again."
+        ) from None
 
 
 def _digest(*parts: object) -> str:
@@ -242,7 +256,8 @@ def code_hash(package: str, *modules: str) -> str:
         if home is None or name in seen or name == f"{__package__}.reproduce":
             continue
         relative = name.removeprefix(f"{home}.")  # the same code has the same hash wherever the folder stands
-        path = roots[home] / f"{relative.replace('.', '/')}.py"
+        base = roots[home] / relative.replace(".", "/")
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         if not path.exists():  # an imported name that is no module
             continue
         tree = ast.parse(path.read_text())
@@ -251,7 +266,8 @@ def code_hash(package: str, *modules: str) -> str:
             tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
-                parent = name.rpartition(".")[0] if node.level else ""
+                level = node.level - (path.name == "__init__.py")  # a package is its own parent
+                parent = name.rsplit(".", level)[0] if node.level else ""
                 module = ".".join(filter(None, (parent, node.module)))
                 waiting.extend([module, *(f"{module}.{alias.name}" for alias in node.names)])
             elif isinstance(node, ast.Import):

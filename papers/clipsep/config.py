@@ -63,6 +63,8 @@ class Config:
     workers: int = 8
     save_every: int = 1_000
 
+    test_mixtures: int | None = None
+    """Of each test set, evenly spread; None: all."""
     contaminated: float = 0.8
     """Share of the embedded training clips with an off-screen sound or noise; real videos bring their own."""
 
@@ -89,7 +91,7 @@ CPU = Config(
     workers=0,
 )
 PRESETS = {
-    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4),
+    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4, test_mixtures=16),
     "cpu": CPU,
     "paper": Config(),
 }

@@ -49,8 +49,10 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
 def load(config: Config, cache: Path) -> Data:
     """Read what :func:`prepare` left."""
-    source = videos if config.data else recordings
-    return Data(*source.load(config, cache))
+    train, validation, tests, queries = (videos if config.data else recordings).load(config, cache)
+    if config.test_mixtures is not None:
+        tests = {name: pairs[:: -(-len(pairs) // config.test_mixtures)] for name, pairs in tests.items()}
+    return Data(train, validation, tests, queries)
 
 
 class MixAndSeparate:

@@ -6,7 +6,6 @@ photograph on ever new backgrounds. Training videos can carry an off-screen soun
 """
 
 import hashlib
-import inspect
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import shared.clip
 import shared.stamps
 from shared.clip import SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
+from shared.loading import cache_file
 from shared.stamps import TABLES, Stamp, load_backgrounds, load_solos, load_stamps, render_stamp
 
 from . import clips
@@ -44,10 +44,9 @@ PAUSE = 0.1  # what is quieter than this part of a recording's loudest 50 ms, fo
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """Make the videos and embed what they show and are called, once (about a minute on one core)."""
-    path = cache_file(config, cache)
+    path = stored_file(config, cache)
     if not path.exists():
-        content = save(_build(config))
-        write_atomic(path, content)
+        write_atomic(path, save(_build(config)))
     train, _, tests, queries = load(config, cache)
     return {
         "name": f"embedded recordings of {len(queries)} animals, objects and instruments that have photographs",
@@ -59,7 +58,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
 def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str, list[Pair]], Queries]:
     """Training clips, validation pairs, test sets and label texts, from what :func:`prepare` left."""
-    stored = load_file(cache_file(config, cache))
+    stored = load_file(stored_file(config, cache))
     labels = bytes(stored["labels"].tolist()).decode().split("\n")
     queries = Queries(labels, stored["text"], stored["training_text"], stored["sentence"])
     train = _clips(stored, labels, "train", config.contaminated)
@@ -70,12 +69,10 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
     return train, held_out["validation"], {"clean+": held_out["test"]}, queries
 
 
-def cache_file(config: Config, cache: Path) -> Path:
-    """The prepared data; its name changes with whatever its content depends on."""
-    content = hashlib.sha256(repr([config.clip, config.clip_weights, config.rate, TABLES]).encode())
-    for module in (clips, shared.clip, shared.stamps, sys.modules[__name__]):
-        content.update(inspect.getsource(module).encode())
-    return cache / f"recordings-{content.hexdigest()[:12]}.safetensors"
+def stored_file(config: Config, cache: Path) -> Path:
+    """The prepared data."""
+    modules = (clips, shared.clip, shared.stamps, sys.modules[__name__])
+    return cache_file(cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, TABLES)
 
 
 def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminated: float) -> list[Clip]:

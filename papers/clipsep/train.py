@@ -106,14 +106,16 @@ def validate(config: Config, model: nn.Module, spectrogram: Spectrogram, data: D
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     pairs = data.validation[rank::world]
     text = data.queries.training_text.to(run.device)
-    for start in range(0, len(pairs), config.batch_size):
+    # The loss of NIT has a mean over processes in it: all take as many turns, a share that is used up without weight.
+    for start in range(0, -(-len(data.validation) // world), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
+        weight, chunk = len(chunk), chunk or pairs[:1]
         sources = mixtures(chunk, config).transpose(0, 1).to(run.device)
         label = torch.tensor([[p.target.label, p.interferer.label] for p in chunk], device=run.device)
         image = torch.stack([torch.stack([p.image, p.swapped.image]) for p in chunk]).to(run.device)
         queries = choose_queries(config, 0, image, text, label).transpose(0, 1)
         loss, _ = loss_of(config, config.steps, run.accelerator.unwrap_model(model), spectrogram, sources, queries)
-        total += torch.tensor([float(loss) * len(chunk), len(chunk)], device=run.device)
+        total += torch.tensor([float(loss) * weight, weight], device=run.device)
     total = run.accelerator.reduce(total, reduction="sum")
     return float(total[0] / total[1])
 

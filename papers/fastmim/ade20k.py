@@ -13,8 +13,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from shared import UserError
 
+from .data import seeded
 from .imagenet import read_image
-from .transfer import torch_seeded
 
 CLASSES = 150
 IGNORED = 255
@@ -106,7 +106,7 @@ class Training:
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` (3, size, size) float32 normalised, ``target`` (size, size) int64, and ``name``."""
         image, mask = self.scenes[index]
-        with torch_seeded(rng):
+        with seeded(rng):
             image, mask = self._transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
         return {"image": image, "target": mask, "name": str(self.scenes.images[index])}
 

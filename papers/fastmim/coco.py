@@ -18,8 +18,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from shared import UserError
 
+from .data import seeded
 from .imagenet import read_image
-from .transfer import torch_seeded
 
 LAYOUT = """\
 DATA/
@@ -148,7 +148,7 @@ class Training:
         """``image`` (3, size, size) float32 in [0, 1], ``target`` as :meth:`Instances.target`, and ``name``."""
         image_id = self.ids[index]
         image = tv_tensors.Image(self.instances.image(image_id))
-        with torch_seeded(rng):
+        with seeded(rng):
             image, target = self._transform(image, self.instances.target(image_id))
         return {"image": image, "target": target, "name": self.instances.name(image_id)}
 

@@ -4,13 +4,12 @@ One interface for ImageNet (:mod:`.imagenet`) and for the offline sources (:mod:
 """
 
 import hashlib
-import inspect
-import io
 import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +26,7 @@ from torchvision import transforms
 import shared.stamps
 from shared import UserError
 from shared.experiment import write_atomic
+from shared.loading import cache_file
 
 from . import digits, imagenet, scenes
 from .config import Config
@@ -91,11 +91,10 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         }
     digest, train_count, test_count = hashlib.sha256(), 0, 0
     for source in (digits, scenes):
-        path = _cache_file(source, cache)
+        path = stored_file(source, cache)
         if not path.exists():
-            content = io.BytesIO()
-            np.savez_compressed(content, allow_pickle=False, **source.build())
-            write_atomic(path, content.getvalue())
+            arrays = source.build()
+            write_atomic(path, partial(np.savez_compressed, allow_pickle=False, **arrays))
         digest.update(path.read_bytes())
         stored = _stored(source, cache)
         train_count += len(stored["pretrain"])
@@ -311,7 +310,7 @@ class _Recipe:
 
     def __call__(self, index: int, rng: np.random.Generator) -> Tensor:
         photo = self.photos[index]
-        with _global_generators(rng):
+        with seeded(rng):
             return self._transform(photo)
 
 
@@ -326,8 +325,8 @@ def _view(data: Data, images: Images, size: int, scale: tuple[float, float]) -> 
 
 
 @contextmanager
-def _global_generators(rng: np.random.Generator) -> Iterator[None]:
-    """Lets timm's transforms, which draw from the global generators of the CPU, depend on `rng` alone."""
+def seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Lets timm's and torchvision's transforms, which draw from the CPU's global generators, depend on `rng` alone."""
     generator = torch.default_generator  # torch.manual_seed would reseed the GPU's as well
     before = random.getstate(), np.random.get_state(), generator.get_state()
     random.seed(int(rng.integers(2**63)))
@@ -361,13 +360,10 @@ def _first(images: Tensor, labels: Tensor, count: int, classes: int) -> tuple[Te
 
 
 def _stored(source: ModuleType, cache: Path) -> dict[str, Tensor]:
-    with np.load(_cache_file(source, cache)) as content:
+    with np.load(stored_file(source, cache)) as content:
         return {name: torch.from_numpy(content[name]) for name in content.files}
 
 
-def _cache_file(source: ModuleType, cache: Path) -> Path:
-    """The prepared images; the name changes with whatever their content depends on."""
-    content = inspect.getsource(source)
-    if source is scenes:
-        content += inspect.getsource(shared.stamps)
-    return cache / f"{source.__name__.split('.')[-1]}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.npz"
+def stored_file(source: ModuleType, cache: Path) -> Path:
+    """The prepared images of one source."""
+    return cache_file(cache, f"{source.__name__.rpartition('.')[2]}.npz", source, shared.stamps)

@@ -2,13 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -168,18 +167,6 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     backbone = cast(Classifier, model.backbone)  # an encoder and further parameters, which is what counts here
     heads = nn.ModuleList(child for child in model.children() if child is not backbone)
     return [*layer_decay_groups(backbone, weight_decay, layer_decay), *weight_decay_groups(heads, weight_decay)]
-
-
-@contextmanager
-def torch_seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Lets torchvision's transforms, which draw from torch's global generator of the CPU, depend on ``rng`` alone."""
-    generator = torch.default_generator  # torch.manual_seed would reseed the GPU's as well
-    before = generator.get_state()
-    generator.manual_seed(int(rng.integers(2**63)))
-    try:
-        yield
-    finally:
-        generator.set_state(before)
 
 
 def share(dataset: Dataset, run: Run, workers: int) -> DataLoader:

@@ -5,8 +5,7 @@ scenes (:mod:`.scenes`).
 """
 
 import hashlib
-import inspect
-import io
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +19,9 @@ from torch import Tensor
 import shared.stamps
 from shared.clip import SentenceEncoder, imagenet_class_text, in_batches
 from shared.experiment import write_atomic
+from shared.loading import cache_file
 
-from . import benchmarks, classification, nouns, pairs, prompts, scenes
+from . import benchmarks, classification, lexicon, nouns, pairs, prompts, scenes
 from .config import Config
 from .prompts import PACL_TEMPLATES, training_text
 
@@ -119,11 +119,10 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
             "sha256": found.sha256,  # of the index, not of terabytes of files
             "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
         }
-    path = cache_file(config, cache)
+    path = stored_file(config, cache)
     if not path.exists():
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **_build(config))
-        write_atomic(path, content.getvalue())
+        arrays = _build(config)
+        write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
     return {
         "name": "scenes composed of the embedded cut-outs and photographs",
         "train": config.scenes,
@@ -137,7 +136,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
 def load_scenes(config: Config, cache: Path) -> Scenes:
     """Read what :func:`prepare` left; training scenes have no label maps."""
-    path = cache_file(config, cache)
+    path = stored_file(config, cache)
     with np.load(path) as content:
         return Scenes(
             path,
@@ -148,11 +147,11 @@ def load_scenes(config: Config, cache: Path) -> Scenes:
         )
 
 
-def cache_file(config: Config, cache: Path) -> Path:
-    """The prepared scenes; the name changes with whatever their content depends on."""
-    sources = "".join(inspect.getsource(module) for module in (scenes, nouns, prompts, shared.stamps))
+def stored_file(config: Config, cache: Path) -> Path:
+    """The prepared scenes."""
+    modules = (scenes, nouns, lexicon, prompts, shared.stamps, sys.modules[__name__])
     settings = (config.scenes, config.test_scenes, config.scene_size, config.mini_components, config.mini_joint)
-    return cache / f"scenes-{hashlib.sha256(f'{sources}{settings}'.encode()).hexdigest()[:12]}.npz"
+    return cache_file(cache, "scenes.npz", *modules, *settings)
 
 
 def _splits(config: Config) -> dict[str, scenes.Split]:

@@ -16,7 +16,7 @@ from shared.loading import Batches, Drawable
 
 from . import pairs
 from .config import Config
-from .data import Pairs, cache_file, load_scenes
+from .data import Pairs, load_scenes, stored_file
 from .losses import pacl_loss
 from .miniclip import MiniCLIP, MiniCLIPTowers, trained_mini_clip
 from .model import VisionEmbedder
@@ -108,7 +108,7 @@ def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, Visi
     else:
         model = MiniCLIP.shaped_like(parts["clip"])
         model.load_state_dict(parts["clip"])
-        known = load_scenes(config, cache).sentences if cache_file(config, cache).exists() else {}
+        known = load_scenes(config, cache).sentences if stored_file(config, cache).exists() else {}
         towers = MiniCLIPTowers(model, config.scene_size, known)
     if config.method == "clip-patch":
         return towers, None

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from papers.pacl import scenes
 from papers.pacl.config import PRESETS, VARIANTS, Config
-from papers.pacl.data import Pairs, cache_file, load_scenes, prepare, principal_components
+from papers.pacl.data import Pairs, load_scenes, prepare, principal_components, stored_file
 from papers.pacl.losses import pacl_loss
 from papers.pacl.miniclip import MiniCLIPTowers, trained_mini_clip
 from papers.pacl.model import VisionEmbedder
@@ -168,8 +168,8 @@ def test_frozen_weights_do_not_move(cache: Path, tmp_path: Path) -> None:
 def test_the_cache_depends_on_what_it_holds() -> None:
     folder = Path("cache")
     changed = [replace(CONFIG, scenes=50), replace(CONFIG, scene_size=256), replace(CONFIG, mini_joint=64)]
-    assert len({cache_file(config, folder) for config in [CONFIG, *changed]}) == 4
-    assert cache_file(replace(CONFIG, learning_rate=1.0), folder) == cache_file(CONFIG, folder)
+    assert len({stored_file(config, folder) for config in [CONFIG, *changed]}) == 4
+    assert stored_file(replace(CONFIG, learning_rate=1.0), folder) == stored_file(CONFIG, folder)
     assert isinstance(CONFIG, Config)
 
 
