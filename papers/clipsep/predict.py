@@ -28,7 +28,7 @@ import numpy as np
 import soundfile
 import torch
 import tyro
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from scipy.signal import resample_poly
@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from shared import UserError
 from shared.clip import CLIP, load_clip
 from shared.experiment import load_checkpoint, write_atomic
+from shared.images import read_image
 from shared.reproduce import told
 
 from .audio import Spectrogram, magnitude, warp_positions
@@ -153,10 +154,12 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
             f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
             "`make reproduce PAPER=clipsep` makes one in runs/clipsep/, or give the folder of another run with --run."
         )
+    blamed = described
     try:
         content = json.loads(described.read_text())
         variant, config = content["variant"], Config(**content["config"])
-        state = load_file(weights)
+        blamed = weights
+        state = _finite(load_file(weights))
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(
@@ -167,7 +170,7 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
     except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).split("\n")[0].rstrip(":")
         raise UserError(
-            f"The model in {run} cannot be read ({reason}): it is damaged, or of another version of this code. "
+            f"{blamed} cannot be read ({reason}): it is damaged, or of another version of this code. "
             "Make it again with `make reproduce PAPER=clipsep`, or give another run with --run."
         ) from error
     return model.eval(), config
@@ -177,8 +180,22 @@ def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
     """CLIPSep from weights that the authors published for CLIPSep or CLIPSep-NIT, in evaluation mode."""
     config = PRESETS["paper"]
     model = CLIPSep(channels=config.channels, num_levels=config.levels, width=config.width)
-    load_official(model, load_checkpoint(checkpoint))
+    state = load_checkpoint(checkpoint)
+    if not all(isinstance(name, str) and isinstance(x, Tensor) for name, x in state.items()):
+        raise UserError(
+            f"{checkpoint} holds more than named tensors; expected a state dict that the authors published."
+        )
+    try:
+        load_official(model, _finite(state))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{checkpoint} is no model of the authors. {error}") from error
     return model.eval(), config
+
+
+def _finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    if bad := next((name for name, x in state.items() if not x.isfinite().all()), None):
+        raise ValueError(f"{bad} is NaN or infinite")
+    return state
 
 
 def embed(query: str, clip: CLIP) -> Tensor:
@@ -190,12 +207,10 @@ def embed(query: str, clip: CLIP) -> Tensor:
             raise UserError(f"There is no image {query}; give --query an image file that exists, or a text.")
         return clip.encode_text([query])[0]
     try:
-        image = Image.open(query)
-        return clip.encode_image(clip.preprocess(image)[None].to(clip.device))[0]
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(
-            f"The query {query} is a file but not a whole image ({error}); give an image or text."
-        ) from error
+        image = read_image(Path(query), "--query")
+    except UserError as error:
+        raise UserError(f"The query is a file but not a whole image: {error} Give an image or text.") from error
+    return clip.encode_image(clip.preprocess(image)[None].to(clip.device))[0]
 
 
 def read_audio(path: Path) -> tuple[Tensor, int, str]:

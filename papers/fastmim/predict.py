@@ -150,15 +150,17 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
             f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
             "`make reproduce PAPER=fastmim` makes one in runs/fastmim/, or give the folder of another run with --run."
         )
+    blamed = described
     try:
         values: dict[str, Any] = json.loads(described.read_text())["config"]
         lists: dict[str, Any] = {name: tuple(x) for name, x in values.items() if isinstance(x, list)}
         config = Config(**values | lists)
-        state = load_file(weights)
+        blamed = weights
+        state = finite(load_file(weights))
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
     except UNREADABLE as error:
-        raise _damaged(weights, error) from error
+        raise _damaged(blamed, error) from error
     return config, classifier.eval()
 
 
@@ -173,7 +175,7 @@ def trained_network(run: Path, config: Config) -> FastMIM | None:
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(finite(load_file(weights)))
     except UNREADABLE as error:
         raise _damaged(weights, error) from error
     return network.eval()
@@ -183,29 +185,37 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
     """ViT-B or Swin-B with fine-tuned weights that the authors published, in evaluation mode."""
     content = load_checkpoint(checkpoint)
     weights: dict[str, Any] = content.get("model", content)
-    if not isinstance(weights.get("head.bias"), Tensor):
+    if not isinstance(weights, dict) or not isinstance(weights.get("head.bias"), Tensor):
         raise UserError(
             f"{checkpoint} has no classification head (head.bias): it is a pre-trained file, or none of FastMIM's; "
             "give --checkpoint a fine-tuned one, or leave it away and give --run."
         )
     config = replace(PRESETS["paper"], data="ImageNet-1K")  # for its normalisation; the folder need not exist
-    if any(name.endswith("relative_position_bias_table") for name in weights):
-        config = replace(
-            config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
-        )
-    classifier = build_classifier(config, len(weights["head.bias"]))
-    load_official(classifier, content)
+    try:
+        if any(name.endswith("relative_position_bias_table") for name in weights):
+            config = replace(
+                config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
+            )
+        classifier = build_classifier(config, len(weights["head.bias"]))
+        load_official(classifier, finite(weights))
+    except (UserError, *UNREADABLE) as error:
+        raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()
 
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
 
 
-def _damaged(weights: Path, error: Exception) -> UserError:
+def finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as they are; ValueError if one is NaN or infinite."""
+    if bad := next((name for name, x in state.items() if not x.isfinite().all()), None):
+        raise ValueError(f"{bad} is NaN or infinite")
+    return state
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
     reason = str(error).split("\n")[0].rstrip(":")
-    return UserError(
-        f"The run of {weights} cannot be read ({reason}): it is damaged, or of another version of this code; {AGAIN}"
-    )
+    return UserError(f"{path} cannot be read ({reason}): it is damaged, or of another version of this code; {AGAIN}")
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from shared.reproduce import told
 from .classifier import Classifier, load_encoder
 from .config import Config
 from .optim import layer_decay_groups, weight_decay_groups
-from .predict import official_classifier, trained_classifier
+from .predict import finite, official_classifier, trained_classifier
 from .pyramid import Backbone
 from .train import accumulation, build_classifier, micro_batches, set_learning_rate
 
@@ -95,21 +95,23 @@ def load_backbone(options: Options, strides: Sequence[int]) -> tuple[Config, Bac
         classifier.load_state_dict(trained.state_dict())
     elif options.start == "pretrained":
         assert options.run
-        load_encoder(classifier, _pretrained(options.run))
+        _load_pretrained(classifier, options.run)
     classifier.encoder.set_image_size(options.image_size)
     return config, Backbone(classifier.encoder, options.pyramid_width, strides)
 
 
-def _pretrained(run: Path) -> dict[str, Tensor]:
+def _load_pretrained(classifier: Classifier, run: Path) -> None:
     path = run / "checkpoint" / "pretrained.safetensors"
     if not path.is_file():
         raise UserError(
             f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."
         )
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        load_encoder(classifier, finite(load_file(path)))
+    except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); make that run again, or choose --start finetuned.") from error
+    except UserError as error:
+        raise UserError(f"{path} cannot be used. {error}") from error
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

@@ -176,15 +176,22 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
             f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): "
             "`make reproduce PAPER=pacl` makes one in runs/pacl/, or give the folder of another run with --run."
         )
+    blamed = described
     try:
         values: dict[str, Any] = json.loads(described.read_text())["config"]
         config = Config(**values)
-        return config, *load_model(config, run.resolve().parents[1] / "cache", weights)
+        blamed = weights
+        towers, embedder = load_model(config, run.resolve().parents[1] / "cache", weights)
+        for part in (towers, embedder):
+            for name, x in part.state_dict().items() if part is not None else ():
+                if not x.isfinite().all():
+                    raise ValueError(f"{name} is NaN or infinite")
     except UNREADABLE as error:
         reason = str(error).split("\n")[0].rstrip(":")
         raise UserError(
-            f"The run of {weights} cannot be read ({reason}): damaged, or of another version of this code; {AGAIN}"
+            f"{blamed} cannot be read ({reason}): damaged, or of another version of this code; {AGAIN}"
         ) from error
+    return config, towers, embedder
 
 
 # -- the pictures -----------------------------------------------------------------------------------------------------
