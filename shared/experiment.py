@@ -223,17 +223,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of tensors and plain values; nothing in it is ever executed.
 
     Raises:
-        UserError: if the file is truncated, or holds anything but tensors and plain values.
+        UserError: if the file is truncated, holds anything but tensors and plain values, or is no dictionary of them.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError):  # torch reports some truncated files as OSError, too
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        FileNotFoundError,
+        IsADirectoryError,
+        PermissionError,
+    ):  # torch reports some truncated files as OSError, too
         raise
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint this code can trust ({type(error).__name__}: truncated, or it holds more than "
             "tensors and plain values); delete it to start that run again."
         ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary; is it another program's file?"
+        )
+    return content
 
 
 def write_atomic(path: Path, content: bytes | Callable[[Any], object]) -> None:
