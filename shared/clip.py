@@ -153,6 +153,8 @@ class OpenCLIP(CLIP):
                 require_pretrained=pretrained is not None or ":" in name,
                 weights_only=True,
             )
+            if pretrained and (bad := [name for name, x in self.model.state_dict().items() if not x.isfinite().all()]):
+                raise ValueError(f"{bad[0]} is NaN or infinite")
             self.tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # whatever a damaged, foreign or unsafe file makes of the loaders
             reason = textwrap.shorten(str(error), 200) or type(error).__name__

@@ -26,7 +26,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object, set_seed
 from safetensors import SafetensorError
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch.utils.tensorboard import SummaryWriter
 
 from . import UserError
@@ -225,17 +225,38 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of tensors and plain values; nothing in it is ever executed.
 
     Raises:
-        UserError: if the file is truncated, or holds anything but tensors and plain values.
+        UserError: if the file is truncated, holds anything but tensors and plain values, or is no dictionary of them.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError):  # torch reports some truncated files as OSError, too
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError):  # torch reports damage as OSError, too
         raise
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint this code can trust ({type(error).__name__}: truncated, or it holds more than "
             "tensors and plain values); delete it to start that run again."
         ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary; is it another program's file?"
+        )
+    return content
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights that :meth:`Run.export` wrote. Raises ValueError or SafetensorError if they are damaged or not finite."""
+    return finite(load_file(path))
+
+
+def finite(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights as they are; ValueError if one is NaN or infinite."""
+    if bad := next((name for name, x in weights.items() if not x.isfinite().all()), None):
+        raise ValueError(f"{bad} is NaN or infinite")
+    return weights
+
+
+# What a file makes of the code that reads it and builds a network from it, if it is not what it should be.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
 
 
 @contextlib.contextmanager
@@ -245,7 +266,7 @@ def trained(run: Path, paper: str) -> Iterator[tuple[str, dict[str, Any], Path]]
     Build the network inside the ``with`` block: that weights do not fit it is told in the same words.
 
     Raises:
-        UserError: if there is no finished run, or it is damaged or of another version of the code.
+        UserError: if there is no finished run, or it is damaged or of another version of the code; names the file.
     """
     described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
     if not (described.is_file() and weights.is_file()):
@@ -253,15 +274,17 @@ def trained(run: Path, paper: str) -> Iterator[tuple[str, dict[str, Any], Path]]
             f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): `make reproduce "
             f"PAPER={paper}` makes one in runs/{paper}/, or give the folder of another run with --run."
         )
+    path = described
     try:
         content = json.loads(described.read_text())
         config = {name: tuple(x) if isinstance(x, list) else x for name, x in content["config"].items()}
-        yield content["variant"], config, weights
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        variant, path = content["variant"], weights
+        yield variant, config, weights
+    except UNREADABLE as error:
         reason = str(error).split("\n")[0].rstrip(":")
         raise UserError(
-            f"The run of {weights} cannot be read ({reason}): it is damaged, or of another version of this code; make "
-            f"it again with `make reproduce PAPER={paper}`, or give another run with --run."
+            f"{path} cannot be read ({reason}): it is damaged, or of another version of this code; make it again with "
+            f"`make reproduce PAPER={paper}`, or give another run with --run."
         ) from error
 
 

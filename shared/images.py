@@ -19,7 +19,8 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
         option: of the command line that named it, for the messages.
 
     Raises:
-        UserError: no such file, not an image, cut short or damaged, or too large to be one in earnest.
+        UserError: no such file, not an image, cut short or damaged, of floating-point pixels, or too large to be one in
+            earnest.
     """
     if not path.is_file():
         raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'missing'}; expected an image file.")
@@ -27,6 +28,10 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = ImageOps.exif_transpose(opened)
+            if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
+                raise UserError(
+                    f"{option} {path} has floating-point pixels; convert it to 8 or 16 bits a channel first."
+                )
             if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.has_transparency_data:

@@ -288,15 +288,22 @@ def read_results(path: Path) -> dict[str, Any] | None:
     Raises:
         UserError: if the file is not what a run writes.
     """
-    if not path.exists():
-        return None
     try:
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_text(), parse_constant=_refuse)
         if results["schema"] != 1:
             raise KeyError("schema")
-    except (ValueError, KeyError, TypeError) as error:
+        runs = [(row["variant"], row["seed"]) for row in results["rows"] if row["metrics"] is not None]
+        if twice := [run for run in runs if runs.count(run) > 1]:
+            raise ValueError(f"it has {twice[0][0]}, seed {twice[0][1]} twice")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a results file of schema 1 ({error}); run `make reproduce` again.") from error
     return results
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number that a run writes")
 
 
 def papers(root: Path) -> list[Path]:

@@ -10,10 +10,9 @@ import soundfile
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shared.experiment import Run, write_atomic, write_json
+from shared.experiment import Run, load_weights, write_atomic, write_json
 from shared.images import write_figure
 
 from .audio import Spectrogram, magnitude
@@ -155,7 +154,7 @@ def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:
     if config.model in UNTRAINED:
         return nn.Identity()
     model = build_model(config, queries.sentence, queries.text.shape[1])
-    model.load_state_dict(load_file(run.weights))
+    model.load_state_dict(load_weights(run.weights))
     return model.eval()
 
 

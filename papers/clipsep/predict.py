@@ -28,15 +28,14 @@ import soundfile
 import torch
 import tyro
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
-from safetensors.torch import load_file
+from PIL import Image
 from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
-from shared.experiment import load_checkpoint, trained, write_atomic
-from shared.images import write_figure
+from shared.experiment import finite, load_checkpoint, load_weights, trained, write_atomic
+from shared.images import read_image, write_figure
 from shared.reproduce import told
 
 from .audio import Spectrogram, magnitude, warp_positions
@@ -148,7 +147,7 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
     """
     with trained(run, "clipsep") as (variant, values, weights):
-        config, state = Config(**values), load_file(weights)
+        config, state = Config(**values), load_weights(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(
@@ -163,7 +162,15 @@ def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
     """CLIPSep from weights that the authors published for CLIPSep or CLIPSep-NIT, in evaluation mode."""
     config = PRESETS["paper"]
     model = CLIPSep(channels=config.channels, num_levels=config.levels, width=config.width)
-    load_official(model, load_checkpoint(checkpoint))
+    state = load_checkpoint(checkpoint)
+    if not all(isinstance(name, str) and isinstance(x, Tensor) for name, x in state.items()):
+        raise UserError(
+            f"{checkpoint} holds more than named tensors; expected a state dict that the authors published."
+        )
+    try:
+        load_official(model, finite(state))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{checkpoint} is no model of the authors. {error}") from error
     return model.eval(), config
 
 
@@ -176,12 +183,10 @@ def embed(query: str, clip: CLIP) -> Tensor:
             raise UserError(f"There is no image {query}; give --query an image file that exists, or a text.")
         return clip.encode_text([query])[0]
     try:
-        image = Image.open(query)
-        return clip.encode_image(clip.preprocess(image)[None].to(clip.device))[0]
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(
-            f"The query {query} is a file but not a whole image ({error}); give an image or text."
-        ) from error
+        image = read_image(Path(query), "--query")
+    except UserError as error:
+        raise UserError(f"The query is a file but not a whole image: {error} Give an image or text.") from error
+    return clip.encode_image(clip.preprocess(image)[None].to(clip.device))[0]
 
 
 def read_audio(path: Path) -> tuple[Tensor, int, str]:

@@ -31,7 +31,7 @@ class Scenes:
     """The images of one split, in order of their names, with their masks.
 
     Raises:
-        UserError: if a folder or a mask is missing, or there are no images.
+        UserError: if a folder, a mask or the image of a mask is missing, or there are no images.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -49,6 +49,11 @@ class Scenes:
             raise UserError(
                 f"{missing[0]} is missing (and {len(missing) - 1} more); expected a mask for every image of {images}. "
                 "Unpack the archive again."
+            )
+        bare = sorted({name for name in present if name.endswith(".png")} - {path.name for path in self.masks})
+        if bare:
+            raise UserError(
+                f"{masks / bare[0]} has no image in {images} (and {len(bare) - 1} more); unpack the archive again."
             )
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """COCO 2017: objects with boxes and masks, read from the published layout, and its average precision."""
 
 import io
+import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -50,7 +51,7 @@ class Instances:
             with redirect_stdout(io.StringIO()):  # pycocotools tells what it does
                 self.coco = COCO(str(self.path))
             self._check()
-        except (ValueError, KeyError, AssertionError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, AssertionError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{self.path} is no file of COCO instances ({type(error).__name__}: {error}); expected JSON of images, "
                 "annotations (image_id, category_id, bbox, segmentation, area, iscrowd) and categories. Download it "
@@ -68,7 +69,12 @@ class Instances:
             if name not in self.coco.dataset:
                 raise KeyError(name)
         for image in self.coco.dataset["images"]:
-            _ = image["file_name"], image["height"], image["width"]
+            _ = image["height"], image["width"]
+            if not isinstance(image["file_name"], str):
+                raise ValueError(f"image {image['id']} has the file_name {image['file_name']!r}")
+        for name, known in (("images", self.coco.imgs), ("annotations", self.coco.anns)):
+            if len(known) < len(self.coco.dataset[name]):
+                raise ValueError(f"{name} has an id twice")
         for annotation in self.coco.dataset["annotations"]:
             where = f"annotation {annotation.get('id')}"
             for name in ("area", "bbox", "iscrowd", "segmentation"):
@@ -76,6 +82,8 @@ class Instances:
                     raise ValueError(f"{where} has no {name}")
             if len(annotation["bbox"]) != 4:
                 raise ValueError(f"{where} has a bbox of {len(annotation['bbox'])} numbers, expected 4")
+            if not all(isinstance(x, int | float) and math.isfinite(x) for x in annotation["bbox"]):
+                raise ValueError(f"{where} has the bbox {annotation['bbox']}, expected finite numbers")
             if annotation["image_id"] not in self.coco.imgs or annotation["category_id"] not in self.coco.cats:
                 raise ValueError(f"{where} is of an image or category that the file does not list")
 

@@ -10,7 +10,6 @@ from typing import cast
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -18,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from shared.experiment import Run, trained
+from shared.experiment import Run, load_weights, trained
 from shared.images import write_figure
 
 from .classifier import Classifier, load_encoder
@@ -49,7 +48,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     """
     data = load(config, run.cache)
     model = build_classifier(config, len(data.classes)).to(run.device)
-    model.load_state_dict(load_file(run.weights))
+    model.load_state_dict(load_weights(run.weights))
     metrics = {}
     for number, (name, (images, labels)) in enumerate(data.tests.items()):
         metric = f"accuracy_{name}_percent" if number else "accuracy_percent"
@@ -66,7 +65,7 @@ def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
     torch.manual_seed(run.seed)
     model = build_classifier(config, len(data.classes))
     if config.method != "none":
-        load_encoder(model, kept(config, load_file(pretrained_weights(run))))
+        load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
     model.to(run.device)
     images, labels = next(iter(data.tests.values()))
     train = features(model, Evaluation(data, data.train_images, data.train_labels, config.image_size))
@@ -265,7 +264,7 @@ def _reconstructions(folder: Path) -> Figure:
     with trained(folder, "fastmim") as (_, values, weights):
         config = Config(**values)
         model = build_pretraining(config)
-        model.load_state_dict(load_file(weights.with_name("pretrained.safetensors")))
+        model.load_state_dict(load_weights(weights.with_name("pretrained.safetensors")))
     data = load(config, folder.parents[1] / "cache")
     images, labels = next(iter(data.tests.values()))
     size = config.resolutions[-1]

@@ -42,7 +42,8 @@ def read_split(root: Path, split: str) -> tuple[Photos, list[int], list[str]]:
     """Files of one split, their class indices, and the class names in order.
 
     Raises:
-        UserError: if the folder is missing or has no class folders, or a class folder holds no image.
+        UserError: if the folder is missing or has no class folders, a class folder holds no image, or a link leads from
+            one folder to another of the split.
     """
     folder = root / split
     try:
@@ -55,6 +56,10 @@ def read_split(root: Path, split: str) -> tuple[Photos, list[int], list[str]]:
         raise UserError(f"{folder} does not hold class folders with images: {error} Expected:\n{LAYOUT}") from None
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be read ({error.strerror}).") from None
+    seen: dict[str, str] = {}
+    for place in sorted({os.path.dirname(path) for path, _ in found.samples}):
+        if (first := seen.setdefault(os.path.realpath(place), place)) != place:
+            raise UserError(f"{place} and {first} are one folder, by a symbolic link; remove the link.")
     return Photos([path for path, _ in found.samples]), found.targets, found.classes
 
 
@@ -82,6 +87,8 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
+            if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
+                raise ValueError("it has floating-point pixels")
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; has it been moved since training began?") from None

@@ -21,12 +21,11 @@ from typing import Any
 import torch
 import tyro
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.experiment import load_checkpoint, trained
+from shared.experiment import UNREADABLE, finite, load_checkpoint, load_weights, trained
 from shared.images import read_image, write_figure
 from shared.reproduce import told
 
@@ -141,7 +140,7 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
         UserError: no finished run there, damaged, or of another version of the code.
     """
     with trained(run, "fastmim") as (_, values, weights):
-        config, state = Config(**values), load_file(weights)
+        config, state = Config(**values), load_weights(weights)
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
     return config, classifier.eval()
@@ -155,7 +154,7 @@ def trained_network(run: Path, config: Config) -> FastMIM | None:
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(load_file(classifier.with_name("pretrained.safetensors")))
+        network.load_state_dict(load_weights(classifier.with_name("pretrained.safetensors")))
     return network.eval()
 
 
@@ -163,18 +162,21 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
     """ViT-B or Swin-B with fine-tuned weights that the authors published, in evaluation mode."""
     content = load_checkpoint(checkpoint)
     weights: dict[str, Any] = content.get("model", content)
-    if not isinstance(weights.get("head.bias"), Tensor):
+    if not isinstance(weights, dict) or not isinstance(weights.get("head.bias"), Tensor):
         raise UserError(
             f"{checkpoint} has no classification head (head.bias): it is a pre-trained file, or none of FastMIM's; "
             "give --checkpoint a fine-tuned one, or leave it away and give --run."
         )
     config = replace(PRESETS["paper"], data="ImageNet-1K")  # for its normalisation; the folder need not exist
-    if any(name.endswith("relative_position_bias_table") for name in weights):
-        config = replace(
-            config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
-        )
-    classifier = build_classifier(config, len(weights["head.bias"]))
-    load_official(classifier, content)
+    try:
+        if any(name.endswith("relative_position_bias_table") for name in weights):
+            config = replace(
+                config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
+            )
+        classifier = build_classifier(config, len(weights["head.bias"]))
+        load_official(classifier, finite(weights))
+    except (UserError, *UNREADABLE) as error:
+        raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()
 
 

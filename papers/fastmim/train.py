@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import set_seed
-from safetensors.torch import load_file
 from timm.data import Mixup
 from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from shared import UserError
-from shared.experiment import Run
+from shared.experiment import Run, load_weights
 from shared.loading import Batches, Drawable
 
 from .baselines import MAE, SimMIM
@@ -244,7 +243,7 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
     start = finetune_start(config, data)
     model = build_classifier(config, len(data.classes))
     if config.method != "none":
-        load_encoder(model, kept(config, load_file(pretrained_weights(run))))
+        load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
     accumulate = accumulation(config.finetune_batch_size, config.finetune_micro_batch_size, run)
     batches = Batches(
         Labelled(data, config.image_size),

@@ -13,12 +13,11 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from shared import UserError
-from shared.experiment import Run, write_json
+from shared.experiment import Run, load_weights, write_json
 from shared.loading import Batches, Drawable
 from shared.reproduce import told
 
@@ -94,21 +93,23 @@ def load_backbone(options: Options, strides: Sequence[int]) -> tuple[Config, Bac
         classifier.load_state_dict(trained.state_dict())
     elif options.start == "pretrained":
         assert options.run
-        load_encoder(classifier, _pretrained(options.run))
+        _load_pretrained(classifier, options.run)
     classifier.encoder.set_image_size(options.image_size)
     return config, Backbone(classifier.encoder, options.pyramid_width, strides)
 
 
-def _pretrained(run: Path) -> dict[str, Tensor]:
+def _load_pretrained(classifier: Classifier, run: Path) -> None:
     path = run / "checkpoint" / "pretrained.safetensors"
     if not path.is_file():
         raise UserError(
             f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."
         )
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        load_encoder(classifier, load_weights(path))
+    except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); make that run again, or choose --start finetuned.") from error
+    except UserError as error:
+        raise UserError(f"{path} cannot be used. {error}") from error
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

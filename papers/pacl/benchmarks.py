@@ -196,6 +196,9 @@ def _listed(path: Path) -> list[str]:
         raise UserError(f"{path} is not a list of image names in UTF-8 ({error.reason}).") from None
     if not stems:
         raise UserError(f"{path} is empty; expected one image name a line.")
+    if len(set(stems)) < len(stems):
+        twice = next(stem for i, stem in enumerate(stems) if stem in stems[:i])
+        raise UserError(f"{path} lists {twice} twice, which would count twice; expected every image once.")
     return stems
 
 

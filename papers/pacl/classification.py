@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from open_clip import IMAGENET_CLASSNAMES
+from PIL import Image
 from timm.data import ImageNetInfo
 from torch import Tensor
 from torchvision import datasets
@@ -54,15 +55,45 @@ def load_set(name: str, root: Path) -> tuple[Any, list[str]]:
     """A sequence of (PIL image, class number), and the class names as readable text.
 
     Raises:
-        UserError: if the set is not there in full, or a folder is no class of ImageNet.
+        UserError: if the set is not there in full, lists no image, or a folder is no class of ImageNet.
     """
     try:
         if name in IMAGENETS:
             return _imagenet(root / IMAGENETS[name])
         data = _TORCHVISION[name][1](root)
-    except (OSError, RuntimeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever torchvision's readers make of damaged lists
         raise UserError(f"{name}: {root / folder(name)} cannot be read ({error}). Expected:\n{LAYOUT}") from None
-    return data, [readable(text) for text in (data.categories if name == "caltech101" else data.classes)]
+    if not len(data):
+        raise UserError(f"{name}: {root / folder(name)} lists no images. Expected:\n{LAYOUT}")
+    return Photos(data), [readable(text) for text in (data.categories if name == "caltech101" else data.classes)]
+
+
+class Photos:
+    """The RGB images of a set of torchvision's, with their class numbers. Raises UserError for one that is damaged."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        try:
+            image, label = self.data[index]
+            return image.convert("RGB"), label
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"{self._path(index)} is not an image that can be decoded ({error}); unpack the archive again."
+            ) from None
+
+    def _path(self, index: int) -> Any:
+        for name in ("samples", "_samples", "_image_files", "_images"):  # as torchvision's classes call them
+            if hasattr(self.data, name):
+                found = getattr(self.data, name)[index]
+                return found[0] if isinstance(found, tuple) else found
+        return f"Image {index} of {self.data.root}"
 
 
 def _imagenet(path: Path) -> tuple[Any, list[str]]:
@@ -80,7 +111,7 @@ def _imagenet(path: Path) -> tuple[Any, list[str]]:
             f"{path / unknown} is no class of ImageNet; expected folders named by WordNet number (n01440764) or "
             "by index."
         )
-    return data, [IMAGENET_CLASSNAMES[index[text]] for text in data.classes]
+    return Photos(data), [IMAGENET_CLASSNAMES[index[text]] for text in data.classes]
 
 
 def readable(text: str) -> str:

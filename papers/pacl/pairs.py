@@ -128,7 +128,7 @@ def index_shard(shard: Path) -> list[Pair]:
     """The pairs of a tar file, by its headers alone. Members without a partner are left out.
 
     Raises:
-        UserError: if it is no tar file, is truncated, or holds no pair.
+        UserError: if it is no tar file, is truncated, or holds no pair, or one twice.
     """
     images: dict[str, tuple[int, int]] = {}
     texts: dict[str, tuple[int, int]] = {}
@@ -145,10 +145,14 @@ def index_shard(shard: Path) -> list[Pair]:
                         f"{shard} ends at byte {size}, within {member.name} (bytes {place[0]} to {sum(place)}): it is "
                         "truncated; download it again."
                     )
-                if extension.lower() in IMAGES:
-                    images[stem] = place
-                elif extension == "txt":
-                    texts[stem] = place
+                kind = images if extension.lower() in IMAGES else texts if extension == "txt" else {}
+                if stem in kind:
+                    raise UserError(
+                        f"{shard} holds {member.name}, or another image of its name, twice; write it again."
+                    )
+                kind[stem] = place
+            if size < archive.offset + tarfile.BLOCKSIZE:
+                raise UserError(f"{shard} has no end mark after its {size} bytes: it is truncated; download it again.")
     except tarfile.TarError as error:
         raise UserError(f"{shard} is not a tar file that can be read ({error}); download it again.") from None
     except OSError as error:
@@ -185,11 +189,15 @@ def coco_pairs(root: Path) -> list[Pair]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         files = {image["id"]: image["file_name"] for image in content["images"]}
+        if len(files) < len(content["images"]):
+            raise ValueError("an image id is there twice")
         captions: dict[int, list[str]] = {}
         for annotation in content["annotations"]:
-            captions.setdefault(annotation["image_id"], []).append(str(annotation["caption"]).strip())
+            if not isinstance(annotation["caption"], str):
+                raise ValueError(f"a caption is {annotation['caption']}")
+            captions.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
         missing = next((files[key] for key in captions if not (folder / files[key]).is_file()), None)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is not a file of COCO captions ({type(error).__name__}: {error}); expected images with id and "
             "file_name, and annotations with image_id and caption."

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from shared.experiment import Run
+from shared.experiment import Run, load_weights
 from shared.loading import Batches, Drawable
 
 from . import pairs
@@ -99,7 +98,7 @@ def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, Visi
         weights: what :func:`train` left.
     """
     parts: dict[str, dict[str, Tensor]] = {"clip": {}, "embedder": {}}
-    for name, x in load_file(weights).items():
+    for name, x in load_weights(weights).items():
         part, _, rest = name.partition(".")
         parts[part][rest] = x
     towers: Towers

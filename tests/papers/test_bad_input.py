@@ -1,0 +1,1209 @@
+"""Every reader of every paper against every kind of bad input: one sentence that names the file, and nothing lost.
+
+A reader is a row of READERS: how to write a whole example, and how to read it. A kind of damage is a function of a
+path. A row of TABLE joins them: reader, file, damage, and a pattern of what has to be said. A new paper adds rows.
+"""
+
+import ast
+import contextlib
+import ctypes
+import functools
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+import wave
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+import papers.clipsep.predict as clipsep_predict
+import papers.clipsep.train as clipsep_train
+import papers.fastmim.predict as fastmim_predict
+import papers.fastmim.train as fastmim_train
+import papers.pacl.predict as pacl_predict
+from papers.clipsep import config as clipsep_config
+from papers.clipsep import videos
+from papers.fastmim import ade20k, coco, imagenet, segment, transfer
+from papers.fastmim import config as fastmim_config
+from papers.pacl import benchmarks, classification, miniclip, model, pairs
+from papers.pacl import config as pacl_config
+from shared import UserError, images, report
+from shared.clip import CLIP, load_clip
+from shared.experiment import Run, load_checkpoint
+from shared.reproduce import told
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+FOLDER = "größe und weiß, 写真 (1)"  # of every example: spaces and what is not ASCII have to work
+
+Damage = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How to write a whole example into a folder, and how to read all of it."""
+
+    build: Callable[[Path], object]
+    read: Callable[[Path], object]
+    check: Callable[[Path], list[str]] | None = None
+    """What `make check-data` calls, if the reader is of a dataset."""
+
+
+# -- kinds of damage --------------------------------------------------------------------------------------------------
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("<html>404 not found</html>\n" * 40)
+
+
+def gone(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("a file")
+
+
+def emptied(path: Path) -> None:
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def loop(path: Path) -> None:
+    gone(path)
+    path.symlink_to(path.name)
+
+
+def locked(path: Path) -> None:
+    path.chmod(0)
+
+
+def not_utf8(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + "\nGröße".encode("latin-1"))
+
+
+def nested(path: Path) -> None:
+    path.write_text("[" * 200_000)
+
+
+def flipped(path: Path) -> None:
+    """Its second half is other bytes."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(255 - x for x in content[middle:]))
+
+
+def replaced(old: str, new: str) -> Damage:
+    def damage(path: Path) -> None:
+        content = path.read_text(encoding="utf-8")
+        assert old in content
+        path.write_text(content.replace(old, new, 1), encoding="utf-8")
+
+    return damage
+
+
+def edited(change: Callable[[Any], object]) -> Damage:
+    """Change the content of a JSON file; NaN and infinity may be in it."""
+
+    def damage(path: Path) -> None:
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (9, 9), value: Any = 1) -> Damage:
+    """Another image in its place; modes that PNG and JPEG do not have are written as TIFF."""
+
+    def damage(path: Path) -> None:
+        Image.new(mode, size, value).save(path, "TIFF" if mode == "F" else None)
+
+    return damage
+
+
+def bomb(path: Path) -> None:
+    """A PNG whose header announces a picture of 400 gigapixels."""
+    Image.new("L", (8, 8)).save(path, "PNG")
+    content = bytearray(path.read_bytes())
+    content[16:24] = (650_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+NAN = picture("F", value=float("nan"))
+
+
+def sound(samples: Any, rate: int = 16_000, subtype: str = "PCM_16") -> Damage:
+    return lambda path: soundfile.write(path, np.asarray(samples), rate, subtype)
+
+
+def weights(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Damage:
+    def damage(path: Path) -> None:
+        path.write_bytes(save(change(load_file(path))))  # read before it is written: the file may be mapped
+
+    return damage
+
+
+def spoilt(value: float) -> Damage:
+    """The first number of the first tensor becomes NaN or infinite."""
+
+    def change(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        name = next(k for k, x in state.items() if x.is_floating_point() and x.numel())
+        state[name] = state[name].clone()
+        state[name].view(-1)[0] = value
+        return state
+
+    return weights(change)
+
+
+def truncated_shapes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x[:1].clone() if x.ndim else x for name, x in state.items()}
+
+
+def pickled(content: object) -> Damage:
+    return lambda path: torch.save(content, path)
+
+
+def tar(members: dict[str, bytes] | list[tuple[str, bytes]]) -> Damage:
+    def damage(path: Path) -> None:
+        with tarfile.open(path, "w") as archive:
+            for name, content in members.items() if isinstance(members, dict) else members:
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+    return damage
+
+
+# -- whole examples ---------------------------------------------------------------------------------------------------
+
+
+def photo(path: Path, size: tuple[int, int] = (24, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def labels(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def jpeg() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(content, "JPEG")
+    return content.getvalue()
+
+
+@functools.cache
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.3, 0.3, round(16_000 * seconds)).astype(np.float32)
+
+
+SOUND, FRAMES = "vggsound/audio/a/b/abVideo.wav", "vggsound/preprocessed/a/b/abVideo"
+FRAME, LIST = f"{FRAMES}/000002.jpg", "vggsound/train.csv"
+
+
+def build_videos(root: Path) -> None:
+    for name in ("abVideo", "acVideo"):
+        place = f"{name[0]}/{name[1]}/{name}"
+        path = root / f"vggsound/audio/{place}.wav"
+        path.parent.mkdir(parents=True)
+        with wave.open(str(path), "wb") as written:
+            written.setparams((1, 2, 16_000, 0, "NONE", ""))
+            written.writeframes((noise(1) * 32767).astype("<i2").tobytes())
+        for number in range(1, 4):
+            photo(root / f"vggsound/preprocessed/{place}/{number:06d}.jpg")
+    rows = [
+        f"data/vggsound/audio/{p}.wav,data/vggsound/preprocessed/{p},3,rain" for p in ("a/b/abVideo", "a/c/acVideo")
+    ]
+    for name in ("train", "val", "test-good", "test-no-music", "test-good-no-music"):
+        (root / f"vggsound/{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (root / "MUSIC/solo").mkdir(parents=True)
+    shutil.copy(root / LIST, root / "MUSIC/solo/test.csv")
+
+
+def read_videos(root: Path) -> None:
+    train, _, _ = videos.read_lists(replace(clipsep_config.CPU, data=str(root)))
+    for video in train:
+        if video.fault:
+            raise UserError(video.fault)
+        videos.read_sound(video.sound)
+        for _ in videos.read_frames(video):
+            pass
+
+
+class Towers(CLIP):
+    """Stands in for the frozen towers: an image's embedding is its mean colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameter = nn.Parameter(torch.zeros(1))
+        self.transform = lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+    def _image_embedding(self, batch: Tensor) -> Tensor:
+        return batch.mean((2, 3))
+
+
+@functools.cache
+def clipsep_weights() -> bytes:
+    network = clipsep_train.build_model(clipsep_config.PRESETS["smoke"], torch.empty(0), query_width=16)
+    return save({name: x.detach().contiguous() for name, x in network.state_dict().items()})
+
+
+def build_clipsep_run(root: Path) -> None:
+    write_json(root / "config.json", {"variant": "clipsep", "config": asdict(clipsep_config.PRESETS["smoke"])})
+    (root / "checkpoint").mkdir()
+    (root / "checkpoint/model.safetensors").write_bytes(clipsep_weights())
+
+
+def golden(path: str, prefix: str) -> dict[str, Tensor]:
+    with np.load(GOLDEN / path, allow_pickle=False) as stored:
+        return {key[len(prefix) :]: torch.tensor(stored[key]) for key in stored.files if key.startswith(prefix)}
+
+
+def build_clipsep_official(root: Path) -> None:
+    torch.save(golden("clipsep/model_nit.npz", "sd."), root / "best.pt")
+
+
+def read_clipsep_official(root: Path) -> None:
+    with np.load(GOLDEN / "clipsep/model_nit.npz", allow_pickle=False) as stored:
+        names = {"levels": "num_downs", "width": "ngf", "channels": "channels"}
+        size = {ours: stored[theirs].item() for ours, theirs in names.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(clipsep_predict.PRESETS, "paper", replace(clipsep_config.PRESETS["paper"], **size))
+        clipsep_predict.official_model(root / "best.pt")
+
+
+def fastmim_state(network: nn.Module) -> bytes:
+    return save({name: x.detach().contiguous() for name, x in network.state_dict().items()})
+
+
+@functools.cache
+def fastmim_weights() -> tuple[bytes, bytes]:
+    config = fastmim_config.PRESETS["smoke"]
+    return (
+        fastmim_state(fastmim_train.build_classifier(config, 10)),
+        fastmim_state(fastmim_train.build_pretraining(config)),
+    )
+
+
+def build_fastmim_run(root: Path) -> None:
+    write_json(root / "config.json", {"variant": "fastmim", "config": asdict(fastmim_config.PRESETS["smoke"])})
+    (root / "checkpoint").mkdir()
+    for name, content in zip(("model", "pretrained"), fastmim_weights(), strict=True):
+        (root / f"checkpoint/{name}.safetensors").write_bytes(content)
+
+
+def read_fastmim_run(root: Path) -> None:
+    config, _ = fastmim_predict.trained_classifier(root)
+    fastmim_predict.trained_network(root, config)
+
+
+def read_fastmim_backbone(root: Path) -> None:
+    options = segment.Options(data=root, run=root, start="pretrained", image_size=32, pyramid_width=16)
+    transfer.load_backbone(options, segment.STRIDES)
+
+
+SMALL_VIT = {"image_size": 64, "widths": (48,), "depths": (2,), "heads": (2,)}
+
+
+def build_fastmim_official(root: Path) -> None:
+    state = golden("fastmim/vit_hog_forward.npz", "w/")
+    width = state["pos_embed"].shape[-1]
+    torch.save(
+        {"model": state | {"head.weight": torch.zeros(7, width), "head.bias": torch.zeros(7)}}, root / "best.pth"
+    )
+
+
+def read_fastmim_official(root: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        small = replace(fastmim_config.PRESETS["paper"], **SMALL_VIT)
+        patch.setitem(fastmim_predict.PRESETS, "paper", small)
+        fastmim_predict.official_classifier(root / "best.pth")
+
+
+IMAGENET = "train/n01440764/1.JPEG"
+
+
+def build_imagenet(root: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("n01440764", "n01443537"):
+            photo(root / split / name / "1.JPEG")
+
+
+def read_imagenet(root: Path) -> None:
+    for photos, _ in imagenet.read(root)[:2]:
+        for index in range(len(photos)):
+            _ = photos[index]
+
+
+INSTANCES = "annotations/instances_train2017.json"
+
+
+def build_coco(root: Path) -> None:
+    for number in (1, 2):
+        photo(root / f"train2017/{number}.jpg")
+    listed = [{"id": k, "file_name": f"{k}.jpg", "height": 20, "width": 24} for k in (1, 2)]
+    box = {"bbox": [2, 3, 10, 8], "segmentation": [[2, 3, 12, 3, 12, 11, 2, 11]], "area": 80, "iscrowd": 0}
+    annotations = [{"id": k, "image_id": k, "category_id": 3} | box for k in (1, 2)]
+    categories = [{"id": 3, "name": "owl"}]
+    write_json(root / INSTANCES, {"images": listed, "annotations": annotations, "categories": categories})
+
+
+def read_coco(root: Path) -> None:
+    instances = coco.Instances(root, "train")
+    for image_id in instances.ids:
+        instances.image(image_id)
+        instances.target(image_id)
+
+
+def build_ade(root: Path) -> None:
+    for number in (1, 2):
+        photo(root / f"images/training/A_{number}.jpg")
+        labels(root / f"annotations/training/A_{number}.png", np.arange(480).reshape(20, 24) % 151)
+
+
+def read_ade(root: Path) -> None:
+    scenes = ade20k.Scenes(root, "training")
+    for index in range(len(scenes)):
+        _ = scenes[index]
+
+
+SHARD = "cc3m/00000.tar"
+MEMBERS = {f"{k}.{end}": jpeg() if end == "jpg" else b"An owl." for k in range(20) for end in ("jpg", "txt")}
+
+
+def build_shards(root: Path) -> None:
+    (root / "cc3m").mkdir()
+    tar(MEMBERS)(root / SHARD)
+
+
+def build_captions(root: Path) -> None:
+    for number in (1, 2):
+        photo(root / f"coco/train2017/{number}.jpg")
+    listed = [{"id": k, "file_name": f"{k}.jpg"} for k in (1, 2)]
+    write_json(
+        root / pairs.COCO, {"images": listed, "annotations": [{"image_id": k, "caption": "Owl."} for k in (1, 2)]}
+    )
+
+
+def read_pairs(root: Path) -> None:
+    data = pairs.read(root, root.parent / "cache", lambda image: torch.zeros(1))
+    for index in range(len(data)):
+        data.draw(index, np.random.default_rng(0))
+
+
+def build_benchmark(name: str) -> Callable[[Path], None]:
+    def build(root: Path) -> None:
+        chosen = benchmarks.BENCHMARKS[name]
+        for number in (1, 2):
+            stem = f"ulm/u_{number}" if name == "cityscapes19" else f"u_{number}"
+            ending = "_leftImg8bit.png" if name == "cityscapes19" else ".jpg"
+            photo(root / chosen.images / f"{stem}{ending}", (3, 2))
+            labels(root / chosen.labels / f"{stem}{chosen.suffix}", [[1, 2, 3], [4, 5, 255]])
+        if chosen.listing:
+            (root / chosen.listing).parent.mkdir(parents=True)
+            (root / chosen.listing).write_text("u_1\nu_2\n")
+
+    return build
+
+
+def read_benchmark(name: str) -> Callable[[Path], object]:
+    return lambda root: list(benchmarks.Segmented(benchmarks.BENCHMARKS[name], root))
+
+
+def build_dtd(root: Path) -> None:
+    (root / "dtd/dtd/labels").mkdir(parents=True)
+    (root / "dtd/dtd/labels/test1.txt").write_text("banded/a.jpg\nlaced/b.jpg\n")
+    for name in ("banded/a.jpg", "laced/b.jpg"):
+        photo(root / "dtd/dtd/images" / name)
+
+
+def build_pets(root: Path) -> None:
+    base = root / "oxford-iiit-pet"
+    (base / "annotations").mkdir(parents=True)
+    (base / "annotations/test.txt").write_text("Abyssinian_1 1 1 1\nboxer_1 2 2 1\n")
+    for name in ("Abyssinian_1", "boxer_1"):
+        photo(base / "images" / f"{name}.jpg")
+
+
+def read_set(name: str) -> Callable[[Path], object]:
+    return lambda root: list(classification.load_set(name, root)[0])
+
+
+@functools.cache
+def pacl_weights() -> bytes:
+    config = pacl_config.PRESETS["smoke"]
+    parts = {
+        "mean": torch.zeros(1280),
+        "components": torch.zeros(config.mini_components, 1280),
+        "text_mean": torch.zeros(384),
+        "text_components": torch.zeros(config.mini_joint, 384),
+    }
+    clip = miniclip.MiniCLIP(49, config.mini_width, parts)
+    embedder = model.VisionEmbedder(config.mini_width, config.mini_joint, config.embedder)
+    state = {f"clip.{name}": x for name, x in clip.state_dict().items()}
+    state |= {f"embedder.{name}": x for name, x in embedder.state_dict().items()}
+    return save({name: x.detach().contiguous() for name, x in state.items()})
+
+
+def build_pacl_run(root: Path) -> None:
+    write_json(root / "config.json", {"variant": "pacl", "config": asdict(pacl_config.PRESETS["smoke"])})
+    (root / "checkpoint").mkdir()
+    (root / "checkpoint/model.safetensors").write_bytes(pacl_weights())
+
+
+def read_names(root: Path) -> object:
+    options = pacl_predict.Options(image=root / "a.png", out=root / "out", names_file=root / "names.txt")
+    return pacl_predict.class_names(options)
+
+
+def build_results(root: Path) -> None:
+    rows = [{"variant": "a", "seed": k, "metrics": {"x_percent": 1.0 + k}, "seconds": 1.0} for k in (0, 1)]
+    write_json(root / "cpu.json", {"schema": 1, "paper": "p", "rows": rows, "claims": []})
+
+
+def read_results(root: Path) -> None:
+    if report.read_results(root / "cpu.json") is None:
+        raise UserError(f"{root}: not run yet")
+
+
+TINY = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+    "text_cfg": {"context_length": 20, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("clip") / "tiny-clip-bad-input.json"
+    path.write_text(json.dumps(TINY))
+    open_clip.add_model_config(path)
+
+
+@functools.cache
+def clip_weights() -> bytes:
+    return save(open_clip.create_model("tiny-clip-bad-input").state_dict())
+
+
+READERS = {
+    "clipsep videos": Reader(build_videos, read_videos, videos.check),
+    "clipsep --audio": Reader(
+        lambda root: soundfile.write(root / "mix.wav", noise(1), 16_000, "FLOAT"),
+        lambda root: clipsep_predict.read_audio(root / "mix.wav"),
+    ),
+    "clipsep --query": Reader(
+        lambda root: photo(root / "dog.png"), lambda root: clipsep_predict.embed(str(root / "dog.png"), Towers())
+    ),
+    "clipsep --run": Reader(build_clipsep_run, clipsep_predict.trained_model),
+    "clipsep --checkpoint": Reader(build_clipsep_official, read_clipsep_official),
+    "fastmim imagenet": Reader(build_imagenet, read_imagenet, imagenet.check),
+    "fastmim coco": Reader(build_coco, read_coco),
+    "fastmim ade20k": Reader(build_ade, read_ade),
+    "fastmim --run": Reader(build_fastmim_run, read_fastmim_run),
+    "fastmim transfer --run": Reader(build_fastmim_run, read_fastmim_backbone),
+    "fastmim --checkpoint": Reader(build_fastmim_official, read_fastmim_official),
+    "pacl shards": Reader(build_shards, read_pairs, pairs.check),
+    "pacl captions": Reader(build_captions, read_pairs, pairs.check),
+    **{
+        f"pacl {name}": Reader(build_benchmark(name), read_benchmark(name), benchmarks.check)
+        for name in benchmarks.BENCHMARKS
+    },
+    "pacl imagenet": Reader(lambda root: build_imagenet(root / "imagenet"), read_set("imagenet"), classification.check),
+    "pacl dtd": Reader(build_dtd, read_set("dtd"), classification.check),
+    "pacl oxford_pets": Reader(build_pets, read_set("oxford_pets"), classification.check),
+    "pacl --names-file": Reader(lambda root: (root / "names.txt").write_text("owl\nrose\n"), read_names),
+    "pacl --run": Reader(build_pacl_run, pacl_predict.trained_model),
+    "shared --image": Reader(lambda root: photo(root / "a.png"), lambda root: images.read_image(root / "a.png")),
+    "shared checkpoint": Reader(
+        lambda root: torch.save({"step": 1, "x": torch.zeros(9)}, root / "state.pt"),
+        lambda root: load_checkpoint(root / "state.pt"),
+    ),
+    "shared clip": Reader(
+        lambda root: (root / "clip.safetensors").write_bytes(clip_weights()),
+        lambda root: load_clip("tiny-clip-bad-input", pretrained=str(root / "clip.safetensors")),
+    ),
+    "shared results": Reader(build_results, read_results),
+}
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How to damage a file, a pattern of what is said then, and who is named if it is not the file itself."""
+
+    damage: Damage
+    said: str
+    named: str = ""
+
+
+Row = tuple[str, str, str, Kind]
+"""Reader, name of the kind, file below the reader's folder, kind."""
+
+
+def damages(reader: str, path: str, kinds: "Kinds") -> list[Row]:
+    return [(reader, name, path, Kind(*kind)) for name, kind in kinds.items()]
+
+
+MISSING = "missing|No such file|no trained model|cannot be read|neither a checkpoint|There is no image"
+Kinds = dict[str, tuple[Damage, str] | tuple[Damage, str, str]]
+ANY_FILE: Kinds = {
+    "missing": (gone, MISSING),
+    "a folder": (folder, f"a folder|directory|{MISSING}"),
+    "a symlink loop": (loop, f"symbolic links|not a checkpoint|{MISSING}"),
+    "no permission": (locked, "[Pp]ermission|not audio that can be read"),
+}
+DAMAGED = (
+    "not an? |not audio|not a whole|damaged|truncated|cut short|cannot be (read|decoded|used)|is empty|no file of|"
+    "Cannot load|no samples|missing|holds no"
+)
+ANY_CONTENT: Kinds = {
+    "truncated": (half, DAMAGED),
+    "empty": (empty, DAMAGED),
+    "text": (text, DAMAGED),
+}
+IMAGE = ANY_FILE | ANY_CONTENT
+LAST_OF_A_CLASS: Kinds = {
+    "missing": (gone, "no valid file", "n01440764"),
+    "a folder": (folder, "no valid file", "n01440764"),
+}
+JSON = IMAGE | {"not UTF-8": (not_utf8, ""), "nested too deep": (nested, "")}
+WEIGHTS = IMAGE | {
+    "of other shapes": (weights(truncated_shapes), ""),
+    "NaN": (spoilt(float("nan")), "NaN or infinite"),
+    "infinite": (spoilt(float("inf")), "NaN or infinite"),
+    "a pickle": (pickled({"head.bias": torch.zeros(3)}), ""),
+}
+PICKLED = IMAGE | {
+    "a list": (pickled([torch.zeros(3)]), ""),
+    "a tensor": (pickled(torch.zeros(3)), ""),
+    "an object": (pickled({"model": Path("x")}), "not a checkpoint this code can trust"),
+}
+RUN_CONFIG = JSON | {
+    "of another version": (edited(lambda c: c["config"].update(colour=1)), "another version"),
+    "a list": (lambda path: path.write_text("[1, 2]"), "another version"),
+    "no config": (edited(lambda c: c.pop("config")), "another version"),
+}
+
+TABLE: list[Row] = [
+    *damages("clipsep videos", SOUND, IMAGE),
+    *damages("clipsep videos", FRAME, IMAGE),
+    *damages(
+        "clipsep videos",
+        SOUND,
+        {
+            "wrong rate": (sound(noise(1), 44_100), "44100 Hz, expected 16000"),
+            "wrong width": (sound(noise(1), subtype="PCM_24"), "24 bits a sample, expected 16"),
+            "floating point": (sound(noise(1), subtype="FLOAT"), "not a 16-bit PCM WAV"),
+            "silent": (sound(0 * noise(1)), "silent"),
+            "no samples": (sound(noise(1)[:0]), "no samples"),
+        },
+    ),
+    *damages(
+        "clipsep videos",
+        FRAMES,
+        {
+            "wav without frames": (gone, "a folder of frames, is missing"),
+            "empty folder": (emptied, "has 0 frames, 3 expected"),
+            "a file": (file, "Not a directory|is missing"),
+            "a symlink loop": (loop, "symbolic links|is missing"),
+        },
+    ),
+    *damages("clipsep videos", LIST, ANY_FILE),
+    *damages(
+        "clipsep videos",
+        LIST,
+        {
+            "empty": (empty, "0 rows"),
+            "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "line 2: 2 columns"),
+            "text": (text, "1 columns, expected 4"),
+            "not UTF-8": (not_utf8, "line 4: not UTF-8"),
+            "a column less": (replaced(",rain", ""), "line 1: 3 columns, expected 4"),
+            "an empty column": (replaced("rain", ""), "line 1: an empty column"),
+            "not a number": (replaced(",3,", ",NaN,"), "line 1: 'NaN' is not a number of frames"),
+            "too many frames": (replaced(",3,", ",4,"), "is missing: the folder has 3 frames, 4", "000004.jpg"),
+        },
+    ),
+    *damages("clipsep --audio", "mix.wav", IMAGE),
+    *damages(
+        "clipsep --audio",
+        "mix.wav",
+        {
+            "NaN": (sound([0.1, float("nan")], subtype="FLOAT"), "1 samples that are NaN or infinite"),
+            "infinite": (sound([float("inf"), 0.1], subtype="FLOAT"), "1 samples that are NaN or infinite"),
+            "no samples": (sound(noise(1)[:0]), "no samples"),
+        },
+    ),
+    *damages("clipsep --query", "dog.png", IMAGE),
+    *damages(
+        "clipsep --query",
+        "dog.png",
+        {
+            "garbled": (flipped, "not a whole image"),
+            "a bomb": (bomb, "not a whole image"),
+            "NaN": (NAN, "floating-point"),
+        },
+    ),
+    *damages("clipsep --run", "config.json", RUN_CONFIG),
+    *damages("clipsep --run", "checkpoint/model.safetensors", WEIGHTS),
+    *damages("clipsep --checkpoint", "best.pt", PICKLED),
+    *damages(
+        "clipsep --checkpoint",
+        "best.pt",
+        {
+            "no tensors": (pickled({"frame_net.weight": 1.0}), "more than named tensors"),
+            "NaN": (pickled({"frame_net.weight": torch.tensor(float("nan"))}), "NaN or infinite"),
+            "of other shapes": (pickled({"frame_net.weight": torch.zeros(2, 2)}), "does not fit"),
+            "other keys": (pickled({3: torch.zeros(2, 2)}), ""),
+        },
+    ),
+    *damages("fastmim imagenet", IMAGENET, IMAGE | LAST_OF_A_CLASS | {"NaN": (NAN, "floating-point")}),
+    *damages("fastmim imagenet", IMAGENET, {"a bomb": (bomb, "cannot be read")}),
+    *damages(
+        "fastmim imagenet",
+        "train/n01440764",
+        {
+            "empty folder": (emptied, "Found no valid file for the classes n01440764"),
+            "a class missing": (gone, "only in val, not in train: n01440764"),
+            "a file": (file, "only in val, not in train: n01440764"),
+            "a symlink loop": (loop, "only in val, not in train: n01440764|n01440764"),
+            "a class twice": (lambda p: (p.parent / "twice").symlink_to(p.name), "are one folder", "twice"),
+            "a loop inside": (lambda p: (p / "round").symlink_to("."), "are one folder", "round"),
+        },
+    ),
+    *damages(
+        "fastmim imagenet",
+        "train",
+        {
+            "empty folder": (emptied, "does not hold class folders"),
+            "missing": (gone, "missing"),
+            "a file": (file, "not a folder"),
+            "a symlink loop": (loop, "missing|symbolic links"),
+            "no permission": (locked, "[Pp]ermission"),
+        },
+    ),
+    *damages("fastmim coco", "train2017/1.jpg", IMAGE),
+    *damages("fastmim coco", "train2017/1.jpg", {"wrong shape": (picture(), "has 9 x 9 pixels, but .* says 24 x 20")}),
+    *damages("fastmim coco", "train2017", {"a file": (file, "not a folder"), "empty folder": (emptied, "is missing")}),
+    *damages("fastmim coco", INSTANCES, JSON),
+    *damages(
+        "fastmim coco",
+        INSTANCES,
+        {
+            "a list": (lambda path: path.write_text("[]"), "no file of COCO instances"),
+            "no images": (edited(lambda c: c.update(images=[], annotations=[])), "lists no images"),
+            "no objects": (edited(lambda c: c.update(annotations=[])), "lists no objects"),
+            "no categories": (edited(lambda c: c.pop("categories")), "categories"),
+            "NaN": (edited(lambda c: c["annotations"][0]["bbox"].__setitem__(2, float("nan"))), "annotation 1 "),
+            "infinite": (edited(lambda c: c["annotations"][0]["bbox"].__setitem__(2, float("inf"))), "annotation 1 "),
+            "a word for a number": (edited(lambda c: c["annotations"][0].update(bbox=["a", 1, 2, 3])), "annotation 1 "),
+            "a box of three": (edited(lambda c: c["annotations"][0]["bbox"].pop()), "bbox of 3 numbers"),
+            "a broken polygon": (edited(lambda c: c["annotations"][0].update(segmentation=[[1]])), "segmentation"),
+            "a class out of range": (edited(lambda c: c["annotations"][0].update(category_id=99)), "does not list"),
+            "no partner": (edited(lambda c: c["annotations"][0].update(image_id=99)), "does not list"),
+            "an image twice": (edited(lambda c: c["images"].append(c["images"][0])), "twice"),
+            "an object twice": (edited(lambda c: c["annotations"].append(c["annotations"][0])), "twice"),
+            "a name that is none": (edited(lambda c: c["images"][0].update(file_name=5)), "file_name"),
+        },
+    ),
+    *damages("fastmim ade20k", "images/training/A_1.jpg", IMAGE | {"missing": (gone, "has no image", "A_1.png")}),
+    *damages("fastmim ade20k", "annotations/training/A_1.png", IMAGE),
+    *damages(
+        "fastmim ade20k",
+        "annotations/training/A_1.png",
+        {
+            "wrong shape": (picture("L"), "9 x 9 pixels, but .* 24 x 20"),
+            "in colour": (picture("RGB", (24, 20), (1, 2, 3)), "no mask of ADE20K"),
+            "a label out of range": (picture("L", (24, 20), 151), "largest value 151"),
+            "garbled": (flipped, "cannot be read"),
+            "NaN": (NAN, "floating-point"),
+        },
+    ),
+    *damages(
+        "fastmim ade20k",
+        "images/training",
+        {
+            "empty folder": (emptied, "no .jpg images"),
+            "missing": (gone, "not a folder"),
+            "a file": (file, "not a folder"),
+            "a symlink loop": (loop, "not a folder"),
+        },
+    ),
+    *damages("fastmim --run", "config.json", RUN_CONFIG),
+    *damages("fastmim --run", "checkpoint/model.safetensors", WEIGHTS),
+    *damages("fastmim --run", "checkpoint/pretrained.safetensors", WEIGHTS),
+    *damages("fastmim transfer --run", "checkpoint/pretrained.safetensors", WEIGHTS),
+    *damages("fastmim --checkpoint", "best.pth", PICKLED),
+    *damages(
+        "fastmim --checkpoint",
+        "best.pth",
+        {
+            "no head": (pickled({"model": {"cls_token": torch.zeros(1, 1, 8)}}), "no classification head"),
+            "of other shapes": (
+                pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": torch.zeros(3)}}),
+                "does not fit",
+            ),
+            "no tensors": (pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": 1.0}}), ""),
+            "NaN": (pickled({"head.bias": torch.tensor([float("nan")])}), "NaN or infinite"),
+            "other keys": (pickled({"model": {"head.bias": torch.zeros(3), 3: torch.zeros(3)}}), ""),
+            "a list inside": (pickled({"model": [1, 2]}), ""),
+        },
+    ),
+    *damages("pacl shards", SHARD, IMAGE | {"missing": (gone, "no image-text pairs", FOLDER)}),
+    *damages(
+        "pacl shards",
+        SHARD,
+        {
+            "image without text": (tar({"0.jpg": jpeg()}), "1 images and 0 texts, but no pair"),
+            "text without image": (tar({"0.txt": b"owl"}), "0 images and 1 texts, but no pair"),
+            "other names": (tar({"0.jpg": jpeg(), "1.txt": b"owl"}), "no pair of one name"),
+            "text not UTF-8": (tar({"0.jpg": jpeg(), "0.txt": b"\xff\xfe"}), "not UTF-8"),
+            "only damaged images": (tar({"0.jpg": b"no image", "0.txt": b"owl"}), "cannot be decoded"),
+            "a name twice": (tar([*MEMBERS.items(), *MEMBERS.items()]), "twice"),
+        },
+    ),
+    *damages(
+        "pacl shards",
+        "cc3m",
+        {
+            "empty folder": (emptied, "no image-text pairs", FOLDER),
+            "a file": (file, "no image-text pairs", FOLDER),
+            "a symlink loop": (loop, "no image-text pairs", FOLDER),
+        },
+    ),
+    *damages(
+        "pacl captions",
+        str(pairs.COCO),
+        JSON
+        | {
+            "missing": (gone, "no image-text pairs", FOLDER),
+            "a symlink loop": (loop, "no image-text pairs", FOLDER),
+        },
+    ),
+    *damages(
+        "pacl captions",
+        str(pairs.COCO),
+        {
+            "a list": (lambda path: path.write_text("[]"), "not a file of COCO captions"),
+            "no caption": (edited(lambda c: c["annotations"][0].pop("caption")), "caption"),
+            "null": (edited(lambda c: c["annotations"][0].update(caption=None)), "not a file of COCO captions"),
+            "NaN": (edited(lambda c: c["annotations"][0].update(caption=float("nan"))), "not a file of COCO captions"),
+            "no partner": (edited(lambda c: c["annotations"][0].update(image_id=9)), "not a file of COCO captions"),
+            "an image twice": (edited(lambda c: c["images"].append(c["images"][0])), "twice"),
+            "a name that is none": (edited(lambda c: c["images"][0].update(file_name=5)), "COCO captions"),
+        },
+    ),
+    *damages("pacl captions", "coco/train2017/1.jpg", {"caption without image": (gone, "captions of it")}),
+    *damages("pacl captions", "coco/train2017/1.jpg", {"a folder": (folder, "missing")}),
+    *damages("pacl captions", "coco/train2017/1.jpg", {"no permission": (locked, "cannot be read")}),
+    *[
+        row
+        for name, chosen in benchmarks.BENCHMARKS.items()
+        for stem, ending in [("ulm/u_1", "_leftImg8bit.png") if name == "cityscapes19" else ("u_1", ".jpg")]
+        for row in [
+            *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", IMAGE),
+            *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", {"wrong shape": (picture(), "the same")}),
+            *damages(
+                f"pacl {name}",
+                f"{chosen.labels}/{stem}{chosen.suffix}",
+                IMAGE | {"missing": (gone, "missing|no labels", "u_1")},
+            ),
+            *damages(
+                f"pacl {name}",
+                f"{chosen.labels}/{stem}{chosen.suffix}",
+                {
+                    "wrong shape": (picture("L"), "expected the same"),
+                    "in colour": (picture("RGB", (3, 2)), "has mode RGB"),
+                    "16 bits": (picture("I;16", (3, 2)), "has mode I;16"),
+                    "NaN": (NAN, "has mode F"),
+                    "a label out of range": (picture("L", (3, 2), 200), "has the label (199|200)"),
+                    "garbled": (flipped, "can(not)? be decoded"),
+                },
+            ),
+            *damages(
+                f"pacl {name}",
+                chosen.labels,
+                {
+                    "empty folder": (emptied, "missing|holds no"),
+                    "missing": (gone, "missing"),
+                    "a file": (file, "missing"),
+                    "a symlink loop": (loop, "missing"),
+                },
+            ),
+        ]
+    ],
+    *damages("pacl voc20", str(benchmarks.BENCHMARKS["voc20"].listing), ANY_FILE),
+    *damages(
+        "pacl voc20",
+        str(benchmarks.BENCHMARKS["voc20"].listing),
+        {
+            "empty": (empty, "is empty"),
+            "truncated": (
+                lambda path: path.write_text("u_1\nu_"),
+                "is missing, but its partner or the list names it",
+                "u_.jpg",
+            ),
+            "text": (text, "lists <html>404 twice"),
+            "not UTF-8": (not_utf8, "in UTF-8"),
+            "an image twice": (lambda path: path.write_text("u_1\nu_2\nu_1\n"), "u_1 twice"),
+        },
+    ),
+    *damages("pacl imagenet", "imagenet/val/n01440764/1.JPEG", IMAGE | LAST_OF_A_CLASS),
+    *damages(
+        "pacl imagenet",
+        "imagenet/val/n01440764",
+        {
+            "empty folder": (emptied, "n01440764"),
+            "no class of ImageNet": (
+                lambda path: path.rename(path.with_name("owls")),
+                "owls is no class of ImageNet",
+                "owls",
+            ),
+        },
+    ),
+    *damages("pacl imagenet", "imagenet/val", {"empty folder": (emptied, "cannot be read"), "a file": (file, "read")}),
+    *damages("pacl dtd", "dtd/dtd/images/banded/a.jpg", IMAGE),
+    *damages("pacl dtd", "dtd/dtd/labels/test1.txt", ANY_FILE),
+    *damages(
+        "pacl dtd",
+        "dtd/dtd/labels/test1.txt",
+        {
+            "not UTF-8": (not_utf8, "dtd cannot be read .*utf-8", "dtd"),
+            "empty": (empty, "dtd lists no images", "dtd"),
+            "text": (text, "cannot be read|not an image", "dtd/images/<html>404"),
+        },
+    ),
+    *damages(
+        "pacl dtd", "dtd/dtd/images/banded", {"empty folder": (emptied, "No such file"), "a file": (file, "Not a")}
+    ),
+    *damages("pacl oxford_pets", "oxford-iiit-pet/images/boxer_1.jpg", IMAGE | {"a bomb": (bomb, "exceeds limit")}),
+    *damages(
+        "pacl oxford_pets",
+        "oxford-iiit-pet/annotations/test.txt",
+        ANY_FILE
+        | {
+            "a column less": (replaced(" 1 1 1", " 1"), "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
+            "not UTF-8": (not_utf8, "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
+            "empty": (empty, "oxford-iiit-pet lists no images", "oxford-iiit-pet"),
+            "text": (text, "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
+        },
+    ),
+    *damages("pacl --names-file", "names.txt", ANY_FILE),
+    *damages(
+        "pacl --names-file",
+        "names.txt",
+        {
+            "empty": (empty, "holds no class name"),
+            "not UTF-8": (not_utf8, "not text in UTF-8"),
+            "binary": (lambda path: path.write_bytes(jpeg()), "not text in UTF-8"),
+            "spaces": (lambda path: path.write_text(" \n\t\n"), "holds no class name"),
+            "a name twice": (lambda path: path.write_text("owl\nowl \n"), "holds 'owl' twice"),
+            "too many": (lambda path: path.write_text("\n".join(map(str, range(300)))), "300 class names"),
+        },
+    ),
+    *damages("pacl --run", "config.json", RUN_CONFIG),
+    *damages("pacl --run", "checkpoint/model.safetensors", WEIGHTS),
+    *damages("shared --image", "a.png", IMAGE),
+    *damages(
+        "shared --image",
+        "a.png",
+        {
+            "garbled": (flipped, "damaged"),
+            "a bomb": (bomb, "too large"),
+            "NaN": (NAN, "floating-point"),
+        },
+    ),
+    *damages("shared checkpoint", "state.pt", PICKLED),
+    *damages("shared clip", "clip.safetensors", WEIGHTS),
+    *damages("shared results", "cpu.json", JSON | {"missing": (gone, "not run yet", FOLDER)}),
+    *damages(
+        "shared results",
+        "cpu.json",
+        {
+            "a list": (lambda path: path.write_text("[]"), "not a results file"),
+            "another schema": (edited(lambda c: c.update(schema=2)), "schema"),
+            "no rows": (edited(lambda c: c.pop("rows")), "rows"),
+            "a row without a seed": (edited(lambda c: c["rows"][0].pop("seed")), "seed"),
+            "a row twice": (edited(lambda c: c["rows"].append(c["rows"][0])), "twice"),
+            "NaN": (edited(lambda c: c["rows"][0]["metrics"].update(x_percent=float("nan"))), "NaN"),
+            "infinite": (edited(lambda c: c["rows"][0]["metrics"].update(x_percent=float("inf"))), "Infinity"),
+        },
+    ),
+]
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may read what it likes; here this thread gives that up, so that a mode of 000 means what it says."""
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None)
+    if os.geteuid() or not sys.platform.startswith("linux") or libc.capget(header, sets):
+        yield
+        return
+    before = sets[0]
+    sets[0] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    libc.capset(header, sets)
+    try:
+        yield
+    finally:
+        sets[0] = before
+        libc.capset(header, sets)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_enough_kinds_a_reader(name: str) -> None:
+    assert len({kind for reader, kind, *_ in TABLE if reader == name}) >= 10
+
+
+@pytest.mark.parametrize(
+    ("reader", "path", "kind"),
+    [pytest.param(reader, path, kind, id=f"{reader}: {Path(path).name}, {name}") for reader, name, path, kind in TABLE],
+)
+def test_bad_input_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reader: str, path: str, kind: Kind
+) -> None:
+    root = tmp_path / FOLDER
+    root.mkdir()
+    READERS[reader].build(root)
+    READERS[reader].read(root)
+    kind.damage(root / path)
+    before = contents(tmp_path)
+    capsys.readouterr()
+    with unprivileged():
+        if kind.damage is locked and os.access(root / path, os.R_OK):
+            pytest.skip("this user may read everything")
+        status = told(lambda: READERS[reader].read(root), debug=False)
+    printed = capsys.readouterr().err
+    assert status == 1 and printed.startswith("error: ")
+    assert "Traceback" not in printed and "--debug" not in printed, printed
+    assert (kind.named or Path(path).name) in printed, printed
+    assert re.search(kind.said, printed.replace("\n", " ")), printed
+    assert before.items() <= contents(tmp_path).items()
+
+
+@pytest.mark.parametrize(
+    ("reader", "path", "kind"),
+    [
+        pytest.param(reader, path, kind, id=f"{reader}: {Path(path).name}, {name}")
+        for reader, name, path, kind in TABLE
+        if READERS[reader].check
+    ],
+)
+def test_check_data_tells_whatever_it_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reader: str, path: str, kind: Kind
+) -> None:
+    """`make check-data` lists what is wrong, or ends with one sentence; the damage is found when the file is read."""
+    root, check = tmp_path / FOLDER, READERS[reader].check
+    assert check is not None
+    root.mkdir()
+    READERS[reader].build(root)
+    kind.damage(root / path)
+    with unprivileged():
+        status = told(lambda: print(*check(root), sep="\n"), debug=False)
+    printed = capsys.readouterr()
+    assert "--debug" not in printed.err, printed.err
+    assert printed.out if status == 0 else printed.err.startswith("error: ")
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line whose last options are files and folders below the example."""
+
+    main: Callable[[list[str]], int]
+    builds: dict[str, str]
+    """Readers whose examples it needs, and the folder of each."""
+    options: str
+    """Split at spaces; what has a slash is below the example's folder."""
+
+
+SEPARATE = "--audio ./mix.wav --query violin --out ./violin.wav --figure ./violin.png "
+CLASSIFY = "--image ./a.png --out ./filled.png "
+SEGMENT = "--image ./a.png --names-file ./names.txt --out ./classes --run ./run"
+COMMANDS = {
+    "clipsep": Command(
+        clipsep_predict.main, {"clipsep --audio": ".", "clipsep --run": "run"}, SEPARATE + "--run ./run"
+    ),
+    "clipsep official": Command(
+        clipsep_predict.main, {"clipsep --audio": ".", "clipsep --checkpoint": "."}, SEPARATE + "--checkpoint ./best.pt"
+    ),
+    "fastmim": Command(fastmim_predict.main, {"shared --image": ".", "fastmim --run": "run"}, CLASSIFY + "--run ./run"),
+    "fastmim official": Command(
+        fastmim_predict.main, {"shared --image": ".", "fastmim --checkpoint": "."}, CLASSIFY + "--checkpoint ./best.pth"
+    ),
+    "pacl": Command(pacl_predict.main, {"shared --image": ".", "pacl --names-file": ".", "pacl --run": "run"}, SEGMENT),
+}
+COMPUTED = ("violin.wav", "violin.png", "filled.png", "classes/labels.png", "classes/overlay.png")
+
+
+@pytest.mark.parametrize("damage", [half, text, locked], ids=["truncated", "text", "no permission"])
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("clipsep", "mix.wav"),
+        ("clipsep", "run/config.json"),
+        ("clipsep", "run/checkpoint/model.safetensors"),
+        ("clipsep official", "best.pt"),
+        ("fastmim", "a.png"),
+        ("fastmim", "run/config.json"),
+        ("fastmim", "run/checkpoint/model.safetensors"),
+        ("fastmim", "run/checkpoint/pretrained.safetensors"),
+        ("fastmim official", "best.pth"),
+        ("pacl", "a.png"),
+        ("pacl", "names.txt"),
+        ("pacl", "run/config.json"),
+        ("pacl", "run/checkpoint/model.safetensors"),
+    ],
+)
+def test_command_ends_with_one_sentence_and_keeps_what_was_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, path: str, damage: Damage
+) -> None:
+    root, asked = tmp_path / FOLDER, COMMANDS[command]
+    root.mkdir()
+    for reader, below in asked.builds.items():
+        (root / below).mkdir(exist_ok=True)
+        READERS[reader].build(root / below)
+    (root / "classes").mkdir()
+    for name in COMPUTED:
+        (root / name).write_text("computed before")
+    if damage is text and path == "names.txt":
+        (root / path).write_bytes(jpeg())
+    elif damage is half and path == "names.txt":
+        empty(root / path)
+    else:
+        damage(root / path)
+    before = contents(tmp_path)
+    with unprivileged():
+        if damage is locked and os.access(root / path, os.R_OK):
+            pytest.skip("this user may read everything")
+        status = asked.main([str(root / word) if word.startswith("./") else word for word in asked.options.split()])
+    printed = capsys.readouterr()
+    assert status == 1 and printed.out == ""
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err and "--debug" not in printed.err and Path(path).name in printed.err
+    assert contents(tmp_path) == before
+
+
+# -- nothing is unpickled ---------------------------------------------------------------------------------------------
+
+
+class Malicious:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def build_interrupted_run(root: Path) -> None:
+    for _ in Run(root, root / "cache", seed=0).steps(1, save_every=1):
+        pass
+
+
+def read_clip(name: str) -> Callable[[Path], object]:
+    return lambda root: load_clip("tiny-clip-bad-input", pretrained=str(root / name))
+
+
+PLACES = {
+    "resumed run": (Reader(build_interrupted_run, build_interrupted_run), "checkpoint/state.pt"),
+    "clip .pt": (Reader(lambda root: None, read_clip("clip.pt")), "clip.pt"),
+    "clip .bin": (Reader(lambda root: None, read_clip("clip.bin")), "clip.bin"),
+    "fastmim transfer --checkpoint": (
+        Reader(
+            lambda root: None,
+            lambda root: transfer.load_backbone(segment.Options(data=root, checkpoint=root / "best.pth"), (4,)),
+        ),
+        "best.pth",
+    ),
+    **{
+        f"{reader}: {Path(path).name}": (READERS[reader], path)
+        for reader, path in dict.fromkeys((reader, path) for reader, _, path, _ in TABLE)
+        if Path(path).suffix in (".safetensors", ".pt", ".pth")
+    },
+}
+
+
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "plain"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_malicious_checkpoint_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, as_zip: bool
+) -> None:
+    root, marker = tmp_path / FOLDER, tmp_path / "executed"
+    reader, path = PLACES[place]
+    root.mkdir()
+    reader.build(root)
+    evil = {"model": Malicious(marker), "head.bias": Malicious(marker), "step": 1, "state": {}}
+    torch.save(evil, root / path, _use_new_zipfile_serialization=as_zip)
+    assert told(lambda: reader.read(root), debug=False) == 1
+    printed = capsys.readouterr().err
+    assert Path(path).name in printed and "--debug" not in printed
+    assert not marker.exists()
+    torch.load(shutil.copy(root / path, tmp_path / "evil.pt"), weights_only=False)
+    assert marker.exists(), "the file does nothing even where it is unpickled: the test shows nothing"
+
+
+def unpickling(path: Path) -> Iterator[str]:
+    """Calls and imports by which a file could be unpickled."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from (m for m in modules if m.partition(".")[0] in ("pickle", "dill", "joblib", "shelve"))
+        elif isinstance(node, ast.Call):
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if ast.unparse(node.func) == "torch.load" and options.get("weights_only") != "True":
+                yield ast.unparse(node)
+            if options.get("allow_pickle") == "True" or options.get("weights_only") == "False":
+                yield ast.unparse(node)
+
+
+def test_no_code_unpickles() -> None:
+    sources = [path for folder in ("shared", "papers") for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 50
+    assert {str(path.relative_to(ROOT)): found for path in sources if (found := list(unpickling(path)))} == {}
