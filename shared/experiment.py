@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from torch.utils.tensorboard import SummaryWriter
 from . import UserError
 
 Progress = Callable[[int, int, dict[str, float]], None]
+Config = TypeVar("Config")
 
 
 class Interrupted(Exception):
@@ -260,24 +261,26 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeE
 
 
 @contextlib.contextmanager
-def trained(run: Path, paper: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
-    """A finished run's variant, configuration (lists as tuples) and weights file.
+def trained(
+    run: Path, paper: str, kind: Callable[..., Config], file: str = "model.safetensors"
+) -> Iterator[tuple[str, Config, Path]]:
+    """A finished run's variant, configuration of the paper's ``kind``, and path of its weights ``file``.
 
     Build the network inside the ``with`` block: that weights do not fit it is told in the same words.
 
     Raises:
         UserError: if there is no finished run, or it is damaged or of another version of the code; names the file.
     """
-    described, weights = run / "config.json", run / "checkpoint" / "model.safetensors"
+    described, weights = run / "config.json", run / "checkpoint" / file
     if not (described.is_file() and weights.is_file()):
         raise UserError(
-            f"There is no trained model in {run} (config.json and checkpoint/model.safetensors): `make reproduce "
+            f"There is no trained model in {run} (config.json and checkpoint/{file}): `make reproduce "
             f"PAPER={paper}` makes one in runs/{paper}/, or give the folder of another run with --run."
         )
     path = described
     try:
         content = json.loads(described.read_text())
-        config = {name: tuple(x) if isinstance(x, list) else x for name, x in content["config"].items()}
+        config = kind(**{name: tuple(x) if isinstance(x, list) else x for name, x in content["config"].items()})
         variant, path = content["variant"], weights
         yield variant, config, weights
     except UNREADABLE as error:

@@ -146,8 +146,8 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
     Raises:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
     """
-    with trained(run, "clipsep") as (variant, values, weights):
-        config, state = Config(**values), load_weights(weights)
+    with trained(run, "clipsep", Config) as (variant, config, weights):
+        state = load_weights(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(

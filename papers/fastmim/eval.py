@@ -26,7 +26,7 @@ from .data import Data, Evaluation, load
 from .model import FastMIM
 from .optim import weight_decay_groups
 from .pictures import reconstruction
-from .train import build_classifier, build_pretraining, kept, pretrained_weights
+from .train import PRETRAINED, build_classifier, build_pretraining, kept, pretrained_weights
 
 NEIGHBOURS = 5
 FINE_LABELS = 210  # ten of each object
@@ -261,10 +261,9 @@ def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
 
 def _reconstructions(folder: Path) -> Figure:
     """What the pre-trained network of a run predicts for test images under random masks."""
-    with trained(folder, "fastmim") as (_, values, weights):
-        config = Config(**values)
+    with trained(folder, "fastmim", Config, PRETRAINED) as (_, config, weights):
         model = build_pretraining(config)
-        model.load_state_dict(load_weights(weights.with_name("pretrained.safetensors")))
+        model.load_state_dict(load_weights(weights))
     data = load(config, folder.parents[1] / "cache")
     images, labels = next(iter(data.tests.values()))
     size = config.resolutions[-1]

@@ -34,7 +34,7 @@ from .classifier import Classifier, load_official
 from .config import PRESETS, Config
 from .data import ENLARGED
 from .model import FastMIM
-from .train import build_classifier, build_pretraining
+from .train import PRETRAINED, build_classifier, build_pretraining
 
 RUN = Path("runs/fastmim/cpu/fastmim/seed0")
 
@@ -73,7 +73,7 @@ def predict(options: Options) -> None:
         run = options.run or RUN
         config, classifier = trained_classifier(run)
         if options.out:
-            pretraining = trained_network(run, config)
+            pretraining = trained_network(run) if config.method == "fastmim" else None
     if options.out and not pretraining:
         what = "the authors' classifiers have" if options.checkpoint else f"a run with method {config.method} has"
         _note(f"{what} no FastMIM decoder to draw the predictions of, so {options.out} is not written.")
@@ -139,22 +139,20 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
-    with trained(run, "fastmim") as (_, values, weights):
-        config, state = Config(**values), load_weights(weights)
+    with trained(run, "fastmim", Config) as (_, config, weights):
+        state = load_weights(weights)
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
     return config, classifier.eval()
 
 
-def trained_network(run: Path, config: Config) -> FastMIM | None:
-    """The pre-trained encoder and decoder of a run at its last resolution, in evaluation mode; None but for FastMIM."""
-    if config.method != "fastmim":
-        return None
-    with trained(run, "fastmim") as (_, _, classifier):
+def trained_network(run: Path) -> FastMIM:
+    """The pre-trained encoder and decoder of a run of FastMIM at its last resolution, in evaluation mode."""
+    with trained(run, "fastmim", Config, PRETRAINED) as (_, config, weights):
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(load_weights(classifier.with_name("pretrained.safetensors")))
+        network.load_state_dict(load_weights(weights))
     return network.eval()
 
 

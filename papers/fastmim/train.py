@@ -30,6 +30,8 @@ from .model import FastMIM
 from .optim import layer_decay_groups, learning_rate, weight_decay_groups
 from .pvt import PVTv2
 
+PRETRAINED = "pretrained.safetensors"  # beside model.safetensors
+
 
 def train(config: Config, run: Run) -> None:
     """Pre-train and fine-tune one variant; leaves both networks' weights in the run's folder."""
@@ -42,7 +44,7 @@ def train(config: Config, run: Run) -> None:
 
 
 def pretrained_weights(run: Run) -> Path:
-    return run.folder / "checkpoint" / "pretrained.safetensors"
+    return run.folder / "checkpoint" / PRETRAINED
 
 
 # -- pre-training -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from .config import Config
 from .optim import layer_decay_groups, weight_decay_groups
 from .predict import official_classifier, trained_classifier
 from .pyramid import Backbone
-from .train import accumulation, build_classifier, micro_batches, set_learning_rate
+from .train import PRETRAINED, accumulation, build_classifier, micro_batches, set_learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def load_backbone(options: Options, strides: Sequence[int]) -> tuple[Config, Bac
 
 
 def _load_pretrained(classifier: Classifier, run: Path) -> None:
-    path = run / "checkpoint" / "pretrained.safetensors"
+    path = run / "checkpoint" / PRETRAINED
     if not path.is_file():
         raise UserError(
             f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."

@@ -162,8 +162,7 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
-    with trained(run, "pacl") as (_, values, weights):
-        config = Config(**values)
+    with trained(run, "pacl", Config) as (_, config, weights):
         return config, *load_model(config, run.resolve().parents[1] / "cache", weights)
 
 

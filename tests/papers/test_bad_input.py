@@ -331,8 +331,8 @@ def build_fastmim_run(root: Path) -> None:
 
 
 def read_fastmim_run(root: Path) -> None:
-    config, _ = fastmim_predict.trained_classifier(root)
-    fastmim_predict.trained_network(root, config)
+    fastmim_predict.trained_classifier(root)
+    fastmim_predict.trained_network(root)
 
 
 def read_fastmim_backbone(root: Path) -> None:

@@ -110,8 +110,9 @@ def test_network_of_growing_resolution_is_read_at_its_last(tmp_path: Path) -> No
     assert isinstance(network.encoder, ViT)
     network.encoder.set_image_size(24)
     save(network, tmp_path / "checkpoint" / "pretrained.safetensors")
-    read = trained_network(tmp_path, config)
-    assert read is not None
+    described = {"variant": "progressive", "config": dataclasses.asdict(config)}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    read = trained_network(tmp_path)
     assert read(torch.zeros(1, 3, 24, 24), torch.rand(1, 36)).pred.shape == (1, 36, 108)
 
 
@@ -241,7 +242,7 @@ def _cut(name: str) -> Callable[[Path], None]:
     [
         (lambda run: (run / "config.json").unlink(), "no trained model"),
         (lambda run: (run / "checkpoint/model.safetensors").unlink(), "no trained model"),
-        (lambda run: (run / "checkpoint/pretrained.safetensors").unlink(), "leave --out away"),
+        (lambda run: (run / "checkpoint/pretrained.safetensors").unlink(), "pretrained.safetensors"),
         (_cut("config.json"), "damaged"),
         (_cut("checkpoint/model.safetensors"), "damaged"),
         (_cut("checkpoint/pretrained.safetensors"), "damaged"),

@@ -42,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for file, network in networks.items():
             weights = {k: x.contiguous() for k, x in network.state_dict().items()}
             save_file(weights, folder / "checkpoint" / f"{file}.safetensors")
-        (folder / "config.json").write_text(json.dumps({"config": dataclasses.asdict(config)}))
+        (folder / "config.json").write_text(json.dumps({"variant": name, "config": dataclasses.asdict(config)}))
         found[name] = folder
     return found
 
@@ -213,9 +213,9 @@ def test_segmentation_learns(trained: dict[str, Path], ade_root: Path, tmp_path:
 @pytest.mark.parametrize("name", ["vit", "swin"])
 def test_detection_learns(trained: dict[str, Path], coco_root: Path, tmp_path: Path, name: str) -> None:
     run = new_run(tmp_path / "run")
-    metrics = detect.detect(detection(coco_root, trained[name], epochs=5), run)
+    metrics = detect.detect(detection(coco_root, trained[name], epochs=12), run)
     values = losses(run)
-    assert len(values) == 5 and np.mean(values[-2:]) < 0.8 * np.mean(values[:2])
+    assert len(values) == 12 and np.median(values[-4:]) < 0.8 * np.median(values[:4])
     assert metrics.keys() == {"box_ap_percent", "mask_ap_percent"}
     assert all(0 <= x <= 100 for x in metrics.values())
 
