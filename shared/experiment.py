@@ -245,6 +245,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def finite_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights as they are. Raises ValueError with the name of the first that is NaN or infinite."""
+    if bad := next((name for name, x in weights.items() if not x.isfinite().all()), None):
+        raise ValueError(f"{bad} is NaN or infinite")
+    return weights
+
+
 def write_atomic(path: Path, content: bytes | Callable[[Any], object]) -> None:
     """Write a file so that a reader, or a crash, sees the whole old content or the whole new one.
 

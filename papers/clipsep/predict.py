@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
-from shared.experiment import load_checkpoint, write_atomic
+from shared.experiment import finite_weights, load_checkpoint, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -159,7 +159,7 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
         content = json.loads(described.read_text())
         variant, config = content["variant"], Config(**content["config"])
         blamed = weights
-        state = _finite(load_file(weights))
+        state = finite_weights(load_file(weights))
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(
@@ -186,16 +186,10 @@ def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
             f"{checkpoint} holds more than named tensors; expected a state dict that the authors published."
         )
     try:
-        load_official(model, _finite(state))
+        load_official(model, finite_weights(state))
     except (UserError, ValueError) as error:
         raise UserError(f"{checkpoint} is no model of the authors. {error}") from error
     return model.eval(), config
-
-
-def _finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if bad := next((name for name, x in state.items() if not x.isfinite().all()), None):
-        raise ValueError(f"{bad} is NaN or infinite")
-    return state
 
 
 def embed(query: str, clip: CLIP) -> Tensor:

@@ -28,7 +28,7 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.experiment import load_checkpoint, write_atomic
+from shared.experiment import finite_weights, load_checkpoint, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -156,7 +156,7 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
         lists: dict[str, Any] = {name: tuple(x) for name, x in values.items() if isinstance(x, list)}
         config = Config(**values | lists)
         blamed = weights
-        state = finite(load_file(weights))
+        state = finite_weights(load_file(weights))
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
     except UNREADABLE as error:
@@ -175,7 +175,7 @@ def trained_network(run: Path, config: Config) -> FastMIM | None:
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(finite(load_file(weights)))
+        network.load_state_dict(finite_weights(load_file(weights)))
     except UNREADABLE as error:
         raise _damaged(weights, error) from error
     return network.eval()
@@ -197,20 +197,15 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
                 config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
             )
         classifier = build_classifier(config, len(weights["head.bias"]))
-        load_official(classifier, finite(weights))
-    except (UserError, *UNREADABLE) as error:
+        load_official(classifier, finite_weights(weights))
+    except UNREADABLE as error:
         raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()
 
 
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
-
-
-def finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights as they are; ValueError if one is NaN or infinite."""
-    if bad := next((name for name, x in state.items() if not x.isfinite().all()), None):
-        raise ValueError(f"{bad} is NaN or infinite")
-    return state
+UNREADABLE = (
+    UserError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError,
+)  # fmt: skip
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

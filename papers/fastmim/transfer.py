@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from shared import UserError
-from shared.experiment import Run, write_json
+from shared.experiment import Run, finite_weights, write_json
 from shared.loading import Batches, Drawable
 from shared.reproduce import told
 
 from .classifier import Classifier, load_encoder
 from .config import Config
 from .optim import layer_decay_groups, weight_decay_groups
-from .predict import finite, official_classifier, trained_classifier
+from .predict import official_classifier, trained_classifier
 from .pyramid import Backbone
 from .train import accumulation, build_classifier, micro_batches, set_learning_rate
 
@@ -107,7 +107,7 @@ def _load_pretrained(classifier: Classifier, run: Path) -> None:
             f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."
         )
     try:
-        load_encoder(classifier, finite(load_file(path)))
+        load_encoder(classifier, finite_weights(load_file(path)))
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); make that run again, or choose --start finetuned.") from error
     except UserError as error:

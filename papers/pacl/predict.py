@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from shared import UserError
-from shared.experiment import write_atomic
+from shared.experiment import finite_weights, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -183,9 +183,7 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
         blamed = weights
         towers, embedder = load_model(config, run.resolve().parents[1] / "cache", weights)
         for part in (towers, embedder):
-            for name, x in part.state_dict().items() if part is not None else ():
-                if not x.isfinite().all():
-                    raise ValueError(f"{name} is NaN or infinite")
+            finite_weights(part.state_dict() if part is not None else {})
     except UNREADABLE as error:
         reason = str(error).split("\n")[0].rstrip(":")
         raise UserError(
