@@ -168,7 +168,7 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
             return row
         main = os.environ.get("RANK", "0") == "0"
         described = job.folder / "config.json"
-        if main and (not described.exists() or json.loads(described.read_text())["key"] != job.train_key):
+        if main and (not described.exists() or _written(described)["key"] != job.train_key):
             for stale in ("checkpoint", "tensorboard"):
                 shutil.rmtree(job.folder / stale, ignore_errors=True)
             for stale in ("metrics.jsonl", "result.json"):
@@ -205,8 +205,19 @@ def _result(job: Job) -> dict[str, Any] | None:
     path = job.folder / "result.json"
     if not path.exists():
         return None
-    row = json.loads(path.read_text())
+    row = _written(path)
     return row if row.pop("key") == job.result_key else None
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """What a run wrote of itself; raises UserError if that was damaged since."""
+    try:
+        content = json.loads(path.read_text())
+        if "key" not in content:
+            raise ValueError("it has no key")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {path.parent} to run that again.") from error
+    return content
 
 
 def _digest(*parts: object) -> str:
