@@ -45,7 +45,7 @@ from papers.pacl import config as pacl_config
 from shared import UserError, images, report
 from shared.clip import CLIP, load_clip
 from shared.experiment import Run, load_checkpoint
-from shared.reproduce import told
+from shared.reproduce import Job, run_job, told
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -165,6 +165,13 @@ NAN = picture("F", value=float("nan"))
 
 def sound(samples: Any, rate: int = 16_000, subtype: str = "PCM_16") -> Damage:
     return lambda path: soundfile.write(path, np.asarray(samples), rate, subtype)
+
+
+def lied(path: Path) -> None:
+    """The first chunk of a WAV file announces 4 GB."""
+    content = bytearray(path.read_bytes())
+    content[16:20] = b"\xff" * 4
+    path.write_bytes(content)
 
 
 def weights(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Damage:
@@ -386,6 +393,10 @@ def build_coco(root: Path) -> None:
     write_json(root / INSTANCES, {"images": listed, "annotations": annotations, "categories": categories})
 
 
+def outline(content: Any, segmentation: Any) -> None:
+    content["annotations"][0]["segmentation"] = segmentation
+
+
 def read_coco(root: Path) -> None:
     instances = coco.Instances(root, "train")
     for image_id in instances.ids:
@@ -504,6 +515,14 @@ def read_results(root: Path) -> None:
         raise UserError(f"{root}: not run yet")
 
 
+def job(root: Path) -> Job:
+    return Job("clipsep", 0, clipsep_config.PRESETS["smoke"], root, "train", "result")
+
+
+def build_job(root: Path) -> None:
+    write_json(root / "result.json", {"variant": "clipsep", "seed": 0, "metrics": {}, "key": "result"})
+
+
 TINY = {
     "embed_dim": 12,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
@@ -561,6 +580,7 @@ READERS = {
         lambda root: load_clip("tiny-clip-bad-input", pretrained=str(root / "clip.safetensors")),
     ),
     "shared results": Reader(build_results, read_results),
+    "shared job": Reader(build_job, lambda root: run_job("papers.clipsep", job(root), print)),
 }
 
 
@@ -601,21 +621,21 @@ ANY_CONTENT: Kinds = {
     "empty": (empty, DAMAGED),
     "text": (text, DAMAGED),
 }
-IMAGE = ANY_FILE | ANY_CONTENT
+ANYTHING = ANY_FILE | ANY_CONTENT
 LAST_OF_A_CLASS: Kinds = {
     "missing": (gone, "no valid file", "n01440764"),
     "a folder": (folder, "no valid file", "n01440764"),
 }
-JSON = IMAGE | {"not UTF-8": (not_utf8, ""), "nested too deep": (nested, "")}
-WEIGHTS = IMAGE | {
-    "of other shapes": (weights(truncated_shapes), ""),
+JSON = ANYTHING | {"not UTF-8": (not_utf8, "utf-8"), "nested too deep": (nested, "recursion")}
+WEIGHTS = ANYTHING | {
+    "of other shapes": (weights(truncated_shapes), "another version|cannot be used|Cannot load"),
     "NaN": (spoilt(float("nan")), "NaN or infinite"),
     "infinite": (spoilt(float("inf")), "NaN or infinite"),
-    "a pickle": (pickled({"head.bias": torch.zeros(3)}), ""),
+    "a pickle": (pickled({"head.bias": torch.zeros(3)}), "header|damaged|Cannot load"),
 }
-PICKLED = IMAGE | {
-    "a list": (pickled([torch.zeros(3)]), ""),
-    "a tensor": (pickled(torch.zeros(3)), ""),
+PICKLED = ANYTHING | {
+    "a list": (pickled([torch.zeros(3)]), "holds a list, expected a dictionary"),
+    "a tensor": (pickled(torch.zeros(3)), "holds a Tensor, expected a dictionary"),
     "an object": (pickled({"model": Path("x")}), "not a checkpoint this code can trust"),
 }
 RUN_CONFIG = JSON | {
@@ -625,8 +645,8 @@ RUN_CONFIG = JSON | {
 }
 
 TABLE: list[Row] = [
-    *damages("clipsep videos", SOUND, IMAGE),
-    *damages("clipsep videos", FRAME, IMAGE),
+    *damages("clipsep videos", SOUND, ANYTHING),
+    *damages("clipsep videos", FRAME, ANYTHING),
     *damages(
         "clipsep videos",
         SOUND,
@@ -634,6 +654,7 @@ TABLE: list[Row] = [
             "wrong rate": (sound(noise(1), 44_100), "44100 Hz, expected 16000"),
             "wrong width": (sound(noise(1), subtype="PCM_24"), "24 bits a sample, expected 16"),
             "floating point": (sound(noise(1), subtype="FLOAT"), "not a 16-bit PCM WAV"),
+            "a chunk that lies": (lied, "not a 16-bit PCM WAV file"),
             "silent": (sound(0 * noise(1)), "silent"),
             "no samples": (sound(noise(1)[:0]), "no samples"),
         },
@@ -657,13 +678,14 @@ TABLE: list[Row] = [
             "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "line 2: 2 columns"),
             "text": (text, "1 columns, expected 4"),
             "not UTF-8": (not_utf8, "line 4: not UTF-8"),
+            "a NUL": (replaced("rain", "ra\0in"), "line 1: a NUL character"),
             "a column less": (replaced(",rain", ""), "line 1: 3 columns, expected 4"),
             "an empty column": (replaced("rain", ""), "line 1: an empty column"),
             "not a number": (replaced(",3,", ",NaN,"), "line 1: 'NaN' is not a number of frames"),
             "too many frames": (replaced(",3,", ",4,"), "is missing: the folder has 3 frames, 4", "000004.jpg"),
         },
     ),
-    *damages("clipsep --audio", "mix.wav", IMAGE),
+    *damages("clipsep --audio", "mix.wav", ANYTHING),
     *damages(
         "clipsep --audio",
         "mix.wav",
@@ -673,7 +695,7 @@ TABLE: list[Row] = [
             "no samples": (sound(noise(1)[:0]), "no samples"),
         },
     ),
-    *damages("clipsep --query", "dog.png", IMAGE),
+    *damages("clipsep --query", "dog.png", ANYTHING),
     *damages(
         "clipsep --query",
         "dog.png",
@@ -693,10 +715,10 @@ TABLE: list[Row] = [
             "no tensors": (pickled({"frame_net.weight": 1.0}), "more than named tensors"),
             "NaN": (pickled({"frame_net.weight": torch.tensor(float("nan"))}), "NaN or infinite"),
             "of other shapes": (pickled({"frame_net.weight": torch.zeros(2, 2)}), "does not fit"),
-            "other keys": (pickled({3: torch.zeros(2, 2)}), ""),
+            "other keys": (pickled({3: torch.zeros(2, 2)}), "more than named tensors"),
         },
     ),
-    *damages("fastmim imagenet", IMAGENET, IMAGE | LAST_OF_A_CLASS | {"NaN": (NAN, "floating-point")}),
+    *damages("fastmim imagenet", IMAGENET, ANYTHING | LAST_OF_A_CLASS | {"NaN": (NAN, "floating-point")}),
     *damages("fastmim imagenet", IMAGENET, {"a bomb": (bomb, "cannot be read")}),
     *damages(
         "fastmim imagenet",
@@ -721,7 +743,7 @@ TABLE: list[Row] = [
             "no permission": (locked, "[Pp]ermission"),
         },
     ),
-    *damages("fastmim coco", "train2017/1.jpg", IMAGE),
+    *damages("fastmim coco", "train2017/1.jpg", ANYTHING),
     *damages("fastmim coco", "train2017/1.jpg", {"wrong shape": (picture(), "has 9 x 9 pixels, but .* says 24 x 20")}),
     *damages("fastmim coco", "train2017", {"a file": (file, "not a folder"), "empty folder": (emptied, "is missing")}),
     *damages("fastmim coco", INSTANCES, JSON),
@@ -737,7 +759,16 @@ TABLE: list[Row] = [
             "infinite": (edited(lambda c: c["annotations"][0]["bbox"].__setitem__(2, float("inf"))), "annotation 1 "),
             "a word for a number": (edited(lambda c: c["annotations"][0].update(bbox=["a", 1, 2, 3])), "annotation 1 "),
             "a box of three": (edited(lambda c: c["annotations"][0]["bbox"].pop()), "bbox of 3 numbers"),
-            "a broken polygon": (edited(lambda c: c["annotations"][0].update(segmentation=[[1]])), "segmentation"),
+            "a polygon of one number": (edited(lambda c: outline(c, [[1]])), "segmentation .* no points"),
+            "a polygon of words": (edited(lambda c: outline(c, [["a"] * 6])), "segmentation"),
+            "a polygon of NaN": (edited(lambda c: outline(c, [[float("nan")] * 6])), "segmentation .* no points"),
+            "a polygon beyond memory": (edited(lambda c: outline(c, [[1e300, 1, 2, 1, 2, 1e300]])), "no points"),
+            "an area of words": (edited(lambda c: c["annotations"][0].update(area="a")), "annotation 1 "),
+            "a crowd of words": (edited(lambda c: c["annotations"][0].update(iscrowd="a")), "annotation 1 "),
+            "an id of words": (edited(lambda c: c["annotations"][0].update(id="a")), "annotation a "),
+            "no outline": (edited(lambda c: outline(c, None)), "segmentation"),
+            "a mask of other size": (edited(lambda c: outline(c, {"size": [5, 5], "counts": [5, 20]})), "size is"),
+            "a mask of fewer pixels": (edited(lambda c: outline(c, {"size": [20, 24], "counts": [5]})), "5 of 480"),
             "a class out of range": (edited(lambda c: c["annotations"][0].update(category_id=99)), "does not list"),
             "no partner": (edited(lambda c: c["annotations"][0].update(image_id=99)), "does not list"),
             "an image twice": (edited(lambda c: c["images"].append(c["images"][0])), "twice"),
@@ -745,8 +776,8 @@ TABLE: list[Row] = [
             "a name that is none": (edited(lambda c: c["images"][0].update(file_name=5)), "file_name"),
         },
     ),
-    *damages("fastmim ade20k", "images/training/A_1.jpg", IMAGE | {"missing": (gone, "has no image", "A_1.png")}),
-    *damages("fastmim ade20k", "annotations/training/A_1.png", IMAGE),
+    *damages("fastmim ade20k", "images/training/A_1.jpg", ANYTHING | {"missing": (gone, "has no image", "A_1.png")}),
+    *damages("fastmim ade20k", "annotations/training/A_1.png", ANYTHING),
     *damages(
         "fastmim ade20k",
         "annotations/training/A_1.png",
@@ -769,6 +800,18 @@ TABLE: list[Row] = [
         },
     ),
     *damages("fastmim --run", "config.json", RUN_CONFIG),
+    *damages(
+        "fastmim --run",
+        "config.json",
+        {
+            "out of range": (
+                edited(lambda c: c["config"].update(patch_size=0)),
+                "another version",
+                "model.safetensors",
+            ),
+            "an empty list": (edited(lambda c: c["config"].update(widths=[])), "another version", "model.safetensors"),
+        },
+    ),
     *damages("fastmim --run", "checkpoint/model.safetensors", WEIGHTS),
     *damages("fastmim --run", "checkpoint/pretrained.safetensors", WEIGHTS),
     *damages("fastmim transfer --run", "checkpoint/pretrained.safetensors", WEIGHTS),
@@ -782,13 +825,16 @@ TABLE: list[Row] = [
                 pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": torch.zeros(3)}}),
                 "does not fit",
             ),
-            "no tensors": (pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": 1.0}}), ""),
+            "no tensors": (
+                pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": 1.0}}),
+                "is no fine-tuned",
+            ),
             "NaN": (pickled({"head.bias": torch.tensor([float("nan")])}), "NaN or infinite"),
-            "other keys": (pickled({"model": {"head.bias": torch.zeros(3), 3: torch.zeros(3)}}), ""),
-            "a list inside": (pickled({"model": [1, 2]}), ""),
+            "other keys": (pickled({"model": {"head.bias": torch.zeros(3), 3: torch.zeros(3)}}), "is no fine-tuned"),
+            "a list inside": (pickled({"model": [1, 2]}), "no classification head"),
         },
     ),
-    *damages("pacl shards", SHARD, IMAGE | {"missing": (gone, "no image-text pairs", FOLDER)}),
+    *damages("pacl shards", SHARD, ANYTHING | {"missing": (gone, "no image-text pairs", FOLDER)}),
     *damages(
         "pacl shards",
         SHARD,
@@ -840,12 +886,12 @@ TABLE: list[Row] = [
         for name, chosen in benchmarks.BENCHMARKS.items()
         for stem, ending in [("ulm/u_1", "_leftImg8bit.png") if name == "cityscapes19" else ("u_1", ".jpg")]
         for row in [
-            *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", IMAGE),
+            *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", ANYTHING),
             *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", {"wrong shape": (picture(), "the same")}),
             *damages(
                 f"pacl {name}",
                 f"{chosen.labels}/{stem}{chosen.suffix}",
-                IMAGE | {"missing": (gone, "missing|no labels", "u_1")},
+                ANYTHING | {"missing": (gone, "missing|no labels", "u_1")},
             ),
             *damages(
                 f"pacl {name}",
@@ -887,7 +933,7 @@ TABLE: list[Row] = [
             "an image twice": (lambda path: path.write_text("u_1\nu_2\nu_1\n"), "u_1 twice"),
         },
     ),
-    *damages("pacl imagenet", "imagenet/val/n01440764/1.JPEG", IMAGE | LAST_OF_A_CLASS),
+    *damages("pacl imagenet", "imagenet/val/n01440764/1.JPEG", ANYTHING | LAST_OF_A_CLASS),
     *damages(
         "pacl imagenet",
         "imagenet/val/n01440764",
@@ -901,7 +947,7 @@ TABLE: list[Row] = [
         },
     ),
     *damages("pacl imagenet", "imagenet/val", {"empty folder": (emptied, "cannot be read"), "a file": (file, "read")}),
-    *damages("pacl dtd", "dtd/dtd/images/banded/a.jpg", IMAGE),
+    *damages("pacl dtd", "dtd/dtd/images/banded/a.jpg", ANYTHING),
     *damages("pacl dtd", "dtd/dtd/labels/test1.txt", ANY_FILE),
     *damages(
         "pacl dtd",
@@ -915,7 +961,7 @@ TABLE: list[Row] = [
     *damages(
         "pacl dtd", "dtd/dtd/images/banded", {"empty folder": (emptied, "No such file"), "a file": (file, "Not a")}
     ),
-    *damages("pacl oxford_pets", "oxford-iiit-pet/images/boxer_1.jpg", IMAGE | {"a bomb": (bomb, "exceeds limit")}),
+    *damages("pacl oxford_pets", "oxford-iiit-pet/images/boxer_1.jpg", ANYTHING | {"a bomb": (bomb, "exceeds limit")}),
     *damages(
         "pacl oxford_pets",
         "oxford-iiit-pet/annotations/test.txt",
@@ -942,7 +988,7 @@ TABLE: list[Row] = [
     ),
     *damages("pacl --run", "config.json", RUN_CONFIG),
     *damages("pacl --run", "checkpoint/model.safetensors", WEIGHTS),
-    *damages("shared --image", "a.png", IMAGE),
+    *damages("shared --image", "a.png", ANYTHING),
     *damages(
         "shared --image",
         "a.png",
@@ -955,6 +1001,22 @@ TABLE: list[Row] = [
     *damages("shared checkpoint", "state.pt", PICKLED),
     *damages("shared clip", "clip.safetensors", WEIGHTS),
     *damages("shared results", "cpu.json", JSON | {"missing": (gone, "not run yet", FOLDER)}),
+    *damages(
+        "shared job",
+        "result.json",
+        {
+            "a folder": (folder, "directory"),
+            "no permission": (locked, "permission"),
+            "truncated": (half, "is damaged"),
+            "empty": (empty, "is damaged"),
+            "text": (text, "is damaged"),
+            "not UTF-8": (not_utf8, "is damaged"),
+            "nested too deep": (nested, "is damaged"),
+            "a list": (lambda path: path.write_text("[]"), "no key"),
+            "a number": (lambda path: path.write_text("NaN"), "is damaged"),
+            "no key": (edited(lambda c: c.pop("key")), "no key"),
+        },
+    ),
     *damages(
         "shared results",
         "cpu.json",
@@ -991,6 +1053,21 @@ def unprivileged() -> Iterator[None]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_whole_example_is_read(tmp_path: Path, name: str) -> None:
+    """From a folder with spaces and characters of other scripts in its name, through a symbolic link."""
+    (tmp_path / FOLDER).mkdir()
+    READERS[name].build(tmp_path / FOLDER)
+    (tmp_path / "link to données").symlink_to(FOLDER)
+    READERS[name].read(tmp_path / FOLDER)
+    READERS[name].read(tmp_path / "link to données")
+
+
+def test_no_row_is_there_twice() -> None:
+    rows = [row[:3] for row in TABLE]
+    assert [row for row in rows if rows.count(row) > 1] == []
 
 
 @pytest.mark.parametrize("name", READERS)
