@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+import scipy.io
 import soundfile
 import torch
 from PIL import Image
@@ -474,6 +475,38 @@ def build_pets(root: Path) -> None:
         photo(base / "images" / f"{name}.jpg")
 
 
+def build_food(root: Path) -> None:
+    write_json(root / "food-101/meta/test.json", {"baklava": ["baklava/1"], "tacos": ["tacos/2"]})
+    for name in ("baklava/1", "tacos/2"):
+        photo(root / f"food-101/images/{name}.jpg")
+
+
+def build_sun(root: Path) -> None:
+    for name in ("abbey", "airfield"):
+        photo(root / f"SUN397/a/{name}/sun_1.jpg")
+    (root / "SUN397/ClassName.txt").write_text("/a/abbey\n/a/airfield\n")
+
+
+def build_caltech(root: Path) -> None:
+    for name in ("BACKGROUND_Google", "anchor", "ant"):
+        photo(root / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
+    (root / "caltech101/Annotations").mkdir()
+
+
+def build_cars(root: Path) -> None:
+    (root / "stanford_cars/devkit").mkdir(parents=True)
+    for number in (1, 2):
+        photo(root / f"stanford_cars/cars_test/{number}.jpg")
+    write_cars(root / "stanford_cars/cars_test_annos_withlabels.mat", 2)
+    names = np.array(["AM General", "Audi"], object)
+    scipy.io.savemat(root / "stanford_cars/devkit/cars_meta.mat", {"class_names": names})
+
+
+def write_cars(path: Path, last: int) -> None:
+    cars = np.array([("1.jpg", 1), ("2.jpg", last)], [("fname", object), ("class", int)])
+    scipy.io.savemat(path, {"annotations": cars})
+
+
 def read_set(name: str) -> Callable[[Path], object]:
     return lambda root: list(classification.load_set(name, root)[0])
 
@@ -568,6 +601,10 @@ READERS = {
     "pacl imagenet": Reader(lambda root: build_imagenet(root / "imagenet"), read_set("imagenet"), classification.check),
     "pacl dtd": Reader(build_dtd, read_set("dtd"), classification.check),
     "pacl oxford_pets": Reader(build_pets, read_set("oxford_pets"), classification.check),
+    "pacl food101": Reader(build_food, read_set("food101"), classification.check),
+    "pacl sun397": Reader(build_sun, read_set("sun397"), classification.check),
+    "pacl caltech101": Reader(build_caltech, read_set("caltech101"), classification.check),
+    "pacl stanford_cars": Reader(build_cars, read_set("stanford_cars"), classification.check),
     "pacl --names-file": Reader(lambda root: (root / "names.txt").write_text("owl\nrose\n"), read_names),
     "pacl --run": Reader(build_pacl_run, pacl_predict.trained_model),
     "shared --image": Reader(lambda root: photo(root / "a.png"), lambda root: images.read_image(root / "a.png")),
@@ -598,6 +635,7 @@ class Kind:
 
 Row = tuple[str, str, str, Kind]
 """Reader, name of the kind, file below the reader's folder, kind."""
+CALTECH = "caltech101/101_ObjectCategories/ant/image_0001.jpg"
 
 
 def damages(reader: str, path: str, kinds: "Kinds") -> list[Row]:
@@ -971,6 +1009,49 @@ TABLE: list[Row] = [
             "not UTF-8": (not_utf8, "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
             "empty": (empty, "oxford-iiit-pet lists no images", "oxford-iiit-pet"),
             "text": (text, "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
+        },
+    ),
+    *damages("pacl food101", "food-101/images/tacos/2.jpg", ANYTHING | {"a bomb": (bomb, "exceeds limit")}),
+    *damages(
+        "pacl food101",
+        "food-101/meta/test.json",
+        {kind: (JSON[kind][0], "cannot be read", "food-101") for kind in JSON},
+    ),
+    *damages("pacl sun397", "SUN397/a/abbey/sun_1.jpg", {k: x for k, x in ANYTHING.items() if k != "missing"}),
+    *damages(
+        "pacl sun397",
+        "SUN397/ClassName.txt",
+        {
+            **{kind: (ANY_FILE[kind][0], "cannot be read", "SUN397") for kind in ANY_FILE},
+            "truncated": (replaced("/a/airfield", ""), "cannot be read", "SUN397"),
+            "empty": (empty, "cannot be read", "SUN397"),
+            "text": (text, "cannot be read", "SUN397"),
+            "not UTF-8": (not_utf8, "cannot be read", "SUN397"),
+            "binary": (lambda path: path.write_bytes(jpeg()), "cannot be read", "SUN397"),
+        },
+    ),
+    *damages("pacl sun397", "SUN397/a/abbey/sun_1.jpg", {"a bomb": (bomb, "exceeds limit")}),
+    *damages("pacl sun397", "SUN397/a", {"empty folder": (emptied, "lists no images", "SUN397")}),
+    *damages(
+        "pacl caltech101",
+        CALTECH,
+        ANYTHING
+        | {"a bomb": (bomb, "exceeds limit"), "missing": (lambda path: path.rename(f"{path}~"), "No such file")},
+    ),
+    *damages(
+        "pacl caltech101",
+        "caltech101/101_ObjectCategories",
+        {"empty folder": (emptied, "cannot be read", "caltech101"), "a file": (file, "cannot be read", "caltech101")},
+    ),
+    *damages("pacl stanford_cars", "stanford_cars/cars_test/2.jpg", ANYTHING),
+    *damages(
+        "pacl stanford_cars",
+        "stanford_cars/cars_test_annos_withlabels.mat",
+        {
+            **{kind: (ANYTHING[kind][0], "cannot be read", "stanford_cars") for kind in ANYTHING},
+            "a class out of range": (lambda path: write_cars(path, 3), "has the class 2; expected 0 to 1", "2.jpg"),
+            "a class of -1": (lambda path: write_cars(path, 0), "has the class -1", "2.jpg"),
+            "other content": (lambda path: scipy.io.savemat(path, {"a": 1}), "cannot be read", "stanford_cars"),
         },
     ),
     *damages("pacl --names-file", "names.txt", ANY_FILE),
