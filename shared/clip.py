@@ -146,6 +146,8 @@ class OpenCLIP(CLIP):
                 f"It knows: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}."
             )
         try:
+            if pretrained and not tag:
+                open(pretrained, "rb").close()  # safetensors says "No such file" of one that may not be read
             self.model = open_clip.create_model(
                 name,
                 pretrained,

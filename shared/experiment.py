@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object, set_seed
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch.utils.tensorboard import SummaryWriter
 
 from . import UserError
@@ -243,6 +243,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} holds a {type(content).__name__}, expected a dictionary; is it another program's file?"
         )
     return content
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Load a safetensors file.
+
+    Raises:
+        OSError, SafetensorError: if it may not be read, or is damaged.
+        ValueError: if a weight is NaN or infinite.
+    """
+    with open(path, "rb"):  # safetensors says "No such file" of one that may not be read
+        return finite_weights(load_file(path))
 
 
 def finite_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -30,13 +30,12 @@ import torch
 import tyro
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
-from shared.experiment import finite_weights, load_checkpoint, write_atomic
+from shared.experiment import finite_weights, load_checkpoint, load_weights, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -159,7 +158,7 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
         content = json.loads(described.read_text())
         variant, config = content["variant"], Config(**content["config"])
         blamed = weights
-        state = finite_weights(load_file(weights))
+        state = load_weights(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(

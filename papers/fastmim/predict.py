@@ -23,12 +23,11 @@ import torch
 import tyro
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.experiment import finite_weights, load_checkpoint, write_atomic
+from shared.experiment import finite_weights, load_checkpoint, load_weights, write_atomic
 from shared.images import read_image
 from shared.reproduce import told
 
@@ -156,7 +155,7 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
         lists: dict[str, Any] = {name: tuple(x) for name, x in values.items() if isinstance(x, list)}
         config = Config(**values | lists)
         blamed = weights
-        state = finite_weights(load_file(weights))
+        state = load_weights(weights)
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
     except UNREADABLE as error:
@@ -175,7 +174,7 @@ def trained_network(run: Path, config: Config) -> FastMIM | None:
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(finite_weights(load_file(weights)))
+        network.load_state_dict(load_weights(weights))
     except UNREADABLE as error:
         raise _damaged(weights, error) from error
     return network.eval()

@@ -14,12 +14,11 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from shared import UserError
-from shared.experiment import Run, finite_weights, write_json
+from shared.experiment import Run, load_weights, write_json
 from shared.loading import Batches, Drawable
 from shared.reproduce import told
 
@@ -107,7 +106,7 @@ def _load_pretrained(classifier: Classifier, run: Path) -> None:
             f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."
         )
     try:
-        load_encoder(classifier, finite_weights(load_file(path)))
+        load_encoder(classifier, load_weights(path))
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); make that run again, or choose --start finetuned.") from error
     except UserError as error:

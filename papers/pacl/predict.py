@@ -181,6 +181,7 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
         values: dict[str, Any] = json.loads(described.read_text())["config"]
         config = Config(**values)
         blamed = weights
+        weights.open("rb").close()  # safetensors says "No such file" of one that may not be read
         towers, embedder = load_model(config, run.resolve().parents[1] / "cache", weights)
         for part in (towers, embedder):
             finite_weights(part.state_dict() if part is not None else {})
