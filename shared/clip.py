@@ -134,6 +134,8 @@ class OpenCLIP(CLIP):
         import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
+        from .experiment import finite_weights
+
         if ":" not in name and name.replace("/", "-") not in open_clip.list_models():
             raise UserError(f"There is no model {name!r}. Choose 'offline' or one of open_clip.list_models().")
         tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
@@ -143,6 +145,8 @@ class OpenCLIP(CLIP):
                 f"It knows: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}."
             )
         try:
+            if pretrained and not tag:
+                open(pretrained, "rb").close()  # safetensors says "No such file" of one that may not be read
             self.model = open_clip.create_model(
                 name,
                 pretrained,
@@ -153,8 +157,7 @@ class OpenCLIP(CLIP):
                 require_pretrained=pretrained is not None or ":" in name,
                 weights_only=True,
             )
-            if pretrained and (bad := [name for name, x in self.model.state_dict().items() if not x.isfinite().all()]):
-                raise ValueError(f"{bad[0]} is NaN or infinite")
+            finite_weights(self.model.state_dict())
             self.tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # whatever a damaged, foreign or unsafe file makes of the loaders
             reason = textwrap.shorten(str(error), 200) or type(error).__name__

@@ -245,11 +245,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Weights that :meth:`Run.export` wrote. Raises ValueError or SafetensorError if they are damaged or not finite."""
-    return finite(load_file(path))
+    """Weights that :meth:`Run.export` wrote. Raises one of `UNREADABLE` if they are damaged, or not finite."""
+    with open(path, "rb"):  # safetensors says "No such file" of one that may not be read
+        return finite_weights(load_file(path))
 
 
-def finite(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def finite_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights as they are; ValueError if one is NaN or infinite."""
     if bad := next((name for name, x in weights.items() if not x.isfinite().all()), None):
         raise ValueError(f"{bad} is NaN or infinite")
@@ -257,7 +258,9 @@ def finite(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 # What a file makes of the code that reads it and builds a network from it, if it is not what it should be.
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
+UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError,
+)  # fmt: skip
 
 
 @contextlib.contextmanager

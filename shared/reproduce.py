@@ -216,11 +216,11 @@ def _written(path: Path, key: str) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_bytes())
-        return content if content.pop("key") == key else None
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}): delete it, and the same command makes it again."
-        ) from None
+        if "key" not in content:
+            raise ValueError("it has no key")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, and the same command makes it again.") from None
+    return content if content.pop("key") == key else None
 
 
 def _digest(*parts: object) -> str:

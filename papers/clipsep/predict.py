@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
-from shared.experiment import finite, load_checkpoint, load_weights, trained, write_atomic
+from shared.experiment import finite_weights, load_checkpoint, load_weights, trained, write_atomic
 from shared.images import read_image, write_figure
 from shared.reproduce import told
 
@@ -168,7 +168,7 @@ def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
             f"{checkpoint} holds more than named tensors; expected a state dict that the authors published."
         )
     try:
-        load_official(model, finite(state))
+        load_official(model, finite_weights(state))
     except (UserError, ValueError) as error:
         raise UserError(f"{checkpoint} is no model of the authors. {error}") from error
     return model.eval(), config

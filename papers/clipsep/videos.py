@@ -307,6 +307,8 @@ def _video(root: Path, name: str, row: str, fields: list[str]) -> Video:
         fields = [*fields, Path(fields[0]).parent.name]
     if NOT_UTF8.search("".join(fields)):
         fault = "not UTF-8; save the list as UTF-8"
+    elif "\0" in "".join(fields):
+        fault = "a NUL character, which no text has; copy the list again"
     elif len(fields) != 4:
         fault = f"{len(fields)} columns, expected 4: sound, folder of frames, number of frames, label"
     elif not all(fields):
@@ -368,7 +370,7 @@ def read_sound(path: Path, rate: int = RATE) -> Tensor:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk beyond the file's end
         raise UserError(f"{path} is not a 16-bit PCM WAV file ({str(error) or 'it ends within its header'})") from None
     if width != 2:
         raise UserError(f"{path} has {8 * width} bits a sample, expected 16")

@@ -82,8 +82,11 @@ class Instances:
                     raise ValueError(f"{where} has no {name}")
             if len(annotation["bbox"]) != 4:
                 raise ValueError(f"{where} has a bbox of {len(annotation['bbox'])} numbers, expected 4")
-            if not all(isinstance(x, int | float) and math.isfinite(x) for x in annotation["bbox"]):
-                raise ValueError(f"{where} has the bbox {annotation['bbox']}, expected finite numbers")
+            numbers = [*annotation["bbox"], annotation["area"]]
+            if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+                raise ValueError(f"{where} has a bbox and area of {numbers}, expected finite numbers")
+            if annotation["iscrowd"] not in (0, 1) or not isinstance(annotation["id"], int):
+                raise ValueError(f"{where} has an id that is no number, or iscrowd other than 0 and 1")
             if annotation["image_id"] not in self.coco.imgs or annotation["category_id"] not in self.coco.cats:
                 raise ValueError(f"{where} is of an image or category that the file does not list")
 
@@ -114,7 +117,7 @@ class Instances:
         objects = self.objects(image_id)
         boxes = torch.tensor([x["bbox"] for x in objects], dtype=torch.float32).reshape(-1, 4)
         try:
-            masks = [self.coco.annToMask(x) for x in objects]
+            masks = [self._mask(x, size) for x in objects]
         except Exception as error:  # whatever pycocotools makes of a damaged polygon or run-length code
             raise UserError(
                 f"{self.path}: the segmentation of an object in {listed['file_name']} cannot be read ({error}); "
@@ -126,6 +129,19 @@ class Instances:
             "masks": tv_tensors.Mask(torch.from_numpy(np.stack(masks)) if masks else torch.zeros((0, *size)).byte()),
             "labels": torch.tensor([self.categories.index(x["category_id"]) + 1 for x in objects], dtype=torch.int64),
         }
+
+    def _mask(self, annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+        """uint8 (H, W). What pycocotools would draw from memory that is not its own is a ValueError."""
+        outline = annotation["segmentation"]
+        if isinstance(outline, dict):
+            if tuple(outline["size"]) != size:
+                raise ValueError(f"its size is {outline['size']}, and the image's {list(size)}")
+            if isinstance(outline["counts"], list) and sum(outline["counts"]) != math.prod(size):
+                raise ValueError(f"it counts {sum(outline['counts'])} of {math.prod(size)} pixels")
+        for points in () if isinstance(outline, dict) else outline:
+            if len(points) % 2 or not (np.abs(np.array(points, float)) <= 2 * max(size)).all():
+                raise ValueError(f"{points[:6]} are no points in the image")
+        return self.coco.annToMask(annotation)
 
 
 class Training:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.experiment import UNREADABLE, finite, load_checkpoint, load_weights, trained
+from shared.experiment import UNREADABLE, finite_weights, load_checkpoint, load_weights, trained
 from shared.images import read_image, write_figure
 from shared.reproduce import told
 
@@ -172,7 +172,7 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
                 config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
             )
         classifier = build_classifier(config, len(weights["head.bias"]))
-        load_official(classifier, finite(weights))
+        load_official(classifier, finite_weights(weights))
     except (UserError, *UNREADABLE) as error:
         raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()

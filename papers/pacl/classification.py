@@ -67,14 +67,18 @@ def load_set(name: str, root: Path) -> tuple[Any, list[str]]:
         raise UserError(f"{name}: {root / folder(name)} cannot be read ({error}). Expected:\n{LAYOUT}") from None
     if not len(data):
         raise UserError(f"{name}: {root / folder(name)} lists no images. Expected:\n{LAYOUT}")
-    return Photos(data), [readable(text) for text in (data.categories if name == "caltech101" else data.classes)]
+    names = [readable(text) for text in (data.categories if name == "caltech101" else data.classes)]
+    return Photos(data, len(names)), names
 
 
 class Photos:
-    """The RGB images of a set of torchvision's, with their class numbers. Raises UserError for one that is damaged."""
+    """The RGB images of a set of torchvision's, with their class numbers.
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    Raises UserError for one that is damaged, or whose class is none of the set's.
+    """
+
+    def __init__(self, data: Any, classes: int) -> None:
+        self.data, self.classes = data, classes
 
     def __len__(self) -> int:
         return len(self.data)
@@ -82,18 +86,22 @@ class Photos:
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         try:
             image, label = self.data[index]
-            return image.convert("RGB"), label
+            pixels = image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(
                 f"{self._path(index)} is not an image that can be decoded ({error}); unpack the archive again."
             ) from None
+        if not 0 <= label < self.classes:
+            raise UserError(f"{self._path(index)} has the class {label}; expected 0 to {self.classes - 1}.")
+        return pixels, label
 
     def _path(self, index: int) -> Any:
         for name in ("samples", "_samples", "_image_files", "_images"):  # as torchvision's classes call them
             if hasattr(self.data, name):
                 found = getattr(self.data, name)[index]
                 return found[0] if isinstance(found, tuple) else found
-        return f"Image {index} of {self.data.root}"
+        name = f"{self.data.categories[self.data.y[index]]}/image_{self.data.index[index]:04d}.jpg"  # Caltech101
+        return Path(self.data.root) / "101_ObjectCategories" / name
 
 
 def _imagenet(path: Path) -> tuple[Any, list[str]]:
@@ -111,7 +119,7 @@ def _imagenet(path: Path) -> tuple[Any, list[str]]:
             f"{path / unknown} is no class of ImageNet; expected folders named by WordNet number (n01440764) or "
             "by index."
         )
-    return Photos(data), [IMAGENET_CLASSNAMES[index[text]] for text in data.classes]
+    return Photos(data, len(data.classes)), [IMAGENET_CLASSNAMES[index[text]] for text in data.classes]
 
 
 def readable(text: str) -> str:

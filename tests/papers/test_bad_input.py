@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+import scipy.io
 import soundfile
 import torch
 from PIL import Image
@@ -45,7 +46,7 @@ from papers.pacl import config as pacl_config
 from shared import UserError, images, report
 from shared.clip import CLIP, load_clip
 from shared.experiment import Run, load_checkpoint
-from shared.reproduce import told
+from shared.reproduce import Job, run_job, told
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -165,6 +166,13 @@ NAN = picture("F", value=float("nan"))
 
 def sound(samples: Any, rate: int = 16_000, subtype: str = "PCM_16") -> Damage:
     return lambda path: soundfile.write(path, np.asarray(samples), rate, subtype)
+
+
+def lied(path: Path) -> None:
+    """The first chunk of a WAV file announces 4 GB."""
+    content = bytearray(path.read_bytes())
+    content[16:20] = b"\xff" * 4
+    path.write_bytes(content)
 
 
 def weights(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Damage:
@@ -386,6 +394,10 @@ def build_coco(root: Path) -> None:
     write_json(root / INSTANCES, {"images": listed, "annotations": annotations, "categories": categories})
 
 
+def outline(content: Any, segmentation: Any) -> None:
+    content["annotations"][0]["segmentation"] = segmentation
+
+
 def read_coco(root: Path) -> None:
     instances = coco.Instances(root, "train")
     for image_id in instances.ids:
@@ -463,6 +475,38 @@ def build_pets(root: Path) -> None:
         photo(base / "images" / f"{name}.jpg")
 
 
+def build_food(root: Path) -> None:
+    write_json(root / "food-101/meta/test.json", {"baklava": ["baklava/1"], "tacos": ["tacos/2"]})
+    for name in ("baklava/1", "tacos/2"):
+        photo(root / f"food-101/images/{name}.jpg")
+
+
+def build_sun(root: Path) -> None:
+    for name in ("abbey", "airfield"):
+        photo(root / f"SUN397/a/{name}/sun_1.jpg")
+    (root / "SUN397/ClassName.txt").write_text("/a/abbey\n/a/airfield\n")
+
+
+def build_caltech(root: Path) -> None:
+    for name in ("BACKGROUND_Google", "anchor", "ant"):
+        photo(root / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
+    (root / "caltech101/Annotations").mkdir()
+
+
+def build_cars(root: Path) -> None:
+    (root / "stanford_cars/devkit").mkdir(parents=True)
+    for number in (1, 2):
+        photo(root / f"stanford_cars/cars_test/{number}.jpg")
+    write_cars(root / "stanford_cars/cars_test_annos_withlabels.mat", 2)
+    names = np.array(["AM General", "Audi"], object)
+    scipy.io.savemat(root / "stanford_cars/devkit/cars_meta.mat", {"class_names": names})
+
+
+def write_cars(path: Path, last: int) -> None:
+    cars = np.array([("1.jpg", 1), ("2.jpg", last)], [("fname", object), ("class", int)])
+    scipy.io.savemat(path, {"annotations": cars})
+
+
 def read_set(name: str) -> Callable[[Path], object]:
     return lambda root: list(classification.load_set(name, root)[0])
 
@@ -502,6 +546,14 @@ def build_results(root: Path) -> None:
 def read_results(root: Path) -> None:
     if report.read_results(root / "cpu.json") is None:
         raise UserError(f"{root}: not run yet")
+
+
+def job(root: Path) -> Job:
+    return Job("clipsep", 0, clipsep_config.PRESETS["smoke"], root, "train", "result")
+
+
+def build_job(root: Path) -> None:
+    write_json(root / "result.json", {"variant": "clipsep", "seed": 0, "metrics": {}, "key": "result"})
 
 
 TINY = {
@@ -549,6 +601,10 @@ READERS = {
     "pacl imagenet": Reader(lambda root: build_imagenet(root / "imagenet"), read_set("imagenet"), classification.check),
     "pacl dtd": Reader(build_dtd, read_set("dtd"), classification.check),
     "pacl oxford_pets": Reader(build_pets, read_set("oxford_pets"), classification.check),
+    "pacl food101": Reader(build_food, read_set("food101"), classification.check),
+    "pacl sun397": Reader(build_sun, read_set("sun397"), classification.check),
+    "pacl caltech101": Reader(build_caltech, read_set("caltech101"), classification.check),
+    "pacl stanford_cars": Reader(build_cars, read_set("stanford_cars"), classification.check),
     "pacl --names-file": Reader(lambda root: (root / "names.txt").write_text("owl\nrose\n"), read_names),
     "pacl --run": Reader(build_pacl_run, pacl_predict.trained_model),
     "shared --image": Reader(lambda root: photo(root / "a.png"), lambda root: images.read_image(root / "a.png")),
@@ -561,6 +617,7 @@ READERS = {
         lambda root: load_clip("tiny-clip-bad-input", pretrained=str(root / "clip.safetensors")),
     ),
     "shared results": Reader(build_results, read_results),
+    "shared job": Reader(build_job, lambda root: run_job("papers.clipsep", job(root), print)),
 }
 
 
@@ -576,16 +633,17 @@ class Kind:
     named: str = ""
 
 
+Kinds = dict[str, tuple[Damage, str] | tuple[Damage, str, str]]
 Row = tuple[str, str, str, Kind]
 """Reader, name of the kind, file below the reader's folder, kind."""
+CALTECH = "caltech101/101_ObjectCategories/ant/image_0001.jpg"
 
 
-def damages(reader: str, path: str, kinds: "Kinds") -> list[Row]:
+def damages(reader: str, path: str, kinds: Kinds) -> list[Row]:
     return [(reader, name, path, Kind(*kind)) for name, kind in kinds.items()]
 
 
 MISSING = "missing|No such file|no trained model|cannot be read|neither a checkpoint|There is no image"
-Kinds = dict[str, tuple[Damage, str] | tuple[Damage, str, str]]
 ANY_FILE: Kinds = {
     "missing": (gone, MISSING),
     "a folder": (folder, f"a folder|directory|{MISSING}"),
@@ -601,21 +659,21 @@ ANY_CONTENT: Kinds = {
     "empty": (empty, DAMAGED),
     "text": (text, DAMAGED),
 }
-IMAGE = ANY_FILE | ANY_CONTENT
+ANYTHING = ANY_FILE | ANY_CONTENT
 LAST_OF_A_CLASS: Kinds = {
     "missing": (gone, "no valid file", "n01440764"),
     "a folder": (folder, "no valid file", "n01440764"),
 }
-JSON = IMAGE | {"not UTF-8": (not_utf8, ""), "nested too deep": (nested, "")}
-WEIGHTS = IMAGE | {
-    "of other shapes": (weights(truncated_shapes), ""),
+JSON = ANYTHING | {"not UTF-8": (not_utf8, "utf-8"), "nested too deep": (nested, "recursion")}
+WEIGHTS = ANYTHING | {
+    "of other shapes": (weights(truncated_shapes), "another version|cannot be used|Cannot load"),
     "NaN": (spoilt(float("nan")), "NaN or infinite"),
     "infinite": (spoilt(float("inf")), "NaN or infinite"),
-    "a pickle": (pickled({"head.bias": torch.zeros(3)}), ""),
+    "a pickle": (pickled({"head.bias": torch.zeros(3)}), "header|damaged|Cannot load"),
 }
-PICKLED = IMAGE | {
-    "a list": (pickled([torch.zeros(3)]), ""),
-    "a tensor": (pickled(torch.zeros(3)), ""),
+PICKLED = ANYTHING | {
+    "a list": (pickled([torch.zeros(3)]), "holds a list, expected a dictionary"),
+    "a tensor": (pickled(torch.zeros(3)), "holds a Tensor, expected a dictionary"),
     "an object": (pickled({"model": Path("x")}), "not a checkpoint this code can trust"),
 }
 RUN_CONFIG = JSON | {
@@ -625,8 +683,8 @@ RUN_CONFIG = JSON | {
 }
 
 TABLE: list[Row] = [
-    *damages("clipsep videos", SOUND, IMAGE),
-    *damages("clipsep videos", FRAME, IMAGE),
+    *damages("clipsep videos", SOUND, ANYTHING),
+    *damages("clipsep videos", FRAME, ANYTHING),
     *damages(
         "clipsep videos",
         SOUND,
@@ -634,6 +692,7 @@ TABLE: list[Row] = [
             "wrong rate": (sound(noise(1), 44_100), "44100 Hz, expected 16000"),
             "wrong width": (sound(noise(1), subtype="PCM_24"), "24 bits a sample, expected 16"),
             "floating point": (sound(noise(1), subtype="FLOAT"), "not a 16-bit PCM WAV"),
+            "a chunk that lies": (lied, "not a 16-bit PCM WAV file"),
             "silent": (sound(0 * noise(1)), "silent"),
             "no samples": (sound(noise(1)[:0]), "no samples"),
         },
@@ -657,13 +716,14 @@ TABLE: list[Row] = [
             "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "line 2: 2 columns"),
             "text": (text, "1 columns, expected 4"),
             "not UTF-8": (not_utf8, "line 4: not UTF-8"),
+            "a NUL": (replaced("rain", "ra\0in"), "line 1: a NUL character"),
             "a column less": (replaced(",rain", ""), "line 1: 3 columns, expected 4"),
             "an empty column": (replaced("rain", ""), "line 1: an empty column"),
             "not a number": (replaced(",3,", ",NaN,"), "line 1: 'NaN' is not a number of frames"),
             "too many frames": (replaced(",3,", ",4,"), "is missing: the folder has 3 frames, 4", "000004.jpg"),
         },
     ),
-    *damages("clipsep --audio", "mix.wav", IMAGE),
+    *damages("clipsep --audio", "mix.wav", ANYTHING),
     *damages(
         "clipsep --audio",
         "mix.wav",
@@ -673,7 +733,7 @@ TABLE: list[Row] = [
             "no samples": (sound(noise(1)[:0]), "no samples"),
         },
     ),
-    *damages("clipsep --query", "dog.png", IMAGE),
+    *damages("clipsep --query", "dog.png", ANYTHING),
     *damages(
         "clipsep --query",
         "dog.png",
@@ -693,10 +753,10 @@ TABLE: list[Row] = [
             "no tensors": (pickled({"frame_net.weight": 1.0}), "more than named tensors"),
             "NaN": (pickled({"frame_net.weight": torch.tensor(float("nan"))}), "NaN or infinite"),
             "of other shapes": (pickled({"frame_net.weight": torch.zeros(2, 2)}), "does not fit"),
-            "other keys": (pickled({3: torch.zeros(2, 2)}), ""),
+            "other keys": (pickled({3: torch.zeros(2, 2)}), "more than named tensors"),
         },
     ),
-    *damages("fastmim imagenet", IMAGENET, IMAGE | LAST_OF_A_CLASS | {"NaN": (NAN, "floating-point")}),
+    *damages("fastmim imagenet", IMAGENET, ANYTHING | LAST_OF_A_CLASS | {"NaN": (NAN, "floating-point")}),
     *damages("fastmim imagenet", IMAGENET, {"a bomb": (bomb, "cannot be read")}),
     *damages(
         "fastmim imagenet",
@@ -721,7 +781,7 @@ TABLE: list[Row] = [
             "no permission": (locked, "[Pp]ermission"),
         },
     ),
-    *damages("fastmim coco", "train2017/1.jpg", IMAGE),
+    *damages("fastmim coco", "train2017/1.jpg", ANYTHING),
     *damages("fastmim coco", "train2017/1.jpg", {"wrong shape": (picture(), "has 9 x 9 pixels, but .* says 24 x 20")}),
     *damages("fastmim coco", "train2017", {"a file": (file, "not a folder"), "empty folder": (emptied, "is missing")}),
     *damages("fastmim coco", INSTANCES, JSON),
@@ -737,7 +797,16 @@ TABLE: list[Row] = [
             "infinite": (edited(lambda c: c["annotations"][0]["bbox"].__setitem__(2, float("inf"))), "annotation 1 "),
             "a word for a number": (edited(lambda c: c["annotations"][0].update(bbox=["a", 1, 2, 3])), "annotation 1 "),
             "a box of three": (edited(lambda c: c["annotations"][0]["bbox"].pop()), "bbox of 3 numbers"),
-            "a broken polygon": (edited(lambda c: c["annotations"][0].update(segmentation=[[1]])), "segmentation"),
+            "a polygon of one number": (edited(lambda c: outline(c, [[1]])), "segmentation .* no points"),
+            "a polygon of words": (edited(lambda c: outline(c, [["a"] * 6])), "segmentation"),
+            "a polygon of NaN": (edited(lambda c: outline(c, [[float("nan")] * 6])), "segmentation .* no points"),
+            "a polygon beyond memory": (edited(lambda c: outline(c, [[1e300, 1, 2, 1, 2, 1e300]])), "no points"),
+            "an area of words": (edited(lambda c: c["annotations"][0].update(area="a")), "annotation 1 "),
+            "a crowd of words": (edited(lambda c: c["annotations"][0].update(iscrowd="a")), "annotation 1 "),
+            "an id of words": (edited(lambda c: c["annotations"][0].update(id="a")), "annotation a "),
+            "no outline": (edited(lambda c: outline(c, None)), "segmentation"),
+            "a mask of other size": (edited(lambda c: outline(c, {"size": [5, 5], "counts": [5, 20]})), "size is"),
+            "a mask of fewer pixels": (edited(lambda c: outline(c, {"size": [20, 24], "counts": [5]})), "5 of 480"),
             "a class out of range": (edited(lambda c: c["annotations"][0].update(category_id=99)), "does not list"),
             "no partner": (edited(lambda c: c["annotations"][0].update(image_id=99)), "does not list"),
             "an image twice": (edited(lambda c: c["images"].append(c["images"][0])), "twice"),
@@ -745,8 +814,8 @@ TABLE: list[Row] = [
             "a name that is none": (edited(lambda c: c["images"][0].update(file_name=5)), "file_name"),
         },
     ),
-    *damages("fastmim ade20k", "images/training/A_1.jpg", IMAGE | {"missing": (gone, "has no image", "A_1.png")}),
-    *damages("fastmim ade20k", "annotations/training/A_1.png", IMAGE),
+    *damages("fastmim ade20k", "images/training/A_1.jpg", ANYTHING | {"missing": (gone, "has no image", "A_1.png")}),
+    *damages("fastmim ade20k", "annotations/training/A_1.png", ANYTHING),
     *damages(
         "fastmim ade20k",
         "annotations/training/A_1.png",
@@ -769,6 +838,18 @@ TABLE: list[Row] = [
         },
     ),
     *damages("fastmim --run", "config.json", RUN_CONFIG),
+    *damages(
+        "fastmim --run",
+        "config.json",
+        {
+            "out of range": (
+                edited(lambda c: c["config"].update(patch_size=0)),
+                "another version",
+                "model.safetensors",
+            ),
+            "an empty list": (edited(lambda c: c["config"].update(widths=[])), "another version", "model.safetensors"),
+        },
+    ),
     *damages("fastmim --run", "checkpoint/model.safetensors", WEIGHTS),
     *damages("fastmim --run", "checkpoint/pretrained.safetensors", WEIGHTS),
     *damages("fastmim transfer --run", "checkpoint/pretrained.safetensors", WEIGHTS),
@@ -782,13 +863,16 @@ TABLE: list[Row] = [
                 pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": torch.zeros(3)}}),
                 "does not fit",
             ),
-            "no tensors": (pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": 1.0}}), ""),
+            "no tensors": (
+                pickled({"model": {"head.bias": torch.zeros(3), "blocks.0.norm1.weight": 1.0}}),
+                "is no fine-tuned",
+            ),
             "NaN": (pickled({"head.bias": torch.tensor([float("nan")])}), "NaN or infinite"),
-            "other keys": (pickled({"model": {"head.bias": torch.zeros(3), 3: torch.zeros(3)}}), ""),
-            "a list inside": (pickled({"model": [1, 2]}), ""),
+            "other keys": (pickled({"model": {"head.bias": torch.zeros(3), 3: torch.zeros(3)}}), "is no fine-tuned"),
+            "a list inside": (pickled({"model": [1, 2]}), "no classification head"),
         },
     ),
-    *damages("pacl shards", SHARD, IMAGE | {"missing": (gone, "no image-text pairs", FOLDER)}),
+    *damages("pacl shards", SHARD, ANYTHING | {"missing": (gone, "no image-text pairs", FOLDER)}),
     *damages(
         "pacl shards",
         SHARD,
@@ -840,12 +924,12 @@ TABLE: list[Row] = [
         for name, chosen in benchmarks.BENCHMARKS.items()
         for stem, ending in [("ulm/u_1", "_leftImg8bit.png") if name == "cityscapes19" else ("u_1", ".jpg")]
         for row in [
-            *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", IMAGE),
+            *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", ANYTHING),
             *damages(f"pacl {name}", f"{chosen.images}/{stem}{ending}", {"wrong shape": (picture(), "the same")}),
             *damages(
                 f"pacl {name}",
                 f"{chosen.labels}/{stem}{chosen.suffix}",
-                IMAGE | {"missing": (gone, "missing|no labels", "u_1")},
+                ANYTHING | {"missing": (gone, "missing|no labels", "u_1")},
             ),
             *damages(
                 f"pacl {name}",
@@ -887,7 +971,7 @@ TABLE: list[Row] = [
             "an image twice": (lambda path: path.write_text("u_1\nu_2\nu_1\n"), "u_1 twice"),
         },
     ),
-    *damages("pacl imagenet", "imagenet/val/n01440764/1.JPEG", IMAGE | LAST_OF_A_CLASS),
+    *damages("pacl imagenet", "imagenet/val/n01440764/1.JPEG", ANYTHING | LAST_OF_A_CLASS),
     *damages(
         "pacl imagenet",
         "imagenet/val/n01440764",
@@ -901,7 +985,7 @@ TABLE: list[Row] = [
         },
     ),
     *damages("pacl imagenet", "imagenet/val", {"empty folder": (emptied, "cannot be read"), "a file": (file, "read")}),
-    *damages("pacl dtd", "dtd/dtd/images/banded/a.jpg", IMAGE),
+    *damages("pacl dtd", "dtd/dtd/images/banded/a.jpg", ANYTHING),
     *damages("pacl dtd", "dtd/dtd/labels/test1.txt", ANY_FILE),
     *damages(
         "pacl dtd",
@@ -915,7 +999,7 @@ TABLE: list[Row] = [
     *damages(
         "pacl dtd", "dtd/dtd/images/banded", {"empty folder": (emptied, "No such file"), "a file": (file, "Not a")}
     ),
-    *damages("pacl oxford_pets", "oxford-iiit-pet/images/boxer_1.jpg", IMAGE | {"a bomb": (bomb, "exceeds limit")}),
+    *damages("pacl oxford_pets", "oxford-iiit-pet/images/boxer_1.jpg", ANYTHING | {"a bomb": (bomb, "exceeds limit")}),
     *damages(
         "pacl oxford_pets",
         "oxford-iiit-pet/annotations/test.txt",
@@ -925,6 +1009,49 @@ TABLE: list[Row] = [
             "not UTF-8": (not_utf8, "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
             "empty": (empty, "oxford-iiit-pet lists no images", "oxford-iiit-pet"),
             "text": (text, "oxford-iiit-pet cannot be read", "oxford-iiit-pet"),
+        },
+    ),
+    *damages("pacl food101", "food-101/images/tacos/2.jpg", ANYTHING | {"a bomb": (bomb, "exceeds limit")}),
+    *damages(
+        "pacl food101",
+        "food-101/meta/test.json",
+        {kind: (JSON[kind][0], "cannot be read", "food-101") for kind in JSON},
+    ),
+    *damages("pacl sun397", "SUN397/a/abbey/sun_1.jpg", {k: x for k, x in ANYTHING.items() if k != "missing"}),
+    *damages(
+        "pacl sun397",
+        "SUN397/ClassName.txt",
+        {
+            **{kind: (ANY_FILE[kind][0], "cannot be read", "SUN397") for kind in ANY_FILE},
+            "truncated": (replaced("/a/airfield", ""), "cannot be read", "SUN397"),
+            "empty": (empty, "cannot be read", "SUN397"),
+            "text": (text, "cannot be read", "SUN397"),
+            "not UTF-8": (not_utf8, "cannot be read", "SUN397"),
+            "binary": (lambda path: path.write_bytes(jpeg()), "cannot be read", "SUN397"),
+        },
+    ),
+    *damages("pacl sun397", "SUN397/a/abbey/sun_1.jpg", {"a bomb": (bomb, "exceeds limit")}),
+    *damages("pacl sun397", "SUN397/a", {"empty folder": (emptied, "lists no images", "SUN397")}),
+    *damages(
+        "pacl caltech101",
+        CALTECH,
+        ANYTHING
+        | {"a bomb": (bomb, "exceeds limit"), "missing": (lambda path: path.rename(f"{path}~"), "No such file")},
+    ),
+    *damages(
+        "pacl caltech101",
+        "caltech101/101_ObjectCategories",
+        {"empty folder": (emptied, "cannot be read", "caltech101"), "a file": (file, "cannot be read", "caltech101")},
+    ),
+    *damages("pacl stanford_cars", "stanford_cars/cars_test/2.jpg", ANYTHING),
+    *damages(
+        "pacl stanford_cars",
+        "stanford_cars/cars_test_annos_withlabels.mat",
+        {
+            **{kind: (ANYTHING[kind][0], "cannot be read", "stanford_cars") for kind in ANYTHING},
+            "a class out of range": (lambda path: write_cars(path, 3), "has the class 2; expected 0 to 1", "2.jpg"),
+            "a class of -1": (lambda path: write_cars(path, 0), "has the class -1", "2.jpg"),
+            "other content": (lambda path: scipy.io.savemat(path, {"a": 1}), "cannot be read", "stanford_cars"),
         },
     ),
     *damages("pacl --names-file", "names.txt", ANY_FILE),
@@ -942,7 +1069,7 @@ TABLE: list[Row] = [
     ),
     *damages("pacl --run", "config.json", RUN_CONFIG),
     *damages("pacl --run", "checkpoint/model.safetensors", WEIGHTS),
-    *damages("shared --image", "a.png", IMAGE),
+    *damages("shared --image", "a.png", ANYTHING),
     *damages(
         "shared --image",
         "a.png",
@@ -955,6 +1082,22 @@ TABLE: list[Row] = [
     *damages("shared checkpoint", "state.pt", PICKLED),
     *damages("shared clip", "clip.safetensors", WEIGHTS),
     *damages("shared results", "cpu.json", JSON | {"missing": (gone, "not run yet", FOLDER)}),
+    *damages(
+        "shared job",
+        "result.json",
+        {
+            "a folder": (folder, "directory"),
+            "no permission": (locked, "permission"),
+            "truncated": (half, "is damaged"),
+            "empty": (empty, "is damaged"),
+            "text": (text, "is damaged"),
+            "not UTF-8": (not_utf8, "is damaged"),
+            "nested too deep": (nested, "is damaged"),
+            "a list": (lambda path: path.write_text("[]"), "no key"),
+            "a number": (lambda path: path.write_text("NaN"), "is damaged"),
+            "no key": (edited(lambda c: c.pop("key")), "no key"),
+        },
+    ),
     *damages(
         "shared results",
         "cpu.json",
@@ -989,8 +1132,32 @@ def unprivileged() -> Iterator[None]:
         libc.capset(header, sets)
 
 
+def may_read(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    readable = (path for path in folder.rglob("*") if path.is_file() and may_read(path))
+    return {str(path): path.read_bytes() for path in readable}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_whole_example_is_read(tmp_path: Path, name: str) -> None:
+    """From a folder with spaces and characters of other scripts in its name, through a symbolic link."""
+    (tmp_path / FOLDER).mkdir()
+    READERS[name].build(tmp_path / FOLDER)
+    (tmp_path / "link to données").symlink_to(FOLDER)
+    READERS[name].read(tmp_path / FOLDER)
+    READERS[name].read(tmp_path / "link to données")
+
+
+def test_no_row_is_there_twice() -> None:
+    rows = [row[:3] for row in TABLE]
+    assert [row for row in rows if rows.count(row) > 1] == []
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -1013,7 +1180,7 @@ def test_bad_input_is_named(
     before = contents(tmp_path)
     capsys.readouterr()
     with unprivileged():
-        if kind.damage is locked and os.access(root / path, os.R_OK):
+        if kind.damage is locked and may_read(root / path):
             pytest.skip("this user may read everything")
         status = told(lambda: READERS[reader].read(root), debug=False)
     printed = capsys.readouterr().err
@@ -1081,23 +1248,27 @@ COMMANDS = {
 COMPUTED = ("violin.wav", "violin.png", "filled.png", "classes/labels.png", "classes/overlay.png")
 
 
-@pytest.mark.parametrize("damage", [half, text, locked], ids=["truncated", "text", "no permission"])
+FILES = {
+    "clipsep": ("mix.wav", "run/config.json", "run/checkpoint/model.safetensors"),
+    "clipsep official": ("best.pt",),
+    "fastmim": (
+        "a.png",
+        "run/config.json",
+        "run/checkpoint/model.safetensors",
+        "run/checkpoint/pretrained.safetensors",
+    ),
+    "fastmim official": ("best.pth",),
+    "pacl": ("a.png", "names.txt", "run/config.json", "run/checkpoint/model.safetensors"),
+}
+
+
 @pytest.mark.parametrize(
-    ("command", "path"),
+    ("command", "path", "damage"),
     [
-        ("clipsep", "mix.wav"),
-        ("clipsep", "run/config.json"),
-        ("clipsep", "run/checkpoint/model.safetensors"),
-        ("clipsep official", "best.pt"),
-        ("fastmim", "a.png"),
-        ("fastmim", "run/config.json"),
-        ("fastmim", "run/checkpoint/model.safetensors"),
-        ("fastmim", "run/checkpoint/pretrained.safetensors"),
-        ("fastmim official", "best.pth"),
-        ("pacl", "a.png"),
-        ("pacl", "names.txt"),
-        ("pacl", "run/config.json"),
-        ("pacl", "run/checkpoint/model.safetensors"),
+        pytest.param(command, path, damage, id=f"{command}: {Path(path).name}, {damage.__name__}")
+        for command, paths in FILES.items()
+        for path in paths
+        for damage in ((empty, not_utf8, locked) if path == "names.txt" else (half, text, locked))
     ],
 )
 def test_command_ends_with_one_sentence_and_keeps_what_was_computed(
@@ -1111,15 +1282,10 @@ def test_command_ends_with_one_sentence_and_keeps_what_was_computed(
     (root / "classes").mkdir()
     for name in COMPUTED:
         (root / name).write_text("computed before")
-    if damage is text and path == "names.txt":
-        (root / path).write_bytes(jpeg())
-    elif damage is half and path == "names.txt":
-        empty(root / path)
-    else:
-        damage(root / path)
+    damage(root / path)
     before = contents(tmp_path)
     with unprivileged():
-        if damage is locked and os.access(root / path, os.R_OK):
+        if damage is locked and may_read(root / path):
             pytest.skip("this user may read everything")
         status = asked.main([str(root / word) if word.startswith("./") else word for word in asked.options.split()])
     printed = capsys.readouterr()
