@@ -31,6 +31,7 @@ from .train import PRETRAINED, build_classifier, build_pretraining, kept, pretra
 NEIGHBOURS = 5
 FINE_LABELS = 210  # ten of each object
 TIMED_STEPS = 15
+TIMED_BATCH = 32  # images at least
 PAPER_EPOCHS = {"fastmim": 800, "mae": 1600}  # behind the paper's Figure 1
 EVALUATION_BATCH = 256
 COLOURS = 128  # of a figure's palette
@@ -115,7 +116,8 @@ class PretrainingStep:
     def __init__(self, config: Config, run: Run) -> None:
         self.model = build_pretraining(config).to(run.device)
         self.optimizer = torch.optim.AdamW(weight_decay_groups(self.model, config.weight_decay), fused=True)
-        size, batch = config.resolutions[0], min(config.batch_size, config.micro_batch_size)
+        size = config.resolutions[0]
+        batch = max(TIMED_BATCH, min(config.batch_size, config.micro_batch_size))
         self.images = torch.randn(batch, 3, size, size, device=run.device)
         self.noise = torch.rand(batch, (size // config.block) ** 2, device=run.device)
         self.ratio, self.run = config.mask_ratio, run
