@@ -28,7 +28,8 @@ help:
 	@echo "  make predict PAPER= ARGS=\"...\"     a trained model on your own input; ARGS=--help says how"
 	@echo "  make export PAPER= DEST=           copy a paper and shared/ to where you can change them"
 	@echo "  make new PAPER=                    start the folder of another paper"
-	@echo "  make test | lint | bench | report  tests | ruff and mypy | speed ratios | rebuild generated README blocks"
+	@echo "  make report                        rebuild the generated README blocks, and the pages in report/ to look at"
+	@echo "  make test | lint | bench           tests | ruff and mypy | speed and memory against references"
 	@echo
 	@echo "Papers: $(papers)"
 
@@ -90,3 +91,4 @@ bench: $(VENV)/.dev
 
 report: $(VENV)/.shared
 	@$(PY) -m shared.report
+	@$(PY) -m ci.gallery

@@ -221,6 +221,9 @@ def _copy_examples(shown: dict[str, Path], audio: Path) -> None:
     for name, (folder, kind) in _columns(shown).items():
         for row in range(EXAMPLES):
             write_atomic(audio / f"{row}-{name}.wav", (folder / f"{row}-{kind}.wav").read_bytes())
+    folder, _ = _columns(shown)["mixture"]
+    labels = json.loads((folder / "examples.json").read_text())["labels"]
+    write_json(audio / "rows.json", [f"{wanted} (with {other})" for wanted, other in labels])
 
 
 def _draw_spectrograms(shown: dict[str, Path], path: Path) -> None:
