@@ -91,4 +91,5 @@ bench: $(VENV)/.dev
 
 report: $(VENV)/.shared
 	@$(PY) -m shared.report
+	@$(PY) -m ci.bench --table
 	@$(PY) -m ci.gallery

@@ -1,9 +1,12 @@
 """``make bench [PAPER=slug|shared]``: speed and memory of our code, each against what one would use without it.
 
+``--table`` measures nothing and only writes the tables of the root README again.
+
 ``papers/*/bench.py`` and ``ci/bench_shared.py`` say what to compare: their ``bench()`` yields the fields of one
 :class:`Comparison` after the other, once it has made sure that both sides give the same result. This file measures on
 one thread, prints ratios (above 1: ours is better) and writes them to ``ci/bench.json``, each module's rows with the
-machine they were measured on; with a paper or ``shared`` named, only its rows are measured and the others are kept.
+machine they were measured on, and to the root README; with a paper or ``shared`` named, only its rows are measured and
+the others are kept.
 """
 
 import ctypes
@@ -25,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 SECONDS = 6.0  # spent on a comparison, but no less than
 ROUNDS = 5
+LONGEST = 60.0  # seconds after which two rounds are enough
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def measure(comparison: Comparison) -> Iterator[dict[str, Any]]:
     sides = [comparison.ours] if comparison.reference is None else [comparison.ours, comparison.reference]
     times: list[list[float]] = [[] for _ in sides]
     started = time.perf_counter()
-    while len(times[0]) < ROUNDS or time.perf_counter() - started < SECONDS:
+    while _goes_on(len(times[0]), time.perf_counter() - started):
         for side, of_side in zip(sides, times, strict=True):
             before = time.perf_counter()
             side()
@@ -57,6 +61,10 @@ def measure(comparison: Comparison) -> Iterator[dict[str, Any]]:
     yield _row(comparison, f"s/{comparison.unit}", [median(of_side) for of_side in times], rounds=len(times[0]))
     if comparison.memory and sys.platform == "linux":
         yield _row(comparison, "MB", [peak_memory(side) for side in sides], rounds=1)
+
+
+def _goes_on(rounds: int, seconds: float) -> bool:
+    return rounds < 2 or (rounds < ROUNDS and seconds < LONGEST) or seconds < SECONDS
 
 
 def _row(comparison: Comparison, unit: str, values: list[float], rounds: int) -> dict[str, Any]:
@@ -117,7 +125,41 @@ def modules(only: str) -> list[str]:
     return [found[only]] if only else list(found.values())
 
 
+def readme(root: Path = ROOT) -> str:
+    """The root README with its tables of ratios and of reproduction times, from `ci/bench.json` and the results."""
+    from shared.report import markdown, papers, read_results, replace_block
+
+    path = root / "README.md"
+    table = [["what", "times faster", "times less memory", "ours", "measured"]]
+    machines: dict[str, None] = {}
+    for module, found in json.loads((root / "ci" / "bench.json").read_text()).items():
+        paper = module.removesuffix(".bench").removeprefix("papers.").removeprefix("ci.bench_")
+        where = found["machine"]
+        machines[f"{where['cpu']}, one thread, Python {where['python']}, torch {where['torch']}"] = None
+        memory = {row["name"]: row for row in found["rows"] if row["unit"] == "MB"}
+        for row in found["rows"]:
+            if row["unit"] != "MB":
+                both = [row, *([memory[row["name"]]] if row["name"] in memory else [])]
+                ratios = ["" if found["ratio"] is None else f"{found['ratio']:.2f}" for found in both]
+                ours = ", ".join(f"{found['ours']:.3g} {found['unit']}" for found in both)
+                table.append(
+                    [f"{paper}: {row['name']}", ratios[0], ratios[1] if ratios[1:] else "", ours, row["detail"]]
+                )
+    text = replace_block(path.read_text(), "bench", f"{markdown(table)}\n\n{'; '.join(machines)}.", path)
+    times = [["paper", "runs", "minutes of 2 cores", "processor"]]
+    for folder in papers(root):
+        if results := read_results(folder / "results" / "cpu.json"):
+            minutes = sum(row["seconds"] for row in results["rows"]) / 120
+            times.append(
+                [f"`{folder.name}`", str(len(results["rows"])), f"{minutes:.0f}", results["environment"]["cpu"]]
+            )
+    return replace_block(text, "times", markdown(times), path)
+
+
 def main(only: str = "") -> None:
+    if only == "--table":
+        (ROOT / "README.md").write_text(readme())
+        return
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # before the libraries that read them are imported
     chosen = modules(only)
@@ -140,6 +182,7 @@ def main(only: str = "") -> None:
                 rows.append(row)
         measured[module] = {"machine": where, "rows": rows}
         write_json(path, measured)
+    (ROOT / "README.md").write_text(readme())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ci import new
+from ci import bench, new
 from shared import report
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +107,7 @@ def test_generated_blocks_equal_results() -> None:
     """Every README says exactly what the committed results files say."""
     stale = [str(path) for path, text in report.rebuilt(ROOT).items() if path.read_text() != text]
     assert stale == [], "run `make report`"
+    assert (ROOT / "README.md").read_text() == bench.readme(ROOT), "run `make report`"
 
 
 @by_paper

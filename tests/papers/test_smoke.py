@@ -1,10 +1,11 @@
-"""Every paper's smoke preset through the real command: whole, again, killed, and copied out of the repository."""
+"""Every paper's smoke preset through the real command: whole, twice at once, killed, out of disk, copied out."""
 
 import importlib
 import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAPERS = [folder.name for folder in report.papers(ROOT)]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 SECONDS = 600
+KILLS = 3  # of one reproduction
 
 
 def command(package: str, out: Path, *arguments: str) -> list[str]:
@@ -33,6 +35,25 @@ def reproduce(package: str, out: Path, *arguments: str, folder: Path = ROOT) -> 
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+def start(package: str, out: Path, *arguments: str, most: int | None = None) -> subprocess.Popen[str]:
+    """The same in the background, as the leader of a process group; files cannot grow beyond ``most`` bytes."""
+
+    def limit() -> None:
+        if most is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    return subprocess.Popen(
+        command(package, out, *arguments),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=limit,
+    )
 
 
 class Smoke:
@@ -49,22 +70,24 @@ class Smoke:
         self.own = slug if slug in self.variants else list(self.variants)[-1]
         self.other = next(variant for variant in self.variants if variant != self.own)
         self.seed = self.config.SEEDS["smoke"][0]
+        self.log = Path(self.own) / f"seed{self.seed}" / "metrics.jsonl"
 
     def prepared(self, out: Path) -> Path:
         """``out`` with the cache alone."""
         shutil.copytree(self.folder / "cache", out / self.slug / "smoke" / "cache")
         return out
 
-    def metrics(self, variant: str, results: dict[str, Any] | None = None) -> dict[str, float]:
+    def metrics(self, variant: str, seed: int, results: dict[str, Any] | None = None) -> dict[str, float]:
         """All that a run has to repeat exactly: ratios of measured times are left out."""
         rows = (results or self.results)["rows"]
-        found = next(row["metrics"] for row in rows if (row["variant"], row["seed"]) == (variant, self.seed))
+        found = next(row["metrics"] for row in rows if (row["variant"], row["seed"]) == (variant, seed))
         return {name: value for name, value in found.items() if not name.endswith("_ratio")}
 
-    def files(self, folder: Path) -> dict[str, bytes]:
-        """What training left of the paper's own variant: weights and log."""
-        base = folder / self.own / f"seed{self.seed}"
-        return {name: (base / name).read_bytes() for name in ("checkpoint/model.safetensors", "metrics.jsonl")}
+    def files(self, folder: Path, variant: str, seed: int | None = None) -> dict[str, bytes]:
+        """What training left of a run, if it trains: weights and log."""
+        base = folder / variant / f"seed{self.seed if seed is None else seed}"
+        files = [*base.glob("checkpoint/*.safetensors"), *base.glob("metrics.jsonl")]
+        return {path.name: path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module", params=PAPERS)
@@ -99,36 +122,68 @@ def test_figures_are_drawn(smoke: Smoke) -> None:
     assert figures and all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 2000 for path in figures)
 
 
-def test_the_same_again_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
+def test_two_at_once_give_the_same(smoke: Smoke, tmp_path: Path) -> None:
+    """Two reproductions of one checkout that meet at the same jobs: each job is trained once, as it was before."""
     out = smoke.prepared(tmp_path)
-    reproduce(smoke.package, out, "--variants", smoke.own, "--seeds", str(smoke.seed))
+    arguments = ["--variants", smoke.other, smoke.own, "--seeds", str(smoke.seed), "--jobs", "1"]
+    both = [start(smoke.package, out, *arguments) for _ in range(2)]
+    for process in both:
+        _, told = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, told
     again = json.loads((out / smoke.slug / "smoke" / "results" / "smoke.json").read_text())
-    assert smoke.metrics(smoke.own, again) == smoke.metrics(smoke.own)
-    assert smoke.files(out / smoke.slug / "smoke") == smoke.files(smoke.folder)
+    for variant in (smoke.own, smoke.other):
+        assert smoke.metrics(variant, smoke.seed, again) == smoke.metrics(variant, smoke.seed)
+        assert smoke.files(out / smoke.slug / "smoke", variant) == smoke.files(smoke.folder, variant)
+    steps = [json.loads(line)["step"] for line in (out / smoke.slug / "smoke" / smoke.log).read_text().splitlines()]
+    assert steps == sorted(set(steps)), "two runs wrote one log"
 
 
-def test_killed_and_continued_is_the_same(smoke: Smoke, tmp_path: Path) -> None:
-    """``kill -9`` at a random moment of the training, then the same command to the end."""
+def test_killed_at_random_moments_it_ends_the_same(smoke: Smoke, tmp_path: Path) -> None:
+    """``kill -9`` of a whole reproduction, several times: nothing finished is lost, and in the end all is as it was."""
     out = smoke.prepared(tmp_path)
-    job = out / smoke.slug / "smoke" / smoke.own / f"seed{smoke.seed}"
-    arguments = ["--variants", smoke.own, "--seeds", str(smoke.seed)]
-    process = subprocess.Popen(
-        command(smoke.package, out, *arguments),
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    end = time.monotonic() + SECONDS
-    while not (job / "metrics.jsonl").exists():  # the first step
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.01)
-    time.sleep(random.uniform(0, 1))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (job / "result.json").exists(), "it ended before it was killed"
-    reproduce(smoke.package, out, *arguments)
-    assert smoke.files(out / smoke.slug / "smoke") == smoke.files(smoke.folder)
+    folder = out / smoke.slug / "smoke"
+    jobs = len(smoke.results["rows"])
+    chance = random.SystemRandom()
+    moments = sorted((chance.uniform(0, jobs - 1), chance.uniform(0, 3)) for _ in range(KILLS))
+    finished: dict[Path, bytes] = {}
+    for count, seconds in moments:
+        process = start(smoke.package, out)
+        end = time.monotonic() + SECONDS
+        while len(list(folder.glob("*/seed*/result.json"))) < count and process.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        time.sleep(seconds)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for path in folder.rglob("*.json"):
+            json.loads(path.read_text())  # none is half-written
+        assert all(path.read_bytes() == content for path, content in finished.items()), f"lost after {moments}"
+        finished |= {path: path.read_bytes() for path in folder.glob("*/seed*/result.json")}
+    reproduce(smoke.package, out)
+    assert all(path.read_bytes() == content for path, content in finished.items()), f"run again after {moments}"
+    results = json.loads((folder / "results" / "smoke.json").read_text())
+    for row in results["rows"]:
+        job = (row["variant"], row["seed"])
+        assert smoke.metrics(*job, results) == smoke.metrics(*job), f"{job} after {moments}"
+        assert smoke.files(folder, *job) == smoke.files(smoke.folder, *job), f"{job} after {moments}"
+    assert not list(folder.glob("*/seed*/**/*.partial"))
+
+
+def test_a_full_disk_leaves_what_is_finished(smoke: Smoke, tmp_path: Path) -> None:
+    """No file may grow beyond some kilobytes, as on a full disk; with room again the same command ends as ever."""
+    out = smoke.prepared(tmp_path)
+    seed = ["--seeds", str(smoke.seed)]
+    reproduce(smoke.package, out, "--variants", smoke.other, *seed)
+    finished = out / smoke.slug / "smoke" / smoke.other / f"seed{smoke.seed}" / "result.json"
+    before = finished.read_bytes()
+    process = start(smoke.package, out, "--variants", smoke.other, smoke.own, *seed, most=8_000)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1 and told.startswith("error: ") and "Traceback" not in told, told
+    assert finished.read_bytes() == before
+    reproduce(smoke.package, out, "--variants", smoke.other, smoke.own, *seed)
+    assert finished.read_bytes() == before
+    assert smoke.files(out / smoke.slug / "smoke", smoke.own) == smoke.files(smoke.folder, smoke.own)
 
 
 def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
@@ -155,7 +210,7 @@ def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
     results = json.loads((out / smoke.slug / "smoke" / "results" / "smoke.json").read_text())
     assert [row["variant"] for row in results["rows"]] == variants
     for variant in variants:
-        assert smoke.metrics(variant, results) == smoke.metrics(variant)
+        assert smoke.metrics(variant, smoke.seed, results) == smoke.metrics(variant, smoke.seed)
     assert results["environment"]["code"] == smoke.results["environment"]["code"]
     assert not (copy / smoke.slug / "results" / "smoke.json").exists()
 
