@@ -33,7 +33,7 @@ def export(paper: str, destination: str) -> str:
   python3 -m venv .venv
   .venv/bin/pip install -c constraints.txt -r shared/requirements.txt -r {paper}/requirements.txt
   .venv/bin/python -m shared.reproduce {paper}              # every variant and seed
-  .venv/bin/python -m {paper}.train --preset smoke          # one run, in seconds; --help: all of config.py as options"""
+  .venv/bin/python -m {paper}.train --preset smoke          # one run, in seconds; --help: every option"""
 
 
 if __name__ == "__main__":
