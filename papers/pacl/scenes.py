@@ -1,12 +1,13 @@
 """Composed scenes: one to three embedded cut-outs on a photograph, with captions that name them.
 
 A concept is a cut-out. *Seen* concepts stand in training scenes, so their test scenes are new only in composition,
-place, size, direction and background; *held-out* concepts stand in none, nor in any training text. No background of a
-test or validation scene is in a training scene. Label maps are for evaluation: :func:`build` keeps none of training
-scenes.
+place, size, direction and background; *held-out* concepts stand in none, and no training text holds a noun of their
+names. No background of a test or validation scene is in a training scene. Label maps are for evaluation: :func:`build`
+keeps none of training scenes.
 """
 
 import functools
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from shared.clip import efficientnet_lite0
 from shared.stamps import Background, Scene, Stamp, compose_scene, load_backgrounds, load_stamps, with_article
+
+from .nouns import nouns
 
 SIZE = 224
 CELL = 4  # pixels of a scene to a side of one of its label map
@@ -52,12 +55,11 @@ def splits(train: int, test: int) -> dict[str, Split]:
     """
     stamps, places = load_stamps(), load_backgrounds("monument")
     order = np.random.default_rng(SEED).permutation(len(stamps))
-    shuffled = [stamps[i] for i in order]
-    unseen, spare, seen = (
-        shuffled[:HELD_OUT],
-        shuffled[HELD_OUT : HELD_OUT + HELD_OUT_VALIDATION],
-        shuffled[HELD_OUT + HELD_OUT_VALIDATION :],
-    )
+    named = Counter(noun for text in (*(stamp.label for stamp in stamps), *kinds(stamps)) for noun in _nouns(text))
+    apart = [i for i in order if all(named[noun] == 1 for noun in _nouns(stamps[i].label))]
+    unseen = [stamps[i] for i in apart[:HELD_OUT]]
+    spare = [stamps[i] for i in apart[HELD_OUT : HELD_OUT + HELD_OUT_VALIDATION]]
+    seen = [stamps[i] for i in order if i not in apart[: HELD_OUT + HELD_OUT_VALIDATION]]
     by_use: dict[int, list[Background]] = {0: [], 1: [], 2: [], 3: []}
     for i, place in enumerate(places):
         by_use[i % EVERY_BACKGROUND].append(place)
@@ -71,6 +73,16 @@ def splits(train: int, test: int) -> dict[str, Split]:
         "single_seen": Split(seen, tested, test, (1, 1)),
         "single_held_out": Split(unseen, tested, test, (1, 1)),
     }
+
+
+def kinds(stamps: list[Stamp]) -> set[str]:
+    """What the stamps are in one word."""
+    return {stamp.kind[0] for stamp in stamps if stamp.kind}
+
+
+def _nouns(text: str) -> set[str]:
+    """What a training text that names it would name."""
+    return set(nouns(f"a photo of {with_article(text)}."))
 
 
 def compose(split: Split, rng: np.random.Generator) -> list[Scene]:

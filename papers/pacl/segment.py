@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from shared import UserError
+
 from .towers import Towers
 
 Order = Literal["upsample-softmax", "softmax-upsample"]
@@ -94,8 +96,13 @@ def segment_image(
         stride: pixels between two patches; None: the patch size.
         scale, order, entropy_threshold: see :func:`probabilities` and :func:`label_map`.
 
+    Raises:
+        UserError: if the windows would leave gaps.
+
     Returns: label map int64 (H, W) and probabilities (C, H, W) at the image's resolution.
     """
+    if not 0 < window_stride <= window:
+        raise UserError(f"window_stride is {window_stride}; expected 1 to the window's {window} pixels.")
     ratio = short_side / min(image.size)
     width, height = (max(window, round(length * ratio)) for length in image.size)
     resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)

@@ -76,9 +76,10 @@ class OpenCLIPTowers(Towers):
         super().__init__()
         clip = load_clip(name, pretrained=pretrained)
         visual: Any = clip.model.visual if isinstance(clip, OpenCLIP) else None
-        if not all(hasattr(visual, part) for part in ("conv1", "class_embedding", "positional_embedding", "ln_post")):
+        parts = ("conv1", "class_embedding", "positional_embedding", "ln_post")
+        if not all(hasattr(visual, part) for part in parts) or visual.attn_pool is not None:
             raise UserError(
-                f"{name} has no ViT of open_clip as its image tower, so its patches can have no stride of their own. "
+                f"{name} has no ViT of open_clip with a class token as its image tower, whose patches PACL aligns. "
                 "Choose a ViT, such as ViT-B-16 or ViT-L-14."
             )
         self.model = clip
@@ -152,5 +153,7 @@ def resize_positions(positions: Tensor, old: tuple[int, ...], grid: tuple[int, i
         return positions
     height, width = old
     cells = positions[:, 1:].unflatten(1, (height, width)).permute(0, 3, 1, 2)
-    cells = F.interpolate(cells.float(), grid, mode="bicubic", align_corners=False).to(positions.dtype)
+    cells = F.interpolate(
+        cells.to(torch.promote_types(cells.dtype, torch.float32)), grid, mode="bicubic", align_corners=False
+    ).to(positions.dtype)
     return torch.cat([positions[:, :1], cells.flatten(2).transpose(1, 2)], dim=1)

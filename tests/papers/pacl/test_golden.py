@@ -195,8 +195,4 @@ def test_stride_trick(stride: int, dtype: torch.dtype) -> None:
     tokens, grid = strided_tokens(golden["img"], golden["conv_w"], golden["conv_b"], stride)
     assert grid == tuple(golden[f"grid_s{stride}"].tolist())
     close(tokens, golden[f"tokens_s{stride}"])
-    if dtype == torch.float64 and stride != 8:  # positions are resized in float32
-        expected = golden[f"pos_plain_s{stride}"]
-        torch.testing.assert_close(resize_positions(golden["pos"], (4, 4), grid), expected, rtol=2e-4, atol=2e-5)
-    else:
-        close(resize_positions(golden["pos"], (4, 4), grid), golden[f"pos_plain_s{stride}"])
+    close(resize_positions(golden["pos"], (4, 4), grid), golden[f"pos_plain_s{stride}"])
