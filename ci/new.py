@@ -125,20 +125,35 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     "predict.py": '''"""The trained model on a user's own input: files in, files out."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
 
 from shared import UserError
+from shared.reproduce import told
 
 
-def main() -> None:
-    """``python -m papers.{slug}.predict``."""
+@dataclass(frozen=True)
+class Options:
+    """What is done to the user's files, in one line."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def predict(options: Options) -> None:
+    """Read what the options name, and write what they ask for."""
     raise UserError("papers/{slug}/predict.py is not written yet.")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = tyro.cli(Options, args=arguments, prog="predict")
+    return told(lambda: predict(options), options.debug)
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {{error}}")
+    sys.exit(main())
 ''',
     "claims.py": '''"""The paper's claims as comparisons, fixed before the final seeds are run."""
 
@@ -172,6 +187,7 @@ def new(slug: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in new(sys.argv[1] if len(sys.argv) > 1 else ""):
+    slug = sys.argv[1] if len(sys.argv) > 1 else ""
+    for path in new(slug):
         print(path)
-    print("Next: config.py and data.py; then `make reproduce PRESET=smoke` tells what is still missing.")
+    print(f"Next: config.py and data.py; then `make reproduce PAPER={slug} PRESET=smoke` tells what is still missing.")

@@ -578,6 +578,20 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} (run with --debug to see where)"
 
 
+def note(text: str) -> None:
+    """Tell a person what is no error."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def can_write(path: Path) -> None:
+    """Make the folder of an output file. Raises UserError now, before minutes of work, if it could not be written."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected the name of a file to write.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"No permission to write to {path.parent}; choose another folder.")
+
+
 @dataclasses.dataclass(frozen=True)
 class One:
     """Train and evaluate one (variant, seed). Every field of config.py is an option too, e.g. --steps 200."""

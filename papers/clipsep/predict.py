@@ -36,7 +36,7 @@ from shared import UserError
 from shared.clip import CLIP, load_clip
 from shared.experiment import finite_weights, load_checkpoint, load_weights, trained, write_atomic
 from shared.images import read_image, write_figure
-from shared.reproduce import told
+from shared.reproduce import can_write, note, told
 
 from .audio import Spectrogram, magnitude, warp_positions
 from .config import PRESETS, VARIANTS, Config
@@ -83,9 +83,9 @@ def predict(options: Options) -> None:
     queries = torch.stack([embed(query, clip) for query in options.query])
     spectrogram = build_spectrogram(config).to(device)
     if rate > config.rate:
-        _note(f"the model hears up to {config.rate // 2} Hz; what is above is in no estimate, only in --rest.")
+        note(f"the model hears up to {config.rate // 2} Hz; what is above is in no estimate, only in --rest.")
     if not mixture.any():
-        _note(f"{options.audio} is silent, and so is what is separated from it.")
+        note(f"{options.audio} is silent, and so is what is separated from it.")
 
     result = separate(model.to(device), spectrogram, mixture, rate, queries, options.binary)
     for path, estimate in zip(options.out, result.estimates, strict=True):
@@ -227,7 +227,7 @@ def write_audio(path: Path, samples: Tensor, rate: int, encoding: str) -> None:
     beyond = int((samples.abs() > 1 + 2**-15).sum())  # less is rounding
     if beyond and subtype not in ("FLOAT", "DOUBLE"):
         peak = 20 * float(samples.abs().max().log10())
-        _note(
+        note(
             f"{beyond} samples of {path}, up to {peak:+.2f} dB, are clipped at full scale; lower the level of --audio."
         )
         samples = samples.clamp(-1, 1)
@@ -295,20 +295,12 @@ def _check_outputs(options: Options) -> None:
     if options.figure and options.figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {options.figure} has no suffix of a picture; name it .png, .pdf or .svg.")
     for path in written:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; expected the name of a file to write.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            raise UserError(f"No permission to write to {path.parent}; choose another folder.")
+        can_write(path)
 
 
 def _resample(wave: Tensor, rate: int, new_rate: int) -> Tensor:
     """(C, N) at ``rate`` Hz -> (C, ceil(N * new_rate / rate)), on the CPU."""
     return wave if rate == new_rate else torch.from_numpy(resample_poly(wave.numpy(), new_rate, rate, axis=-1))
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,6 @@ classes are those of the same run after fine-tuning, from the whole image at ful
 * Phone photos are turned upright; transparent images are put on white; grey, palette and CMYK images become RGB.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor
 from shared import UserError
 from shared.experiment import UNREADABLE, finite_weights, load_checkpoint, load_weights, trained
 from shared.images import read_image, write_figure
-from shared.reproduce import told
+from shared.reproduce import can_write, note, told
 
 from . import digits, imagenet, pictures, scenes
 from .classifier import Classifier, load_official
@@ -76,7 +75,7 @@ def predict(options: Options) -> None:
             pretraining = trained_network(run) if config.method == "fastmim" else None
     if options.out and not pretraining:
         what = "the authors' classifiers have" if options.checkpoint else f"a run with method {config.method} has"
-        _note(f"{what} no FastMIM decoder to draw the predictions of, so {options.out} is not written.")
+        note(f"{what} no FastMIM decoder to draw the predictions of, so {options.out} is not written.")
 
     names = class_names(config, classifier.head.out_features)
     with torch.no_grad():
@@ -194,17 +193,9 @@ def _check(options: Options) -> None:
     if options.out:
         if options.out.suffix not in (".png", ".pdf", ".svg"):
             raise UserError(f"--out {options.out} has no suffix of a picture; name it .png, .pdf or .svg.")
-        if options.out.is_dir():
-            raise UserError(f"--out {options.out} is a folder; expected the name of a file to write.")
         if options.out.resolve() == options.image.resolve():
             raise UserError("--image and --out are one file; give --out a name of its own.")
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(options.out.parent, os.W_OK):
-            raise UserError(f"No permission to write to {options.out.parent}; choose another folder.")
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+        can_write(options.out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from torch import nn
 from shared import UserError
 from shared.experiment import trained, write_atomic
 from shared.images import read_image, write_figure
-from shared.reproduce import told
+from shared.reproduce import note, told
 
 from .config import Config
 from .prompts import PACL_TEMPLATES
@@ -74,7 +74,7 @@ def predict(options: Options) -> None:
     scale = options.scale or config.scale or towers.logit_scale
     threshold = options.entropy if options.entropy is not None else config.entropy
     if options.background and threshold >= math.log(len(names)):
-        _note(
+        note(
             f"no pixel can be background: the entropy of {len(names)} names is at most ln {len(names)} = "
             f"{math.log(len(names)):.2f} nats, and the threshold {threshold:g}; give more names or a smaller --entropy."
         )
@@ -211,10 +211,6 @@ def heatmaps(image: Image.Image, maps: np.ndarray, names: Sequence[str]) -> Figu
 def _plain(name: str) -> str:
     """For matplotlib, which takes what stands between dollars for a formula."""
     return name.replace("$", r"\$")
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
