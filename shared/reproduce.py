@@ -594,18 +594,16 @@ def can_write(path: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class One:
-    """Train and evaluate one (variant, seed). Every field of config.py is an option too, e.g. --steps 200."""
+    """Where a run starts from."""
 
     preset: Literal["smoke", "cpu", "paper"] = "cpu"
-    """Where the configuration starts from."""
+    """Whose values the options below have unless they are given."""
     variant: str | None = None
-    """Row of the results table; default: the paper's own method, the first that is trained."""
+    """Row of the results table; default: the paper's own method."""
     seed: int = 0
     """Seed of the run."""
-    data: Path | None = None
-    """Folder with the paper's datasets; default: the embedded data."""
     out: Path = Path("runs/custom")
-    """Folder for the run; kept apart from what `make reproduce` writes."""
+    """Folder for the run, which replaces one with other options there; apart from what `make reproduce` writes."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -613,13 +611,14 @@ class One:
 def train_one(package: str) -> None:
     """``python -m papers.<slug>.train``: one run in this process; also under ``accelerate launch``."""
     module = load(package, "config")
-    one, rest = tyro.cli(One, return_unknown_args=True)
+    prog, description = f"python -m {package}.train", "Train and evaluate one variant with one seed."
+    one, _ = tyro.cli(One, return_unknown_args=True, add_help=False)
 
     def run() -> None:
         (variant,) = _chosen("variant", (one.variant or package.rpartition(".")[2],), tuple(module.VARIANTS))
-        data = str(one.data) if one.data else None
-        start = dataclasses.replace(module.PRESETS[one.preset], **module.VARIANTS[variant].changes, data=data)
-        config = tyro.cli(type(start), default=start, args=rest)
+        start = dataclasses.replace(module.PRESETS[one.preset], **module.VARIANTS[variant].changes)
+        whole = dataclasses.make_dataclass("Whole", [("run", One, one), ("config", type(start), start)])
+        config: Any = tyro.cli(whole, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)).config
         workers = _Here()
         with workers:
             info = workers.call(_prepare, package, config, one.out / "cache")
