@@ -308,7 +308,7 @@ def test_metrics_without_a_value(work: Path) -> None:
     """None where a metric is not defined; NaN, which JSON has not, stops."""
     edit(work, "eval.py", 'return {"error":', 'return {"nothing": float("nan") if config.dropout else None, "error":')
     failed = run(work, "--variants", "plain", "tinypaper", "--seeds", "0", "--jobs", "1")
-    assert_one_sentence(failed, "tinypaper seed 0", "nan")
+    assert_one_sentence(failed, "tinypaper seed 0", "nothing came out as NaN")
     assert "plain seed 0: error" in failed.stdout
     assert json.loads((jobs(work)["plain/seed0"] / "result.json").read_text())["metrics"]["nothing"] is None
 
