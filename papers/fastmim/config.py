@@ -112,7 +112,9 @@ CPU = Config(
     save_every=400,
 )
 PRESETS = {
-    "smoke": replace(CPU, epochs=(1,), finetune_epochs=3, warmup_epochs=0.5, finetune_warmup_epochs=1, save_every=5),
+    "smoke": replace(
+        CPU, batch_size=32, epochs=(1,), finetune_epochs=3, warmup_epochs=0.5, finetune_warmup_epochs=1, save_every=5
+    ),
     "cpu": CPU,
     "paper": Config(),
 }

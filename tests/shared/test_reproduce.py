@@ -43,10 +43,16 @@ def run(
 
 def start(work: Path) -> subprocess.Popen[str]:
     """The same in the background, as the leader of a process group of its own."""
-    pipe = subprocess.PIPE
-    arguments = [sys.executable, *COMMAND, "--jobs", "2"]
     return subprocess.Popen(
-        arguments, cwd=work, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        [sys.executable, *COMMAND, "--jobs", "2"],
+        cwd=work,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
