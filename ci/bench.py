@@ -140,8 +140,8 @@ def readme(root: Path = ROOT) -> str:
         for row in found["rows"]:
             if row["unit"] != "MB":
                 both = [row, *([memory[row["name"]]] if row["name"] in memory else [])]
-                ratios = ["" if found["ratio"] is None else f"{found['ratio']:.2f}" for found in both]
-                ours = ", ".join(f"{found['ours']:.3g} {found['unit']}" for found in both)
+                ratios = ["" if side["ratio"] is None else f"{side['ratio']:.2f}" for side in both]
+                ours = ", ".join(f"{side['ours']:.3g} {side['unit']}" for side in both)
                 table.append(
                     [f"{paper}: {row['name']}", ratios[0], ratios[1] if ratios[1:] else "", ours, row["detail"]]
                 )

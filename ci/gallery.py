@@ -15,8 +15,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shared.experiment import write_atomic
-from shared.report import Claim, caption, claims_table, load, papers, read_results, reported_table, results_table
-from shared.report import verdict_counts as counts
+from shared.report import (
+    Claim,
+    caption,
+    claims_table,
+    load,
+    papers,
+    read_results,
+    reported_table,
+    results_table,
+    verdict_counts,
+)
 
 TEMPLATES = Path(__file__).parent
 WIDTH, MARGIN = 320, 14  # of a drawn interval, in pixels
@@ -107,7 +116,7 @@ def page(folder: Path) -> dict[str, Any]:
     return {
         "slug": slug,
         "paper": claims.PAPER,
-        "counts": counts(results, claims.CLAIMS),
+        "counts": verdict_counts(results, claims.CLAIMS),
         "table": [[plain(cell) for cell in row] for row in results_table(results, config.VARIANTS, claims.COLUMNS)]
         if results
         else [],
