@@ -54,13 +54,14 @@ paper-given:
 # -- what a person does -----------------------------------------------------------------------------------------------
 
 list:
-	@$(ANY_PY) -m shared.report --list
+	@$(ANY_PY) -m ci.report --list
 
 reproduce: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
 	@$(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
 	  $(if $(SEEDS),--seeds $(call split,$(SEEDS))) $(if $(VARIANTS),--variants $(call split,$(VARIANTS))) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(DEBUG),--debug)
+	@$(PY) -m ci.report --quiet
 
 check-data: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
@@ -88,8 +89,8 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(PY) -m ci.bench $(PAPER)
+	@$(PY) -m ci.report --quiet
 
 report: $(VENV)/.shared
-	@$(PY) -m shared.report
-	@$(PY) -m ci.bench --table
+	@$(PY) -m ci.report
 	@$(PY) -m ci.gallery

@@ -1,12 +1,10 @@
 """``make bench [PAPER=slug|shared]``: speed and memory of our code, each against what one would use without it.
 
-``--table`` measures nothing and only writes the tables of the root README again.
-
 ``papers/*/bench.py`` and ``ci/bench_shared.py`` say what to compare: their ``bench()`` yields the fields of one
 :class:`Comparison` after the other, once it has made sure that both sides give the same result. This file measures on
 one thread, prints ratios (above 1: ours is better) and writes them to ``ci/bench.json``, each module's rows with the
-machine they were measured on, and to the root README; with a paper or ``shared`` named, only its rows are measured and
-the others are kept.
+machine they were measured on, from where the root README takes its table; with a paper or ``shared`` named, only its
+rows are measured and the others are kept.
 """
 
 import ctypes
@@ -125,41 +123,7 @@ def modules(only: str) -> list[str]:
     return [found[only]] if only else list(found.values())
 
 
-def readme(root: Path = ROOT) -> str:
-    """The root README with its tables of ratios and of reproduction times, from `ci/bench.json` and the results."""
-    from shared.report import markdown, papers, read_results, replace_block
-
-    path = root / "README.md"
-    table = [["what", "times faster", "times less memory", "ours", "measured"]]
-    machines: dict[str, None] = {}
-    for module, found in json.loads((root / "ci" / "bench.json").read_text()).items():
-        paper = module.removesuffix(".bench").removeprefix("papers.").removeprefix("ci.bench_")
-        where = found["machine"]
-        machines[f"{where['cpu']}, one thread, Python {where['python']}, torch {where['torch']}"] = None
-        memory = {row["name"]: row for row in found["rows"] if row["unit"] == "MB"}
-        for row in found["rows"]:
-            if row["unit"] != "MB":
-                both = [row, *([memory[row["name"]]] if row["name"] in memory else [])]
-                ratios = ["" if side["ratio"] is None else f"{side['ratio']:.2f}" for side in both]
-                ours = ", ".join(f"{side['ours']:.3g} {side['unit']}" for side in both)
-                table.append(
-                    [f"{paper}: {row['name']}", ratios[0], ratios[1] if ratios[1:] else "", ours, row["detail"]]
-                )
-    text = replace_block(path.read_text(), "bench", f"{markdown(table)}\n\n{'; '.join(machines)}.", path)
-    times = [["paper", "runs", "minutes of 2 cores", "processor"]]
-    for folder in papers(root):
-        if results := read_results(folder / "results" / "cpu.json"):
-            minutes = sum(row["seconds"] for row in results["rows"]) / 120
-            times.append(
-                [f"`{folder.name}`", str(len(results["rows"])), f"{minutes:.0f}", results["environment"]["cpu"]]
-            )
-    return replace_block(text, "times", markdown(times), path)
-
-
 def main(only: str = "") -> None:
-    if only == "--table":
-        (ROOT / "README.md").write_text(readme())
-        return
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # before the libraries that read them are imported
     chosen = modules(only)
@@ -182,7 +146,6 @@ def main(only: str = "") -> None:
                 rows.append(row)
         measured[module] = {"machine": where, "rows": rows}
         write_json(path, measured)
-    (ROOT / "README.md").write_text(readme())
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ from shared.report import (
     caption,
     claims_table,
     load,
-    papers,
     read_results,
     reported_table,
     results_table,
-    verdict_counts,
 )
+
+from .report import papers, verdict_counts
 
 TEMPLATES = Path(__file__).parent
 WIDTH, MARGIN = 320, 14  # of a drawn interval, in pixels

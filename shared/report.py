@@ -1,16 +1,15 @@
-"""Results files and claims -> verdicts, README blocks, the root table.
+"""Results files and claims -> verdicts, and the tables of a README.
 
 Everything a README shows of numbers passes through here. This module needs nothing but the standard library until a
 verdict is computed, so ``make list`` works before anything is installed.
 """
 
-import argparse
 import importlib
 import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -274,7 +273,7 @@ def paper_readme(folder: Path, package: str, text: str) -> str:
     return text
 
 
-# -- all papers -------------------------------------------------------------------------------------------------------
+# -- files ------------------------------------------------------------------------------------------------------------
 
 
 def load(package: str, module: str) -> Any:
@@ -306,62 +305,6 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number that a run writes")
 
 
-def papers(root: Path) -> list[Path]:
-    """The paper folders of a checkout, by name."""
-    return sorted(p.parent for p in (root / "papers").glob("*/claims.py"))
-
-
-def verdict_counts(results: dict[str, Any] | None, claims: Iterable[Claim]) -> str:
-    """For example ``3 supported, 1 inconclusive``: each claim once, by its worst comparison; controls do not count."""
-    if results is None:
-        return "not run yet"
-    judged = {c["id"]: c["verdict"] for c in results["claims"]}
-    order: tuple[Verdict, ...] = ("supported", "inconclusive", "contradicted")
-    worst: dict[int, int] = {}
-    for claim in claims:
-        if not claim.control and claim.id in judged:
-            worst[claim.number] = max(worst.get(claim.number, 0), order.index(judged[claim.id]))
-    counts = {v: list(worst.values()).count(i) for i, v in enumerate(order)}
-    return ", ".join(f"{n} {v}" for v, n in counts.items() if n) or "no claims tested"
-
-
-def papers_table(root: Path) -> list[list[str]]:
-    """Header and one row a paper: link, what it is, verdict counts."""
-    table = [["paper", "what it is", "claims, as measured here (`cpu` preset)"]]
-    for folder in papers(root):
-        claims = load(f"papers.{folder.name}", "claims")
-        counts = verdict_counts(read_results(folder / "results" / "cpu.json"), claims.CLAIMS)
-        paper: Paper = claims.PAPER
-        link = f"[{paper.title}](papers/{folder.name}/README.md) (`{folder.name}`, {paper.venue})"
-        table.append([link, paper.summary, counts])
-    return table
-
-
-def rebuilt(root: Path) -> dict[Path, str]:
-    """What every README of the checkout should say, given the committed results."""
-    texts = {}
-    for folder in papers(root):
-        path = folder / "README.md"
-        texts[path] = paper_readme(folder, f"papers.{folder.name}", path.read_text())
-    front = root / "README.md"
-    texts[front] = replace_block(front.read_text(), "papers", markdown(papers_table(root)), front)
-    retrieval = root / "shared" / "results" / "retrieval.json"
-    readme = root / "shared" / "README.md"
-    texts[readme] = replace_block(readme.read_text(), "retrieval", _retrieval_table(retrieval), readme)
-    return texts
-
-
-def _retrieval_table(path: Path) -> str:
-    """What ``python -m ci.retrieval`` measured, as a table."""
-    measured = json.loads(path.read_text())
-    table = [["images and captions", "direction", "R@1 (%)", "R@5 (%)", "R@10 (%)", "median rank"]]
-    for name, found in {"all": measured, "with sound": measured["sounding"]}.items():
-        for direction, key in {"image to text": "i2t", "text to image": "t2i", "chance": "chance"}.items():
-            ranks = [f"{found[key][f'r{k}_percent']:.1f}" for k in (1, 5, 10)]
-            table.append([f"{found['n']} ({name})", direction, *ranks, str(found[key].get("median_rank", ""))])
-    return markdown(table)
-
-
 def _mean_sd(values: Sequence[float | None], digits: int) -> str:
     numbers = [v for v in values if v is not None]
     if not numbers:
@@ -369,25 +312,3 @@ def _mean_sd(values: Sequence[float | None], digits: int) -> str:
     if len(numbers) == 1:
         return f"{numbers[0]:.{digits}f}"
     return f"{statistics.fmean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}"
-
-
-def main() -> None:
-    """``python -m shared.report``: rebuild every generated block; ``--list``: one line a paper."""
-    parser = argparse.ArgumentParser(description="Rebuild the generated blocks of every README from the results files.")
-    parser.add_argument("--list", action="store_true", help="list the papers, one line each, instead")
-    arguments = parser.parse_args()
-    root = Path.cwd()
-    if arguments.list:
-        for folder in papers(root):
-            claims = load(f"papers.{folder.name}", "claims")
-            counts = verdict_counts(read_results(folder / "results" / "cpu.json"), claims.CLAIMS)
-            print(f"{folder.name:16} {claims.PAPER.summary} [{counts}]")
-        return
-    for path, text in rebuilt(root).items():
-        changed = path.read_text() != text
-        path.write_text(text)
-        print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
-
-
-if __name__ == "__main__":
-    main()

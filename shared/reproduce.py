@@ -38,7 +38,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 from . import UserError
-from .report import claims_table, judge, load, paper_readme, rebuilt, results_table
+from .report import claims_table, judge, load, paper_readme, results_table
 
 console = Console(highlight=False, soft_wrap=True)
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
@@ -139,12 +139,13 @@ def reproduce(options: Options) -> None:
         readme = published and options.preset == "cpu"  # what is published of the paper's scale stands beside it
         home = package_folder / "results" if published else runs / "results"
         figures = home if not published or readme else home / options.preset
-        from .experiment import write_json
+        from .experiment import write_atomic, write_json
 
         write_json(home / f"{options.preset}.json", results)
         workers.call(_figures, options.paper, {(job.variant, job.seed): job.folder for job in jobs}, figures)
         if readme:
-            _rebuild_readmes(options.paper, package_folder)
+            text = paper_readme(package_folder, options.paper, (package_folder / "README.md").read_text())
+            write_atomic(package_folder / "README.md", text.encode())
         _print(results, config.VARIANTS, claims)
         console.print(f"Written to {home}{' and the README' if readme else ''}.")
 
@@ -525,17 +526,6 @@ def _environment(package: str, report: Callable[..., None]) -> dict[str, Any]:
         "torch": version("torch"),
         "code": code_hash(package, "train", "eval"),
     }
-
-
-def _rebuild_readmes(package: str, folder: Path) -> None:
-    from .experiment import write_atomic
-
-    if (Path("papers") / folder.name).resolve() == folder.resolve() and Path("README.md").exists():
-        texts = rebuilt(Path.cwd())
-    else:  # copied out: there is only this folder's README
-        texts = {folder / "README.md": paper_readme(folder, package, (folder / "README.md").read_text())}
-    for path, text in texts.items():
-        write_atomic(path, text.encode())
 
 
 def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:

@@ -10,10 +10,11 @@ import pytest
 import soundfile
 
 from ci import gallery
+from ci.report import papers, verdict_counts
 from shared import report
 
 ROOT = Path(__file__).parents[1]
-PAPERS = [folder.name for folder in report.papers(ROOT)]
+PAPERS = [folder.name for folder in papers(ROOT)]
 VOID = {"meta", "img", "br", "link", "line", "rect", "circle"}
 
 
@@ -77,7 +78,7 @@ def test_the_index_leads_to_every_page(written: Path) -> None:
         claims = report.load(f"papers.{slug}", "claims")
         results = report.read_results(ROOT / "papers" / slug / "results" / "cpu.json")
         assert f'href="{slug}.html"' in page and claims.PAPER.title in text
-        assert report.verdict_counts(results, claims.CLAIMS) in text
+        assert verdict_counts(results, claims.CLAIMS) in text
 
 
 @pytest.mark.parametrize(

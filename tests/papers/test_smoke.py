@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from ci.report import papers
 from shared import report
 
 ROOT = Path(__file__).parents[2]
-PAPERS = [folder.name for folder in report.papers(ROOT)]
+PAPERS = [folder.name for folder in papers(ROOT)]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 SECONDS = 600
 KILLS = 2  # of one reproduction

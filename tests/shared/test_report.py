@@ -217,25 +217,6 @@ def test_markdown_keeps_its_columns() -> None:
     assert report.markdown([["a", "b"], ["1 | 2", "3"]]) == "| a | b |\n| --- | --- |\n| 1 \\| 2 | 3 |"
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "counts"),
-    [
-        ({}, "no claims tested"),
-        ({"it-works": "supported"}, "1 supported"),
-        ({"it-works": "supported", "close": "inconclusive"}, "1 supported, 1 inconclusive"),
-        ({"it-works": "contradicted", "close": "supported", "bed": "contradicted"}, "1 supported, 1 contradicted"),
-        ({"bed": "contradicted"}, "no claims tested"),
-        ({"close": "supported", "also": "inconclusive"}, "1 inconclusive"),
-        ({"close": "contradicted", "also": "inconclusive"}, "1 contradicted"),
-    ],
-)
-def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: dict[str, str], counts: str) -> None:
-    claims = (*CLAIMS, Claim("also", 2, "It is close again.", "abstract", "sdr_db", "b", "floor", "similar", 0.5))
-    judged = {"claims": [{"id": name, "verdict": verdict} for name, verdict in verdicts.items()]}
-    assert report.verdict_counts(judged, claims) == counts
-    assert report.verdict_counts(None, claims) == "not run yet"
-
-
 # -- blocks -----------------------------------------------------------------------------------------------------------
 
 README = """# Made up
@@ -305,17 +286,6 @@ def test_readme_before_the_first_run(madeup: Path) -> None:
     (madeup / "results" / "cpu.json").unlink()
     text = report.paper_readme(madeup, "madeup", README)
     assert text.count("Not run yet.") == 2 and "a talk (unverified)" in text
-
-
-def test_table_of_all_papers(madeup: Path) -> None:
-    assert report.papers(madeup.parents[1]) == [madeup]
-    assert report.papers_table(madeup.parents[1])[1:] == [
-        [
-            "[Made up](papers/madeup/README.md) (`madeup`, nowhere 2020)",
-            "beads, counted",
-            "1 supported, 1 contradicted",
-        ]
-    ]
 
 
 # -- results files ----------------------------------------------------------------------------------------------------

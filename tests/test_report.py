@@ -1,0 +1,72 @@
+"""ci/report.py: what is said of all papers; that the committed READMEs are up to date is in test_structure.py."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ci import report
+from shared.report import Claim, Paper
+
+CLAIMS = (
+    Claim("it-works", 1, "It works.", "abstract", "sdr_db", "a", "b"),
+    Claim("close", 2, "It is close.", "abstract", "sdr_db", "a", "floor", "similar", 0.5),
+    Claim("also", 2, "It is close again.", "abstract", "sdr_db", "b", "floor", "similar", 0.5),
+    Claim("bed", 2, "The test bed works.", "ours", "sdr_db", "floor", "a", "lower", 0.25, control=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "counts"),
+    [
+        ({}, "no claims tested"),
+        ({"it-works": "supported"}, "1 supported"),
+        ({"it-works": "supported", "close": "inconclusive"}, "1 supported, 1 inconclusive"),
+        ({"it-works": "contradicted", "close": "supported", "bed": "contradicted"}, "1 supported, 1 contradicted"),
+        ({"bed": "contradicted"}, "no claims tested"),
+        ({"close": "supported", "also": "inconclusive"}, "1 inconclusive"),
+        ({"close": "contradicted", "also": "inconclusive"}, "1 contradicted"),
+    ],
+)
+def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: dict[str, str], counts: str) -> None:
+    judged = {"claims": [{"id": name, "verdict": verdict} for name, verdict in verdicts.items()]}
+    assert report.verdict_counts(judged, CLAIMS) == counts
+    assert report.verdict_counts(None, CLAIMS) == "not run yet"
+
+
+def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ModuleType("papers.madeup.claims")
+    vars(claims).update(CLAIMS=CLAIMS, PAPER=Paper("Made up", "Nobody", "nowhere 2020", "0000.00000", "beads, counted"))
+    monkeypatch.setitem(sys.modules, claims.__name__, claims)
+    folder = tmp_path / "papers" / "madeup"
+    (folder / "results").mkdir(parents=True)
+    (folder / "claims.py").touch()
+    assert report.papers(tmp_path) == [folder]
+    link = "[Made up](papers/madeup/README.md) (`madeup`, nowhere 2020)"
+    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "not run yet"]]
+    assert report.times_table(tmp_path)[1:] == []
+    results = {
+        "schema": 1,
+        "environment": {"cpu": "Abacus"},
+        "rows": [{"variant": "a", "seed": seed, "metrics": {}, "seconds": 90.0} for seed in range(4)],
+        "claims": [{"id": "it-works", "verdict": "supported"}, {"id": "close", "verdict": "contradicted"}],
+    }
+    (folder / "results" / "cpu.json").write_text(json.dumps(results))
+    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "1 supported, 1 contradicted"]]
+    assert report.times_table(tmp_path)[1:] == [["`madeup`", "4", "3", "Abacus"]]
+
+
+def test_table_of_the_bench() -> None:
+    seconds = {"name": "loss", "detail": "B = 4", "unit": "s/call", "ours": 0.5, "reference": 1.0, "ratio": 2.0}
+    memory = seconds | {"unit": "MB", "ours": 8.0, "reference": 4.0, "ratio": 0.5}
+    alone = seconds | {"name": "alone", "reference": None, "ratio": None}
+    machine = {"cpu": "Abacus", "python": "3.11.7", "torch": "2.14.1"}
+    text = report.bench_table({"papers.madeup.bench": {"machine": machine, "rows": [seconds, memory, alone]}})
+    assert text.splitlines()[2:] == [
+        "| madeup: loss | 2.00 | 0.50 | 0.5 s/call, 8 MB | B = 4 |",
+        "| madeup: alone |  |  | 0.5 s/call | B = 4 |",
+        "",
+        "Abacus, one thread, Python 3.11.7, torch 2.14.1.",
+    ]
