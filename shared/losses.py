@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Rows = Callable[[slice], Tensor]  # what belongs to some of the queries, made when it is needed
+ROWS = 512  # of the similarity matrix that are worked on at a time
 
 
 def all_gather(x: Tensor) -> Tensor:
@@ -87,18 +88,13 @@ def clip_loss(
         return (image_to_text + text_to_image) / 2
     with torch.autocast(image.device.type, enabled=False):  # one matrix serves both directions
         image, text = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1) for x in (image, text))
-        if chunk is None:
-            return symmetric_info_nce(image @ text.T, logit_scale)
         query = logit_scale * image
 
-        def log_sums(start: int) -> tuple[Tensor, Tensor]:
-            logits = query[start : start + chunk] @ text.T
+        def log_sums(rows: slice) -> tuple[Tensor, Tensor]:
+            logits = query[rows] @ text.T
             return logits.logsumexp(1), logits.logsumexp(0)
 
-        parts = [
-            checkpoint(log_sums, start, use_reentrant=False, preserve_rng_state=False)
-            for start in range(0, len(query), chunk)
-        ]
+        parts = _in_chunks(log_sums, len(query), chunk)
         over_texts = torch.cat([of_rows for of_rows, _ in parts])
         over_images = torch.stack([of_columns for _, of_columns in parts]).logsumexp(0)
         return (over_texts + over_images).mean() / 2 - (query * text).sum(1).mean()
@@ -238,14 +234,22 @@ def _mean_loss(
             weights = target / target.sum(1, keepdim=True, dtype=dtype).clamp(min=1)
             return F.cross_entropy(logits, weights, reduction="none"), target.any(1)
 
-        if chunk is None:
-            losses, counted = row_losses(slice(None))
-        else:
-            chunks = [
-                checkpoint(row_losses, slice(i, i + chunk), use_reentrant=False, preserve_rng_state=False)
-                for i in range(0, len(query), chunk)
-            ]
-            losses, counted = (torch.cat(part) for part in zip(*chunks, strict=True))
+        parts = _in_chunks(row_losses, len(query), chunk)
+        losses, counted = (torch.cat(part) for part in zip(*parts, strict=True))
         count = counted.sum().to(dtype)
         count = mean_across_processes(count) if gather else count
         return losses.sum() / count.clamp(min=torch.finfo(dtype).tiny)
+
+
+def _in_chunks(
+    of_rows: Callable[[slice], tuple[Tensor, Tensor]], count: int, chunk: int | None
+) -> list[tuple[Tensor, Tensor]]:
+    """What `of_rows` makes of some rows at a time: of `chunk`, and again in the backward pass, if it is given.
+
+    Otherwise the matrix is kept, but its derivatives only ever exist for some rows.
+    """
+    step = chunk or ROWS
+    blocks = [slice(first, first + step) for first in range(0, count, step)]
+    if chunk is None:
+        return [of_rows(rows) for rows in blocks]
+    return [checkpoint(of_rows, rows, use_reentrant=False, preserve_rng_state=False) for rows in blocks]

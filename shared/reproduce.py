@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import gc
 import hashlib
 import importlib.util
 import json
@@ -421,6 +422,7 @@ class _Here:
         return self
 
     def __exit__(self, *_: object) -> None:
+        gc.collect()  # a DistributedDataParallel that outlives its process group aborts now and then
         self.state.destroy_process_group()
 
     def say(self, text: str) -> None:

@@ -95,7 +95,6 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
     ):
         growth.enter(step)
         set_learning_rate(optimizer, learning_rate(growth.stage.epoch(step), peak, 0.0, config.warmup_epochs, epochs))
-        model.train()
         optimizer.zero_grad()
         total = torch.zeros((), device=run.device)
         names: list[str] = []
@@ -284,7 +283,6 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
             epoch, peak, config.finetune_min_learning_rate, config.finetune_warmup_epochs, config.finetune_epochs
         )
         set_learning_rate(optimizer, rate)
-        model.train()
         optimizer.zero_grad()
         sum_of_parts = torch.zeros((), device=run.device)
         names: list[str] = []
