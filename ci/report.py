@@ -5,10 +5,13 @@ Like `shared.report` it needs the standard library alone: ``make list`` works be
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from shared import UserError
 from shared.report import (
     Claim,
     Paper,
@@ -125,15 +128,21 @@ def main() -> None:
     parser.add_argument("--quiet", action="store_true", help="name only what has changed")
     arguments = parser.parse_args()
     root = Path.cwd()
-    if arguments.list:
-        for folder in papers(root):
-            paper, counts = counted(folder)
-            print(f"{folder.name:16} {paper.summary} [{counts}]")
-        return
-    for path, text in rebuilt(root).items():
+    try:
+        if arguments.list:
+            for folder in papers(root):
+                paper, counts = counted(folder)
+                print(f"{folder.name:16} {paper.summary} [{counts}]")
+            return
+        texts = rebuilt(root)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    for path, text in texts.items():
         changed = path.read_text() != text
         if changed:
-            path.write_text(text)
+            partial = path.with_suffix(".partial")  # a reader, or a crash, sees the whole old text or the new one
+            partial.write_text(text)
+            os.replace(partial, path)
         if changed or not arguments.quiet:
             print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
 

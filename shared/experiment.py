@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from . import UserError
 
 Progress = Callable[[int, int, dict[str, float]], None]
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 class Interrupted(Exception):
@@ -75,6 +76,7 @@ class Run:
         self._values: dict[str, float] = {}
         self._stop = False
         self._seconds_before = 0.0
+        self._entered = False  # the first loop
         self._started = time.monotonic()
         self._tensorboard: SummaryWriter | None = None
         if self.accelerator.is_main_process:
@@ -99,6 +101,8 @@ class Run:
         Raises:
             Interrupted: after a checkpoint, if SIGTERM arrived.
         """
+        if self.accelerator.scaler:  # of the loss, under fp16
+            state["scaler"] = self.accelerator.scaler
         for step in range(self._restore(state, start), total):
             yield step
             done = step + 1
@@ -148,6 +152,12 @@ class Run:
             write_atomic(path or self.weights, save(tensors))
         self.accelerator.wait_for_everyone()
 
+    def sync_batch_norm(self, model: Network) -> Network:
+        """The model with batch statistics over all processes; GPUs only, as PyTorch has it for nothing else."""
+        if self.accelerator.num_processes > 1 and self.device.type == "cuda":
+            return cast(Network, torch.nn.SyncBatchNorm.convert_sync_batchnorm(model))
+        return model
+
     # -- what it cost -----------------------------------------------------------------------------------------------
 
     @property
@@ -188,6 +198,9 @@ class Run:
         found = broadcast_object_list([self._checkpoint.exists()])[0]
         step = start
         saved = load_checkpoint(self._checkpoint) if found else None
+        if saved is not None and not self._entered:  # later ones are this process's own
+            self._seconds_before = saved["seconds"]
+        self._entered = True
         if saved is not None and (saved["step"] > start or start == 0):
             for name, x in state.items():
                 self._unwrapped(x).load_state_dict(saved["state"][name])
@@ -198,7 +211,6 @@ class Run:
                     f"{self.accelerator.num_processes}; continue with as many, or delete {self.folder} to start again."
                 )
             _set_random_state(randomness[self.accelerator.process_index])
-            self._seconds_before = saved["seconds"]
             step = saved["step"]
         if self.accelerator.is_main_process:
             _forget_log_from(self.folder / "metrics.jsonl", step)

@@ -248,8 +248,10 @@ def _in_chunks(
 
     Otherwise the matrix is kept, but its derivatives only ever exist for some rows.
     """
-    step = chunk or ROWS
-    blocks = [slice(first, first + step) for first in range(0, count, step)]
+    step = ROWS if chunk is None else chunk
+    if step < 1:
+        raise ValueError(f"expected a chunk of at least 1 row, found {chunk}")
+    blocks = [slice(first, first + step) for first in range(0, max(count, 1), step)]
     if chunk is None:
         return [of_rows(rows) for rows in blocks]
     return [checkpoint(of_rows, rows, use_reentrant=False, preserve_rng_state=False) for rows in blocks]

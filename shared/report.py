@@ -1,7 +1,7 @@
 """Results files and claims -> verdicts, and the tables of a README.
 
-Everything a README shows of numbers passes through here. This module needs nothing but the standard library until a
-verdict is computed, so ``make list`` works before anything is installed.
+This module needs nothing but the standard library until a verdict is computed, so ``make list`` works before anything
+is installed.
 """
 
 import importlib

@@ -93,13 +93,11 @@ def reproduce(options: Options) -> None:
     seeds = tuple(dict.fromkeys(options.seeds)) or config.SEEDS[options.preset]
     if options.jobs < 0:
         raise UserError(f"JOBS={options.jobs} is not a number of runs side by side; give 1 or more, or leave it out.")
-    base = dataclasses.replace(config.PRESETS[options.preset], data=str(options.data) if options.data else None)
+    data = str(options.data.expanduser()) if options.data else None  # not every shell expands DATA=~/x
+    base = dataclasses.replace(config.PRESETS[options.preset], data=data)
     slug = options.paper.rpartition(".")[2]
-    runs = (options.out or Path("runs")) / slug / options.preset
-    if options.preset == "paper" and options.data is None:
-        raise UserError(
-            f"PRESET=paper needs DATA=/path/to/datasets. Expected there:\n{load(options.paper, 'data').LAYOUT}"
-        )
+    runs = (options.out.expanduser() if options.out else Path("runs")) / slug / options.preset
+    _has_data(options.paper, options.preset, data)
 
     workers = _Here() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
     with workers:
@@ -111,7 +109,7 @@ def reproduce(options: Options) -> None:
                 name,
                 seed,
                 dataclasses.replace(base, **config.VARIANTS[name].changes),
-                info["sha256"],
+                info,
             )
             for name in variants
             for seed in seeds
@@ -149,6 +147,12 @@ def reproduce(options: Options) -> None:
             write_atomic(package_folder / "README.md", text.encode())
         _print(results, config.VARIANTS, claims)
         console.print(f"Written to {home}{' and the README' if readme else ''}.")
+
+
+def _has_data(package: str, preset: str, data: str | None) -> None:
+    if preset == "paper" and data is None:
+        layout = load(package, "data").LAYOUT
+        raise UserError(f"The preset paper needs datasets, DATA=/path or --data /path. Expected there:\n{layout}")
 
 
 # -- one job ----------------------------------------------------------------------------------------------------------
@@ -189,6 +193,7 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         )
         run.accelerator.wait_for_everyone()
         load(package, "train").train(job.config, run)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an evaluation has no checkpoint to wait for
         row = {"variant": job.variant, "seed": job.seed}
         if run.accelerator.is_main_process:
             metrics = load(package, "eval").evaluate(job.config, run)
@@ -201,9 +206,10 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         return row
 
 
-def _job(package: str, runs: Path, variant: str, seed: int, config: Any, data: str) -> Job:
-    train_key = _digest(dataclasses.asdict(config), seed, data, code_hash(package, "train"))
-    result_key = _digest(train_key, code_hash(package, "eval"))
+def _job(package: str, runs: Path, variant: str, seed: int, config: Any, data: dict[str, Any]) -> Job:
+    train_key = _digest(dataclasses.asdict(config), seed, data["sha256"], code_hash(package, "train"))
+    # A further test set is another result of the same training.
+    result_key = _digest(train_key, code_hash(package, "eval"), data["test"], data.get("test_sha256"))
     return Job(variant, seed, config, runs / variant / f"seed{seed}", train_key, result_key)
 
 
@@ -214,12 +220,12 @@ def _result(job: Job) -> dict[str, Any] | None:
 
 def _written(path: Path, key: str) -> dict[str, Any] | None:
     """What this module wrote to ``path`` under ``key``; None if there is nothing, or it has another key."""
-    if not path.exists():
-        return None
     try:
         content = json.loads(path.read_bytes())
         if "key" not in content:
             raise ValueError("it has no key")
+    except FileNotFoundError:
+        return None
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it, and the same command makes it again.") from None
     return content if content.pop("key") == key else None
@@ -315,7 +321,7 @@ class _Processes:
         self.context = mp.get_context("forkserver")
         # (Without torch._dynamo here, every job spends seconds on it: the optimizers import it.)
         self.context.set_forkserver_preload([f"{package}.train", f"{package}.eval", "torch._dynamo"])
-        self.children: dict[Connection, tuple[Any, Any]] = {}
+        self.children: dict[Connection, tuple[Any, str]] = {}
 
     def __enter__(self) -> "_Processes":
         signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
@@ -382,26 +388,25 @@ class _Processes:
         except (EOFError, ConnectionError):  # the server ended as it imported the paper
             raise UserError(f"The code of {self.package} cannot be imported; the traceback above says why.") from None
         sender.close()
-        self.children[receiver] = (child, arguments)
+        job = next((f"{argument}: " for argument in arguments if isinstance(argument, Job)), "")
+        self.children[receiver] = (child, job)
         return receiver
 
     def _receive(self, connection: Connection) -> tuple[Any, ...]:
-        child, arguments = self.children[connection]
+        child, job = self.children[connection]
         try:
             message = connection.recv()
         except EOFError:
             child.join()
             self.children.pop(connection)
             reason = "it was killed, often for lack of memory: try fewer JOBS" if child.exitcode == -9 else "no message"
-            raise UserError(f"{arguments[-1]} ended with exit code {child.exitcode} ({reason}).") from None
+            raise UserError(f"{job}a process ended with exit code {child.exitcode} ({reason}).") from None
         if message[0] == "progress":
             return message
         child.join()
         self.children.pop(connection)
         if message[0] == "error":
-            raise ChildError(
-                f"{arguments[-1]}: {message[1]}" if isinstance(arguments[-1], Job) else message[1], message[2]
-            )
+            raise ChildError(job + message[1], message[2])
         return message
 
 
@@ -494,9 +499,14 @@ def _raise_keyboard_interrupt(*_: object) -> None:
 
 def _devices() -> int:
     """One job a GPU, else one a core this process may use."""
-    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible and visible != "-1":
         return len(visible.split(","))
-    if shutil.which("nvidia-smi") and (gpus := len(list(Path("/proc/driver/nvidia/gpus").glob("*")))):
+    if (
+        visible is None
+        and shutil.which("nvidia-smi")
+        and (gpus := len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
+    ):
         return gpus
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -611,10 +621,11 @@ def train_one(package: str) -> None:
         start = dataclasses.replace(module.PRESETS[one.preset], **module.VARIANTS[variant].changes)
         whole = dataclasses.make_dataclass("Whole", [("run", One, one), ("config", type(start), start)])
         config: Any = tyro.cli(whole, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)).config
+        _has_data(package, one.preset, config.data)
         workers = _Here()
         with workers:
             info = workers.call(_prepare, package, config, one.out / "cache")
-            job = _job(package, one.out, variant, one.seed, config, info["sha256"])
+            job = _job(package, one.out, variant, one.seed, config, info)
             workers.map(package, [job])
             if workers.is_main:
                 console.print_json(data=_result(job))
@@ -627,7 +638,7 @@ def check_data(options: Options) -> None:
     data = load(options.paper, "data")
     if options.data is None:
         raise UserError(f"DATA= is not set. Expected there:\n{data.LAYOUT}")
-    for line in data.check(options.data):
+    for line in data.check(options.data.expanduser()):
         console.print(line, markup=False)
 
 

@@ -34,14 +34,12 @@ def train(config: Config, run: Run) -> None:
         accelerator=run.accelerator,
         workers=config.workers,
     )
-    model = build_model(config, data.queries.sentence, data.queries.text.shape[1])
+    model = run.sync_batch_norm(build_model(config, data.queries.sentence, data.queries.text.shape[1]))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     schedule = LambdaLR(
         optimizer,
         lambda step: lr_multiplier(step, config.warmup_steps, config.decay_until, config.decay_floor),
     )
-    if run.accelerator.num_processes > 1 and run.device.type == "cuda":  # statistics of the whole batch
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model, optimizer = run.accelerator.prepare(model, optimizer)
     best = Best()
     training_text = data.queries.training_text.to(run.device)

@@ -1,6 +1,6 @@
 """Transfer to semantic segmentation: a light head on an encoder, trained and tested on ADE20K.
 
-``python -m papers.fastmim.segment --data /datasets/ADEChallengeData2016 --run runs/custom/paper/fastmim/seed0`` (or
+``python -m papers.fastmim.segment --data /datasets/ADEChallengeData2016 --run runs/fastmim/paper/fastmim/seed0`` (or
 ``--checkpoint fine-tuned.pth``) writes ``miou_percent`` to ``result.json`` of ``--out``; ``accelerate launch -m
 papers.fastmim.segment ...`` does it on several GPUs. The same command continues an interrupted run.
 

@@ -78,7 +78,7 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
     """Train the encoder to predict what is masked; exports its weights and the decoder's."""
     set_seed(run.seed)
     schedule = stages(config, len(data.pretrain))
-    model = build_pretraining(config)
+    model = run.sync_batch_norm(build_pretraining(config))
     optimizer = torch.optim.AdamW(weight_decay_groups(model, config.weight_decay), betas=(0.9, 0.95), fused=True)
     growth = Growth(config, run, data, schedule, model, optimizer)
     optimizer = run.accelerator.prepare(optimizer)
@@ -91,7 +91,6 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
         growth=growth,
         model=model,
         optimizer=optimizer,
-        **loss_scale(run),
     ):
         growth.enter(step)
         set_learning_rate(optimizer, learning_rate(growth.stage.epoch(step), peak, 0.0, config.warmup_epochs, epochs))
@@ -216,11 +215,6 @@ def accumulation(batch_size: int, micro_batch_size: int, run: Run) -> int:
     return next(k for k in range(1, share + 1) if share % k == 0 and share // k <= micro_batch_size)
 
 
-def loss_scale(run: Run) -> dict[str, Any]:
-    """What scales the loss under fp16, as a part of the checkpoint; nothing otherwise."""
-    return {"scaler": run.accelerator.scaler} if run.accelerator.scaler else {}
-
-
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = value * group.get("lr_scale", 1.0)
@@ -245,6 +239,7 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
     model = build_classifier(config, len(data.classes))
     if config.method != "none":
         load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
+    model = run.sync_batch_norm(model)
     accumulate = accumulation(config.finetune_batch_size, config.finetune_micro_batch_size, run)
     batches = Batches(
         Labelled(data, config.image_size),
@@ -276,7 +271,6 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
         model=model,
         optimizer=optimizer,
         batches=batches,
-        **loss_scale(run),
     ):
         epoch = (step - start) / steps_per_epoch
         rate = learning_rate(

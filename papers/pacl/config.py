@@ -5,6 +5,8 @@ from typing import Literal
 
 from shared.report import Variant
 
+from .nouns import Parser
+
 
 @dataclass(frozen=True)
 class Config:
@@ -28,6 +30,8 @@ class Config:
     embedder: Literal["residual", "linear"] = "residual"
     noun_prompts: float = 0.5
     """Probability of a noun in a prompt instead of the caption."""
+    noun_parser: Parser = "lexicon"
+    """What finds the nouns: the embedded lexicon, or spaCy where it is installed."""
 
     batch_size: int = 4096
     """Of all processes together."""
@@ -46,9 +50,9 @@ class Config:
     """Pixels between two patches at inference, only of ViTs; None: the patch size."""
     short_side: int = 448
     """Pixels of a test image, its ratio kept."""
-    window: int = 448
-    """Pixels of a sliding window."""
-    window_stride: int = 224
+    window: int = 224
+    """Pixels of a sliding window: 53 x 53 tokens of a ViT at stride 4."""
+    window_stride: int = 112
     upsampling: Literal["upsample-softmax", "softmax-upsample"] = "upsample-softmax"
     scale: float | None = None
     """Factor of the cosines in the softmax over classes; None: CLIP's logit scale."""
@@ -81,15 +85,13 @@ CPU = Config(
     save_every=100,
     stride=None,
     short_side=224,
-    window=224,
-    window_stride=112,
 )
 PRESETS = {
     "smoke": replace(
         CPU, scenes=48, test_scenes=12, batch_size=16, epochs=80, save_every=20, mini_steps=6, mini_components=32
     ),
     "cpu": CPU,
-    "paper": Config(window=224, window_stride=112),  # 53 x 53 tokens at stride 4
+    "paper": Config(),
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 

@@ -23,6 +23,7 @@ from shared.loading import cache_file
 
 from . import benchmarks, classification, lexicon, nouns, pairs, prompts, scenes
 from .config import Config
+from .nouns import Parser
 from .prompts import PACL_TEMPLATES, training_text
 
 LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
@@ -61,10 +62,6 @@ class Scenes:
     names: dict[str, list[str]]
     """Concepts of each split."""
 
-    @property
-    def key(self) -> str:
-        return self.path.stem
-
     @cached_property
     def sentences(self) -> dict[str, Tensor]:
         """MiniLM embeddings (384,) of all captions and prompts that training or evaluation may use."""
@@ -84,8 +81,8 @@ class Scenes:
 class Pairs:
     """Training samples: what the frozen image tower made of each scene, and one text."""
 
-    def __init__(self, images: Tensor, captions: list[list[str]], noun_prompts: float) -> None:
-        self.images, self.captions, self.noun_prompts = images, captions, noun_prompts
+    def __init__(self, images: Tensor, captions: list[list[str]], noun_prompts: float, noun_parser: Parser) -> None:
+        self.images, self.captions, self.noun_prompts, self.noun_parser = images, captions, noun_prompts, noun_parser
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,7 +93,7 @@ class Pairs:
         caption = wordings[int(rng.integers(len(wordings)))]
         return {
             "image": self.images[index],
-            "text": training_text(caption, rng, self.noun_prompts),
+            "text": training_text(caption, rng, self.noun_prompts, self.noun_parser),
             "name": f"scene {index}",
         }
 
@@ -112,11 +109,14 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     if config.data:
         found = pairs.read(Path(config.data), cache)
         tests = benchmarks.found(Path(config.data))
+        counts = [f"{name} {len(test)}" for name, test in tests.items()] + classification.found(Path(config.data))
+        class_names = [path.read_text() for path in sorted(benchmarks.NAMES.glob("*.txt"))]
         return {
             "name": ", ".join(found.sources),
             "train": len(found),
             "test": sum(len(test) for test in tests.values()),
             "sha256": found.sha256,  # of the index, not of terabytes of files
+            "test_sha256": hashlib.sha256("\n".join(counts + class_names).encode()).hexdigest(),
             "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
         }
     path = stored_file(config, cache)

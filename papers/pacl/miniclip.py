@@ -7,8 +7,7 @@ aligned already: its classifier applied to every cell is a class activation map.
 """
 
 import fcntl
-import hashlib
-import json
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,10 +19,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.transforms.functional import pil_to_tensor
 
+import shared.losses
 from shared.clip import SentenceEncoder, efficientnet_lite0, in_batches
 from shared.experiment import Run, write_atomic
+from shared.loading import cache_file
 from shared.losses import clip_loss
 
+from . import prompts
 from .config import Config
 from .data import Pairs, Scenes
 from .scenes import MEAN, STD, preprocess
@@ -150,9 +152,9 @@ class MiniCLIPTowers(Towers):
 
 def trained_mini_clip(config: Config, run: Run, data: Scenes) -> MiniCLIP:
     """The frozen model of a seed: trained by whichever run of that seed comes first, the same for all variants."""
-    fields = {name: value for name, value in vars(config).items() if name.startswith(("mini_", "scene"))}
-    key = hashlib.sha256(json.dumps([fields, data.key]).encode()).hexdigest()[:12]
-    path = run.cache / f"mini-clip-{key}-seed{run.seed}.safetensors"
+    modules = (sys.modules[__name__], shared.losses, prompts)
+    settings = (config.mini_width, config.mini_steps, config.mini_learning_rate, config.batch_size, config.noun_parser)
+    path = cache_file(run.cache, f"mini-clip-seed{run.seed}.safetensors", *modules, *settings, data.path.stem)
     if run.accelerator.is_main_process:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path.with_suffix(".lock"), "w") as lock:  # runs of one seed may be side by side
@@ -171,7 +173,7 @@ def _train(config: Config, run: Run, data: Scenes) -> dict[str, Tensor]:
     """Stage one: symmetric InfoNCE of the class token and the text."""
     set_seed(run.seed)
     model = MiniCLIP(data.features.shape[1], config.mini_width, data.components).to(run.device)
-    pairs = Pairs(data.features, data.captions, NOUN_PROMPTS)
+    pairs = Pairs(data.features, data.captions, NOUN_PROMPTS, config.noun_parser)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.mini_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
     )

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
 from shared import UserError
 from shared.experiment import write_atomic
 
+from .nouns import Parser
 from .prompts import training_text
 
 SOURCES = ("cc3m", "cc12m", "yfcc15m")
@@ -50,6 +52,20 @@ class Pair:
     text: tuple[int, int] | tuple[str, ...]
 
 
+class Shard:
+    """The pairs of one tar file, a sequence of :class:`Pair`. In arrays: tens of millions have to fit into memory."""
+
+    def __init__(self, path: Path, stems: list[str], places: list[tuple[int, int, int, int]]) -> None:
+        self.file, self.stems, self.places = str(path), np.array(stems), np.array(places, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Pair:
+        image, text = self.places[index].reshape(2, 2).tolist()
+        return Pair(self.file, f"{Path(self.file).name}:{self.stems[index]}", tuple(image), tuple(text))
+
+
 @dataclass
 class TextImages:
     """All pairs found; a dataset for :class:`shared.loading.Batches`.
@@ -57,12 +73,13 @@ class TextImages:
     A sample whose image cannot be decoded is replaced by the next one.
     """
 
-    pairs: list[Pair]
+    pairs: ConcatDataset[Pair]
     sources: list[str]
     sha256: str
     """Of the index."""
     transform: Transform | None = None
     noun_prompts: float = 0.0
+    noun_parser: Parser = "lexicon"
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WATCHED))
 
     def __len__(self) -> int:
@@ -90,7 +107,7 @@ class TextImages:
             self.recent.append(True)
             return {
                 "image": image,
-                "text": training_text(caption(pair, rng), rng, self.noun_prompts),
+                "text": training_text(caption(pair, rng), rng, self.noun_prompts, self.noun_parser),
                 "name": pair.name,
             }
 
@@ -99,32 +116,38 @@ class DamagedImage(Exception):
     """Bytes that are no image; the message names the sample."""
 
 
-def read(root: Path, cache: Path, transform: Transform | None = None, noun_prompts: float = 0.0) -> TextImages:
+def read(
+    root: Path,
+    cache: Path,
+    transform: Transform | None = None,
+    noun_prompts: float = 0.0,
+    noun_parser: Parser = "lexicon",
+) -> TextImages:
     """All pairs below ``root``, from the index in ``cache`` if the files have not changed.
 
     Raises:
         UserError: if there are none, or what :func:`index_shard` and :func:`coco_pairs` raise.
     """
-    pairs: list[Pair] = []
+    parts: list[Any] = []  # sequences of Pair
     sources, digest = [], hashlib.sha256()
     for source in SOURCES:
         shards = sorted((root / source).glob("*.tar"))
         for shard in shards:
             found = _indexed(shard, cache)
-            pairs += found
+            parts.append(found)
             digest.update(f"{source}/{shard.name} {len(found)} {shard.stat().st_size}\n".encode())
         sources += [source] if shards else []
     if (root / COCO).exists():
-        found = coco_pairs(root)
-        pairs += found
-        digest.update("\n".join(pair.name for pair in found).encode())
+        photos = coco_pairs(root)
+        parts.append(photos)
+        digest.update("\n".join(pair.name for pair in photos).encode())
         sources.append("COCO captions")
-    if not pairs:
+    if not parts:
         raise UserError(f"{root} holds no image-text pairs. Expected:\n{LAYOUT}")
-    return TextImages(pairs, sources, digest.hexdigest(), transform, noun_prompts)
+    return TextImages(ConcatDataset(parts), sources, digest.hexdigest(), transform, noun_prompts, noun_parser)
 
 
-def index_shard(shard: Path) -> list[Pair]:
+def index_shard(shard: Path) -> Shard:
     """The pairs of a tar file, by its headers alone. Members without a partner are left out.
 
     Raises:
@@ -157,25 +180,23 @@ def index_shard(shard: Path) -> list[Pair]:
         raise UserError(f"{shard} is not a tar file that can be read ({error}); download it again.") from None
     except OSError as error:
         raise UserError(f"{shard} cannot be read ({error.strerror or error}).") from None
-    pairs = [Pair(str(shard), f"{shard.name}:{stem}", images[stem], texts[stem]) for stem in images if stem in texts]
-    if not pairs:
+    stems = [stem for stem in images if stem in texts]
+    if not stems:
         raise UserError(
             f"{shard} holds {len(images)} images and {len(texts)} texts, but no pair of one name (KEY.jpg and KEY.txt)."
         )
-    return pairs
+    return Shard(shard, stems, [(*images[stem], *texts[stem]) for stem in stems])
 
 
-def _indexed(shard: Path, cache: Path) -> list[Pair]:
+def _indexed(shard: Path, cache: Path) -> Shard:
     """:func:`index_shard`, kept in the cache as long as the shard's size and time of change are the same."""
     status = shard.stat()
     key = hashlib.sha256(f"{shard.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
-    path = cache / "shards" / f"{shard.stem}-{key}.json"
+    path = cache / "index" / f"{shard.stem}-{key}.json"
     if not path.exists():
-        pairs = index_shard(shard)
-        rows = [(pair.name.partition(":")[2], *pair.image, *pair.text) for pair in pairs]
-        write_atomic(path, json.dumps(rows).encode())
-    rows = json.loads(path.read_text())
-    return [Pair(str(shard), f"{shard.name}:{stem}", (a, b), (c, d)) for stem, a, b, c, d in rows]
+        found = index_shard(shard)
+        write_atomic(path, json.dumps({"stems": found.stems.tolist(), "places": found.places.tolist()}).encode())
+    return Shard(shard, **json.loads(path.read_text()))
 
 
 def coco_pairs(root: Path) -> list[Pair]:

@@ -1,7 +1,6 @@
 """Prompts around nouns and class names, and the one text an image that a training step sees."""
 
 import numpy as np
-from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 from .nouns import Parser, nouns
 
@@ -15,8 +14,6 @@ PACL_TEMPLATES = (
     "art of the {}.",
     "a photo of the small {}.",
 )
-# CLIP's own ensemble of eighty, filled by functions in open_clip.
-CLIP_TEMPLATES = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
 
 
 def noun_prompt(caption: str, rng: np.random.Generator, parser: Parser = "lexicon") -> str | None:

@@ -83,11 +83,13 @@ def frozen_towers(config: Config, run: Run) -> tuple[Towers, Drawable]:
     """The frozen image-text model, and the training pairs that suit it."""
     if config.data:
         towers = OpenCLIPTowers(config.clip, config.clip_weights).to(run.device)
-        return towers, pairs.read(Path(config.data), run.cache, towers.preprocess, config.noun_prompts)
+        return towers, pairs.read(
+            Path(config.data), run.cache, towers.preprocess, config.noun_prompts, config.noun_parser
+        )
     data = load_scenes(config, run.cache)
     mini = MiniCLIPTowers(trained_mini_clip(config, run, data), config.scene_size, data.sentences)
     tokens = torch.cat([mini.patch_tokens(x.to(run.device))[0].cpu() for x in data.features.split(256)])
-    return mini, Pairs(tokens, data.captions, config.noun_prompts)
+    return mini, Pairs(tokens, data.captions, config.noun_prompts, config.noun_parser)
 
 
 def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, VisionEmbedder | None]:

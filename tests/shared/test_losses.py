@@ -8,10 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from shared import losses
 from shared.losses import clip_loss, info_nce, nt_xent, sup_con, symmetric_info_nce
 
 B, M, D = 7, 9, 5
 Loss = Callable[[Tensor, Tensor, int | None], Tensor]
+
+
+@pytest.fixture(params=[3, 512])
+def rows_at_a_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also blocks of fewer rows than the tests' batches have."""
+    monkeypatch.setattr(losses, "ROWS", request.param)
 
 
 def masks(rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -57,6 +64,7 @@ def one_by_one(
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.usefixtures("rows_at_a_time")
 def test_clip_loss_is_open_clips(rows: int) -> None:
     image, text = vectors((rows, D), (rows, D))
     scale = torch.tensor(14.3, dtype=torch.float64)
@@ -118,6 +126,7 @@ def test_anchors_without_positives_are_left_out() -> None:
     assert loss.item() == 0 and features.grad is not None and not features.grad.any()
 
 
+@pytest.mark.usefixtures("rows_at_a_time")
 @pytest.mark.parametrize("chunk", [None, 3])
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradient(name: str, chunk: int | None) -> None:
@@ -130,6 +139,7 @@ def test_gradient_of_the_scale(chunk: int | None) -> None:
     assert torch.autograd.gradcheck(lambda s: clip_loss(image, text, s.exp(), chunk=chunk), log_scale)
 
 
+@pytest.mark.usefixtures("rows_at_a_time")
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
 @pytest.mark.parametrize("name", LOSSES)
 def test_chunks_change_nothing(name: str, chunk: int) -> None:
@@ -175,6 +185,14 @@ def test_invariant_to_order_and_length(name: str) -> None:
     torch.testing.assert_close(LOSSES[name](lengths * query, 7 * key, None), expected)
     torch.testing.assert_close(LOSSES[name](key, query, None), expected)
     assert not torch.isclose(LOSSES[name](query[order], key, None), expected)
+
+
+def test_chunks_and_batches_without_a_row() -> None:
+    query, key = vectors((B, D), (B, D))
+    for loss in LOSSES.values():
+        with pytest.raises(ValueError, match="chunk of at least 1 row, found 0"):
+            loss(query, key, 0)
+    assert info_nce(query[:0], key, temperature=1.0).item() == 0
 
 
 def test_autocast_does_not_lower_the_precision() -> None:

@@ -328,7 +328,10 @@ def test_metrics_without_a_value(work: Path) -> None:
         ),
         (["--preset", "smoke", "--variants", "large"], "There is no variant large; there are: tinypaper, plain."),
         (["--preset", "smoke", "--jobs", "-1"], "JOBS=-1 is not a number of runs side by side"),
-        (["--preset", "paper"], "PRESET=paper needs DATA=/path/to/datasets. Expected there:\nplane/points.csv"),
+        (
+            ["--preset", "paper"],
+            "The preset paper needs datasets, DATA=/path or --data /path. Expected there:\nplane/points.csv",
+        ),
         (["--preset", "paper", "--check-data"], "DATA= is not set. Expected there:\nplane/points.csv"),
     ],
 )

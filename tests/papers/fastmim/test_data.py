@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 
 from papers.fastmim import data, digits, imagenet, scenes
-from papers.fastmim.config import CPU, Config
+from papers.fastmim.config import CPU, PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Evaluation, Labelled, Unlabelled, crop_box, load, prepare
+from papers.fastmim.eval import evaluate
+from papers.fastmim.train import train
 from shared import UserError
+from shared.experiment import Run
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
 
@@ -257,3 +260,17 @@ def test_a_file_without_permission(root: Path) -> None:
     path.chmod(0)
     with pytest.raises(UserError, match=f"{path.name} cannot be read: Permission denied"):
         imagenet.read_image(path)
+
+
+def test_imagenet_from_training_to_its_metrics(root: Path, tmp_path: Path) -> None:
+    """The variant of the published command; what is compared offline has no part in it."""
+    small = replace(
+        PRESETS["paper"], data=str(root), image_size=64, resolutions=(32,), widths=(32,), depths=(2,), heads=(2,),
+        decoder_width=32, epochs=(1,), finetune_epochs=1, batch_size=4, finetune_batch_size=4, precision="no",
+        workers=0,
+    )  # fmt: skip
+    config = replace(small, **VARIANTS["fastmim"].changes)
+    assert config.compared_steps
+    run = Run(tmp_path / "run", tmp_path / "cache", seed=0)
+    train(config, run)
+    assert list(evaluate(config, run)) == ["accuracy_percent"]

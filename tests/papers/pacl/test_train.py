@@ -47,7 +47,7 @@ def test_training_holds_no_mask_and_no_held_out_name(cache: Path) -> None:
     data = load_scenes(CONFIG, cache)
     with np.load(data.path) as content:
         assert "train_maps" not in content.files and "seen_maps" in content.files
-    pairs = Pairs(data.features, data.captions, 0.5)
+    pairs = Pairs(data.features, data.captions, 0.5, "lexicon")
     rng = np.random.default_rng(0)
     drawn = [pairs.draw(i, rng) for i in range(len(pairs))]
     assert all(set(sample) == {"image", "text", "name"} for sample in drawn)
