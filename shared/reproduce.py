@@ -103,14 +103,7 @@ def reproduce(options: Options) -> None:
     with workers:
         info = workers.call(_prepare, options.paper, base, runs / "cache")
         jobs = [
-            _job(
-                options.paper,
-                runs,
-                name,
-                seed,
-                dataclasses.replace(base, **config.VARIANTS[name].changes),
-                info,
-            )
+            _job(options.paper, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info)
             for name in variants
             for seed in seeds
         ]
