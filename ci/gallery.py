@@ -15,15 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shared.experiment import write_atomic
-from shared.report import (
-    Claim,
-    caption,
-    claims_table,
-    load,
-    read_results,
-    reported_table,
-    results_table,
-)
+from shared.report import Claim, caption, claims_table, load, read_results, reported_table, results_table
 
 from .report import papers, verdict_counts
 

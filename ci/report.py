@@ -1,27 +1,17 @@
 """``python -m ci.report``: rebuild every generated block of every README; ``--list``: one line a paper.
 
-Like `shared.report` it needs the standard library alone: ``make list`` works before anything is installed.
+Like `shared.report` it reads with the standard library alone: ``make list`` works before anything is installed.
 """
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from shared import UserError
-from shared.report import (
-    Claim,
-    Paper,
-    Verdict,
-    load,
-    markdown,
-    paper_readme,
-    read_results,
-    replace_block,
-)
+from shared.report import Claim, Paper, Verdict, load, markdown, paper_readme, read_results, replace_block
 
 
 def papers(root: Path) -> list[Path]:
@@ -140,9 +130,9 @@ def main() -> None:
     for path, text in texts.items():
         changed = path.read_text() != text
         if changed:
-            partial = path.with_suffix(".partial")  # a reader, or a crash, sees the whole old text or the new one
-            partial.write_text(text)
-            os.replace(partial, path)
+            from shared.experiment import write_atomic  # which needs torch
+
+            write_atomic(path, text.encode())
         if changed or not arguments.quiet:
             print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
 

@@ -493,13 +493,11 @@ def _raise_keyboard_interrupt(*_: object) -> None:
 def _devices() -> int:
     """One job a GPU, else one a core this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible and visible != "-1":
-        return len(visible.split(","))
-    if (
-        visible is None
-        and shutil.which("nvidia-smi")
-        and (gpus := len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
-    ):
+    if visible is not None:
+        gpus = 0 if visible in ("", "-1") else len(visible.split(","))
+    else:
+        gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if shutil.which("nvidia-smi") else 0
+    if gpus:
         return gpus
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

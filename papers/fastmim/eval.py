@@ -42,7 +42,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
     Returns:
         ``accuracy_percent``: top-1 on the test set after fine-tuning (``accuracy_<set>_percent`` for further sets);
-        and only of the offline images, as the next would take days on ImageNet and compare with offline variants,
+        and of the offline images only (all of ImageNet is too much for these read-outs, and the variants whose steps
+        are compared are offline ones):
         ``probe_percent``: a logistic regression on the frozen pre-trained tokens, mean and maximum;
         ``knn_percent``: the nearest labelled images by the cosine of the same features;
         ``fine_probe_percent``, ``fine_knn_percent``: the same for the 21 objects of the scenes;

@@ -134,12 +134,13 @@ def test_seconds_add_up_over_the_pieces(tmp_path: Path, cache: Path) -> None:
 
 def test_seconds_of_an_earlier_phase_count(tmp_path: Path, cache: Path) -> None:
     model = torch.nn.Linear(1, 1)
+    started = time.monotonic()
     run = Run(tmp_path, cache, seed=3)
     for _ in run.steps(2, save_every=2, model=model):
         time.sleep(0.1)
     for _ in run.steps(4, start=2, save_every=2, model=model):
         break
-    assert 0.2 <= run.seconds < 0.4  # its own checkpoint does not count twice
+    assert 0.2 <= run.seconds <= time.monotonic() - started  # its own checkpoint does not count twice
     again = Run(tmp_path, cache, seed=3)
     for _ in again.steps(4, start=2, save_every=2, model=model):  # killed before it had a checkpoint
         break
