@@ -23,6 +23,13 @@ COLUMNS = (
     Column("sir_db", "SIR"),
     Column("sar_db", "SAR"),
     Column("noise_activation_fraction", "A"),
+    Column("music+_sdr_db", "MUSIC+: SDR", presets=("paper",)),
+    Column("music+_sdr_sem_db", "MUSIC+: standard error", presets=("paper",)),
+    Column("music+_sdr_median_db", "MUSIC+: median", presets=("paper",)),
+    Column("music+_sdr_image_db", "MUSIC+: SDR, image query", presets=("paper",)),
+    Column("music+_sdr_unselected_db", "MUSIC+: SDR, unselected", presets=("paper",)),
+    Column("music+_sir_db", "MUSIC+: SIR", presets=("paper",)),
+    Column("music+_sar_db", "MUSIC+: SAR", presets=("paper",)),
 )
 
 CLAIMS = (

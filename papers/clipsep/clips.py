@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # The official evaluation's prompt ensemble, the repeated entry included; embeddings are averaged without normalising.
@@ -15,6 +16,7 @@ PROMPTS = (
     "a photo of many {}.",
 )
 TRAINING_PROMPT = "a photo of {}"  # CLIPSep-Text
+QUERY_NORM = 10.0  # about that of CLIP's embeddings
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ class Pair:
         return Pair(self.interferer, self.target)
 
 
+def scaled_as_queries(sentence: Tensor) -> Tensor:
+    """Sentence embeddings (n_labels, D) without their mean over the labels, each of norm 10.
+
+    CLIP's embeddings have a norm of about 10, which decides where the sigmoid of the projection operates. Sentence
+    embeddings have a norm of 1 and a direction in common; as they are, BERTSep would be no fair baseline.
+    """
+    return QUERY_NORM * F.normalize(sentence - sentence.mean(0), dim=-1)
+
+
 @dataclass(frozen=True)
 class Queries:
     """Text embeddings of every label, (n_labels, D) each."""
@@ -62,7 +73,7 @@ class Queries:
     training_text: Tensor
     """One prompt, for CLIPSep-Text and -Hybrid."""
     sentence: Tensor
-    """Of a text-only encoder, for BERTSep."""
+    """Of a text-only encoder, for BERTSep; see :func:`scaled_as_queries`."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -63,6 +63,8 @@ class Config:
     workers: int = 8
     save_every: int = 1_000
 
+    split: Literal["test", "validation"] = "test"
+    """What is evaluated; settings are chosen on validation (seeds 100 and up)."""
     test_mixtures: int | None = None
     """Of each test set, evenly spread; None: all."""
     contaminated: float = 0.8

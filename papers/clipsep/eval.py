@@ -31,20 +31,30 @@ METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Separate every test mixture with every kind of query the variant understands.
 
-    The mask is applied soft, the noise heads are left out, and only the target's row counts (official evaluation).
+    The mask is applied soft and only the target's row counts, as in the official evaluation. The noise heads are left
+    out: its ``--no-pit`` (its default adds noise head 1 to the query's mask).
 
-    Returns: for the variant's own query ``sdr_db``, ``sir_db``, ``sar_db``, ``si_sdr_db`` (means over mixtures),
-        ``sdr_median_db`` and ``sdr_sem_db`` (standard error); for variants that take embeddings the same with
-        ``_image`` and ``_shuffled`` (each text given to another class) in the name; for PIT ``sdr_db`` with the better
-        of its two outputs and ``sdr_unselected_db``, the mean of both; with noise heads their
-        ``noise_activation_fraction`` A. Metrics of test sets after the first carry the set's name.
+    Returns: for every variant, over mixtures and with its own query, the means ``sdr_db``, ``sir_db``, ``sar_db`` and
+        ``si_sdr_db``, and of all but SI-SDR the median (``sdr_median_db``) and the standard error (``sdr_sem_db``). A
+        SAR above 100 dB is round-off and dropped; the mixture and half volume then have none.
+
+        For models asked with text, also the means of SDR, SIR and SI-SDR with the target's frames as the query
+        (``sdr_image_db``) and with the text of another class (``sdr_shuffled_db``), and ``sdr_image_median_db``.
+
+        PIT has two candidates, its first mask and the complement; the second trained mask is not used, as in the
+        official evaluation. Its own values are those of the candidate with the better SDR, an oracle's choice;
+        ``sdr_unselected_db`` and ``si_sdr_unselected_db`` are the means of both.
+
+        With noise heads also ``noise_activation_fraction``, their A. All names of test sets after the first begin with
+        the set's name.
     """
     data = load(config, run.cache)
     spectrogram = build_spectrogram(config).to(run.device)
     model = _trained(config, run, data.queries).to(run.device)
     metrics: dict[str, float] = {}
     trained = {clip.label for clip in data.train}
-    for number, (name, pairs) in enumerate(data.tests.items()):
+    sets = data.tests if config.split == "test" else {"validation": data.validation}
+    for number, (name, pairs) in enumerate(sets.items()):
         if config.model == "labelsep" and any(pair.target.label not in trained for pair in pairs):
             continue  # a label without training clips has no embedding (MUSIC+)
         values, estimates = separate_all(config, model, spectrogram, pairs, data.queries)
@@ -64,8 +74,9 @@ def separate_all(
 ) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
     """Metrics of every mixture by kind of query, ``{"own": {"sdr_db": (P,), ...}, ...}``, and the own-query estimates.
 
-    A metric is NaN where reference or estimate is silent; such mixtures are left out of the means, as in the
-    official evaluation.
+    A metric is NaN where a reference or the estimate is silent; such mixtures are left out of the means, as in the
+    official evaluation. That also drops a mixture where the estimate of the interference (of 1 - mask) is silent,
+    which counts here.
     """
     values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     kept = []
@@ -110,7 +121,7 @@ def _masks(
         return {"own": torch.full_like(log_mixture, 0.5)}
     if config.model == "ideal-mask":
         return {"own": targets[0]}
-    if config.model == "pit":  # as the official evaluation: the first mask, or its complement
+    if config.model == "pit":  # as in the official evaluation: the first mask, or its complement
         first = model.separate(log_mixture)
         return {"first": first, "second": 1 - first}
     label = torch.tensor([pair.target.label for pair in pairs])
@@ -125,7 +136,7 @@ def _masks(
 
 
 def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
-    """Means over mixtures of :func:`separate_all`'s values; see :func:`evaluate`."""
+    """Means, medians and standard errors over mixtures of :func:`separate_all`'s values; see :func:`evaluate`."""
     if "first" in values:
         first, second = values["first"], values["second"]
         better = second["sdr_db"] > first["sdr_db"]  # the oracle looks at the SDR alone
@@ -136,18 +147,26 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
         }
     else:
         unselected = {}
-    own = values["own"]
-    sdr = own["sdr_db"][~own["sdr_db"].isnan()]
-    own["sar_db"] = own["sar_db"].masked_fill(own["sar_db"] > 100, torch.nan)  # no artefacts but round-off
-    means = {metric: float(own[metric].nanmean()) for metric in METRICS if own[metric].isfinite().any()}
-    spread = {"sdr_median_db": float(np.median(sdr)), "sdr_sem_db": float(sdr.std() / len(sdr) ** 0.5)}
+    own = values["own"] | {"sar_db": values["own"]["sar_db"].where(values["own"]["sar_db"] <= 100, torch.nan)}
+    of_own = {}
+    for metric in METRICS:
+        defined = own[metric][~own[metric].isnan()]
+        if not defined.isfinite().any():
+            continue
+        name = metric.removesuffix("_db")
+        of_own[metric] = float(defined.mean())
+        if metric != "si_sdr_db" and len(defined) > 1:
+            of_own[f"{name}_median_db"] = float(np.median(defined))
+            of_own[f"{name}_sem_db"] = float(defined.std() / len(defined) ** 0.5)
     others = {
         f"{metric.removesuffix('_db')}_{kind}_db": float(of[metric].nanmean())
         for kind, of in values.items()
         for metric in ("sdr_db", "sir_db", "si_sdr_db")
         if kind != "own"
     }
-    return means | spread | others | unselected
+    if "image" in values:
+        others["sdr_image_median_db"] = float(np.nanmedian(values["image"]["sdr_db"]))
+    return of_own | others | unselected
 
 
 def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:

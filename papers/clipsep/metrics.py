@@ -1,8 +1,9 @@
 """Separation metrics in dB, in the conventions of BSS Eval v4 (museval) as the official evaluation calls it:
 the whole signal as one window, one channel, only the target's row kept.
 
-Everything is computed in float64. A signal is silent if its sum of absolute values is at most 1e-5; the official
-evaluation leaves such samples out, here their metrics are NaN.
+Everything is computed in float64. A signal is silent if its sum of absolute values is at most 1e-5. The official
+evaluation leaves out samples of which a reference, the target's estimate or the interference's is silent; here the
+metrics are NaN in the first two cases.
 """
 
 import random

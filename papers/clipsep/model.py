@@ -115,7 +115,9 @@ class CLIPSep(nn.Module):
     sources' projections *before* the sigmoid and share the feature maps and the mask head.
 
     ``fusion`` is where query and spectrogram meet: "late" (the paper's model), "early" (q tiled and concatenated to the
-    input, one U-Net pass a query) or "middle" (q concatenated at the bottleneck, one pass a query).
+    input, one U-Net pass a query) or "middle" (q concatenated at the bottleneck, one pass a query). For early fusion
+    the official code projects every frame and takes the maximum over frames; here, as for the others, the mean of the
+    frames' embeddings is projected.
 
     Source: official code (``CLIPSep``, ``CLIPPITSepV4``, ``CLIPSepV2``, ``CLIPSepV3``).
     """
@@ -227,7 +229,10 @@ class PITSep(nn.Module):
         return logits.transpose(0, 1).unsqueeze(2), None
 
     def separate(self, log_mixture: Tensor, query: Tensor | None = None) -> Tensor:
-        """Probabilities (B, 1, F, T) of the first mask; the official evaluation's other candidate is 1 minus it."""
+        """Probabilities (B, 1, F, T) of the first mask; the official evaluation's other candidate is 1 minus it.
+
+        The second trained mask is not used there.
+        """
         return self(log_mixture)[0][0].sigmoid()
 
 
@@ -247,7 +252,8 @@ def load_official(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Load a state dict of the official code (sony/CLIPSep) into a model of this file, or into a bare ``UNet``.
 
     Entries the model has no use for (the noise heads of a CLIPSep-NIT checkpoint in a model without them) are
-    skipped. Raises UserError if an entry is missing or has another shape.
+    skipped. Early fusion is not read: its official ``frame_net.fc`` works on single frames. Raises UserError if an
+    entry is missing or has another shape.
     """
     official = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}  # DataParallel's prefix
     renamed = {

@@ -13,13 +13,15 @@ writes "a photo of ..." itself. Evaluation, in contrast, averages several prompt
 * Several queries are answered in one pass of the U-Net. ``--rest`` is what no query claims: the mixture minus the
   mixture masked with min(1, sum of the masks), NIT's way of adding masks; for one query the mixture minus its estimate.
 * The mask is soft, as in the official evaluation; ``--binary`` thresholds it at 0.5, as the official inference does.
+* ``--noise`` writes what the noise heads of CLIPSep-NIT take, one file a head; otherwise they are thrown away. Their
+  query is the mean of the given ones. What they take is part of ``--rest``, and may be part of an estimate too.
 """
 
 import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,14 @@ class Options:
     """One file a query, with the rate, channels and length of --audio."""
     rest: Path | None = None
     """File for what no query claims."""
+    noise: tuple[Path, ...] = ()
+    """Files for what the noise heads of a CLIPSep-NIT model take, one a head (the paper's has two)."""
     figure: Path | None = None
     """Picture of the spectrograms and masks."""
     run: Path | None = None
     """Folder of a trained run; default: runs/clipsep/cpu/clipsep-nit/seed0."""
     checkpoint: Path | None = None
-    """Weights published by the authors (a .pt file, of the paper's configuration), instead of --run."""
+    """Weights of CLIPSep-NIT that the authors published (a .pt file), instead of --run."""
     binary: bool = False
     """Threshold the masks at 0.5."""
     debug: bool = False
@@ -78,6 +82,7 @@ def predict(options: Options) -> None:
     if options.run and options.checkpoint:
         raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
     model, config = official_model(options.checkpoint) if options.checkpoint else trained_model(options.run or RUN)
+    _check_noise(options, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clip = load_clip(config.clip, pretrained=config.clip_weights, device=device)
     queries = torch.stack([embed(query, clip) for query in options.query])
@@ -87,8 +92,9 @@ def predict(options: Options) -> None:
     if not mixture.any():
         note(f"{options.audio} is silent, and so is what is separated from it.")
 
-    result = separate(model.to(device), spectrogram, mixture, rate, queries, options.binary)
-    for path, estimate in zip(options.out, result.estimates, strict=True):
+    noise = bool(options.noise)
+    result = separate(model.to(device), spectrogram, mixture, rate, queries, options.binary, noise)
+    for path, estimate in zip([*options.out, *options.noise], [*result.estimates, *result.noise], strict=True):
         write_audio(path, estimate, rate, encoding)
     if options.rest:
         write_audio(options.rest, result.rest, rate, encoding)
@@ -106,19 +112,30 @@ class Separation:
     """What no query claims, (C, N)."""
     masks: Tensor
     """Of every segment, (Q, segments, bins, T); segments overlap by half."""
+    noise: list[Tensor]
+    """What each noise head takes, (C, N); empty unless asked for."""
 
 
 @torch.no_grad()
 def separate(
-    model: nn.Module, spectrogram: Spectrogram, mixture: Tensor, rate: int, queries: Tensor, binary: bool = False
+    model: nn.Module,
+    spectrogram: Spectrogram,
+    mixture: Tensor,
+    rate: int,
+    queries: Tensor,
+    binary: bool = False,
+    noise: bool = False,
 ) -> Separation:
     """Separate a mixture (C, N) at ``rate`` Hz with queries (Q, D). Everything returned is on the CPU."""
     wave = _resample(mixture, rate, spectrogram.rate).to(queries.device)
     batches: list[Tensor] = []  # masks (Q, B, 1, bins, T)
+    noise_batches: list[Tensor] = []  # (noise heads, B, 1, bins, T)
 
     def ask(log_mixture: Tensor) -> Tensor:
-        logits, _ = model(log_mixture, queries[:, None].expand(-1, len(log_mixture), -1))
+        logits, noise_logits = model(log_mixture, queries[:, None].expand(-1, len(log_mixture), -1))
         batches.append(logits.sigmoid())
+        if noise:
+            noise_batches.append(noise_logits.sigmoid())
         return batches[-1][0]
 
     spectrogram.separate_long(wave.mean(0), ask)  # only for the masks
@@ -133,11 +150,12 @@ def separate(
         channels = torch.stack([channel_with(masks, channel) for channel in wave]).cpu()
         return _resample(channels, spectrogram.rate, rate)[:, : mixture.shape[1]]
 
-    estimates = torch.stack([masked([masks[i] for masks in batches]) for i in range(len(queries))])
+    estimates = torch.stack([masked(masks) for masks in zip(*batches, strict=True)])
+    taken = [masked(masks) for masks in zip(*noise_batches, strict=True)]
     # Of binary masks the largest is the union; a sum of the soft ones could pass the threshold where none of them does.
     claimed = [masks.amax(0) if binary else masks.sum(0).clamp(max=1) for masks in batches]
     rest = mixture - (estimates[0] if len(queries) == 1 else masked(claimed))
-    return Separation(estimates, rest, torch.cat(batches, dim=1).squeeze(2).cpu())
+    return Separation(estimates, rest, torch.cat(batches, dim=1).squeeze(2).cpu(), taken)
 
 
 def trained_model(run: Path) -> tuple[nn.Module, Config]:
@@ -159,14 +177,19 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
 
 
 def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
-    """CLIPSep from weights that the authors published for CLIPSep or CLIPSep-NIT, in evaluation mode."""
-    config = PRESETS["paper"]
-    model = CLIPSep(channels=config.channels, num_levels=config.levels, width=config.width)
+    """CLIPSep-NIT from the weights that the authors published, in evaluation mode.
+
+    They published no other model; what their code trains of CLIPSep, of the paper's configuration, loads as well and
+    has no noise heads.
+    """
     state = load_checkpoint(checkpoint)
     if not all(isinstance(name, str) and isinstance(x, Tensor) for name, x in state.items()):
         raise UserError(
             f"{checkpoint} holds more than named tensors; expected a state dict that the authors published."
         )
+    heads = sum(bool(re.search(r"pit_nets\.\d+\.weight$", name)) for name in state)
+    config = replace(PRESETS["paper"], noise_heads=heads)
+    model = CLIPSep(channels=config.channels, num_levels=config.levels, width=config.width, noise_heads=heads)
     try:
         load_official(model, finite_weights(state))
     except (UserError, ValueError) as error:
@@ -285,10 +308,10 @@ def _check_outputs(options: Options) -> None:
         raise UserError(
             f"{len(options.query)} queries and {len(options.out)} files to write; give --out one file for each --query."
         )
-    sounds = [*options.out, *([options.rest] if options.rest else [])]
+    sounds = [*options.out, *([options.rest] if options.rest else []), *options.noise]
     written = [*sounds, *([options.figure] if options.figure else [])]
     if len({path.resolve() for path in [options.audio, *written]}) <= len(written):
-        raise UserError("Two of --audio, --out, --rest and --figure are one file; give each a name of its own.")
+        raise UserError("Two of --audio, --out, --rest, --noise and --figure are one file; give each its own name.")
     for path in sounds:
         if path.suffix[1:].upper() not in soundfile.available_formats():
             raise UserError(f"{path} has no suffix of a sound format; name it .wav, .flac, .ogg or .mp3.")
@@ -296,6 +319,18 @@ def _check_outputs(options: Options) -> None:
         raise UserError(f"--figure {options.figure} has no suffix of a picture; name it .png, .pdf or .svg.")
     for path in written:
         can_write(path)
+
+
+def _check_noise(options: Options, config: Config) -> None:
+    if options.noise and not config.noise_heads:
+        raise UserError(
+            "--noise is given, but the model has no noise heads; give --run a run of clipsep-nit, or leave --noise out."
+        )
+    if options.noise and len(options.noise) != config.noise_heads:
+        raise UserError(
+            f"The model has {config.noise_heads} noise heads, but --noise names {len(options.noise)} files; give one "
+            "file for each head."
+        )
 
 
 def _resample(wave: Tensor, rate: int, new_rate: int) -> Tensor:

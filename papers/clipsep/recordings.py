@@ -25,7 +25,7 @@ from shared.loading import cache_file
 from shared.stamps import TABLES, Stamp, load_backgrounds, load_solos, load_stamps, render_stamp
 
 from . import clips
-from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
 from .config import Config
 from .metrics import interference_index
 
@@ -60,7 +60,7 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
     """Training clips, validation pairs, test sets and label texts, from what :func:`prepare` left."""
     stored = load_file(stored_file(config, cache))
     labels = bytes(stored["labels"].tolist()).decode().split("\n")
-    queries = Queries(labels, stored["text"], stored["training_text"], stored["sentence"])
+    queries = Queries(labels, stored["text"], stored["training_text"], scaled_as_queries(stored["sentence"]))
     train = _clips(stored, labels, "train", config.contaminated)
     held_out = {}
     for split in ("validation", "test"):
@@ -127,7 +127,10 @@ def _build(config: Config) -> dict[str, Tensor]:
 
 
 def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
-    """Everything with a photograph and at least a second of sound: its stamp, and its sound in each split."""
+    """Everything with a photograph and :data:`SHORTEST` seconds of sound without pauses, or with a solo.
+
+    Returns: its stamp, and its sound (N,) in each split.
+    """
     solos: dict[str, dict[str, np.ndarray]] = {}
     for solo in load_solos():
         solos.setdefault(solo.stamp, {})[solo.split] = _levelled(solo.sound(rate), rate)

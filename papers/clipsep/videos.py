@@ -2,7 +2,7 @@
 
 Sounds stay files. Frames are embedded once, and the embeddings of all videos are mapped into memory. A video that
 cannot be used is named and left out, never replaced by silence. The paper's "VGGSound+None" takes one noisy clip as the
-mixture and has no reference; it needs no list: :mod:`.predict` separates any file.
+mixture and has no reference; it needs no list: :mod:`.predict` separates any file and writes what the noise heads take.
 """
 
 import csv
@@ -36,7 +36,7 @@ from shared.clip import CLIP, SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
 
 from .audio import centre_sample, crop_segment
-from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
 from .config import Config
 from .metrics import interference_index
 
@@ -247,7 +247,7 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
         list(clips(train, "train").values()),
         pairs(validation, "validation"),
         {name: pairs(of, "test") for name, of in tests.items()},
-        Queries(labels, texts["text"], texts["training_text"], texts["sentence"]),
+        Queries(labels, texts["text"], texts["training_text"], scaled_as_queries(texts["sentence"])),
     )
 
 

@@ -160,6 +160,42 @@ def test_each_query_gets_its_own_file(ask: Callable[..., int], tmp_path: Path) -
     assert np.abs(read(a) - read(b)).max() > 1e-3
 
 
+def test_what_the_noise_heads_take(ask: Callable[..., int], run: Path, tmp_path: Path) -> None:
+    mix, a, b, rest, *noises = (tmp_path / f"{name}.wav" for name in ("mix", "a", "b", "rest", "noise 1", "noise 2"))
+    soundfile.write(mix, noise(2, 60_000), 44_100, "FLOAT")
+    query = ("a dog", "a violin")
+    assert ask("--audio", mix, "--out", a, b, "--rest", rest, "--noise", *noises, query=query) == 0
+    for path in noises:
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.frames, info.subtype) == (44_100, 2, 60_000, "FLOAT")
+    assert np.abs(read(noises[0]) - read(noises[1])).max() > 1e-3
+
+    alone, rest_alone = tmp_path / "alone.wav", tmp_path / "rest alone.wav"
+    assert ask("--audio", mix, "--out", a, alone, "--rest", rest_alone, query=query) == 0
+    assert np.array_equal(read(alone), read(b)) and np.array_equal(read(rest_alone), read(rest))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_noise_heads_answer_the_mean_query(run: Path, binary: bool) -> None:
+    """One segment: the masks are those of the model, applied to the mixture."""
+    model, config = predict.trained_model(run)
+    spectrogram = build_spectrogram(config)
+    usable = (spectrogram.frames - 1) * spectrogram.hop
+    queries = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(1))
+    wave = torch.from_numpy(noise(1, usable)).T
+    segment = torch.cat([wave, wave], dim=1)[:, : config.segment]  # what the last segment lacks is repeated
+    spectrum = spectrogram.stft(segment[None])
+    with torch.no_grad():
+        log_mixture = spectrogram.network_input(spectrum.abs())
+        masks = model(log_mixture, queries[:, None])[0].sigmoid()
+        noise_masks = model(log_mixture, queries.mean(0)[None, None])[1].sigmoid()
+    result = separate(model, spectrogram, wave, config.rate, queries, binary, noise=True)
+    assert len(result.estimates) == len(result.noise) == 2
+    for found, mask in zip([*result.estimates, *result.noise], [*masks, *noise_masks], strict=True):
+        assert (found - spectrogram.reconstruct(mask, spectrum, binary)[0]).abs().max() < 1e-5
+    assert separate(model, spectrogram, wave, config.rate, queries).noise == []
+
+
 def test_channels_share_the_masks_of_their_mean(run: Path) -> None:
     model, config = predict.trained_model(run)
     left, right = torch.from_numpy(noise(2, 20_000)).T
@@ -316,6 +352,13 @@ BAD_OUTPUTS = {
     "over the mixture": (["--out", "mix.wav"], ("a",), "one file"),
     "not a sound format": (["--out", "a.txt"], ("a",), "a.txt has no suffix"),
     "not a picture format": (["--out", "a.wav", "--figure", "a.doc"], ("a",), "--figure a.doc"),
+    "noise over an estimate": (["--out", "a.wav", "--noise", "a.wav", "b.wav"], ("a",), "one file"),
+    "noise in no sound format": (["--out", "a.wav", "--noise", "b.wav", "c.txt"], ("a",), "c.txt has no suffix"),
+    "fewer files than noise heads": (
+        ["--out", "a.wav", "--noise", "b.wav"],
+        ("a",),
+        "2 noise heads, but --noise names 1",
+    ),
     "a folder": (["--out", "folder.wav"], ("a",), "folder.wav is a folder"),
     "below a file": (["--out", "mix.wav/a.wav"], ("a",), "mix.wav"),
     "empty query": (["--out", "a.wav"], (" ",), "--query is empty"),
@@ -373,6 +416,16 @@ def test_other_variants_take_queries_too(ask: Callable[..., int], tmp_path: Path
     assert ask("--audio", tmp_path / "mix.wav", "--out", *outs, query=("a", "b"), model=("--run", run)) == 0
 
 
+@pytest.mark.parametrize("variant", ["clipsep", "early-fusion"])
+def test_variants_without_noise_heads(ask: Callable[..., int], tmp_path: Path, capsys, variant: str) -> None:
+    soundfile.write(tmp_path / "mix.wav", noise(1, 8_000), 8_000)
+    run = write_run(tmp_path / variant, variant)
+    arguments = ("--audio", tmp_path / "mix.wav", "--out", tmp_path / "a.wav", "--noise", tmp_path / "b.wav")
+    assert ask(*arguments, model=("--run", run)) == 1
+    assert_one_sentence(capsys.readouterr().err, "no noise heads", "clipsep-nit")
+    assert not (tmp_path / "a.wav").exists()
+
+
 @pytest.mark.parametrize("damage", ["weights", "other weights", "config", "other config"])
 def test_damaged_run(ask: Callable[..., int], tmp_path: Path, capsys, damage: str) -> None:
     soundfile.write(tmp_path / "mix.wav", noise(1, 8_000), 8_000)
@@ -415,6 +468,27 @@ def test_official_checkpoint(ask: Callable[..., int], tmp_path: Path, official: 
     soundfile.write(mix, noise(1, 8_000), 8_000)
     assert ask("--audio", mix, "--out", out, model=("--checkpoint", official)) == 0
     assert np.abs(read(out)).max() > 1e-3
+
+
+def test_noise_heads_of_the_official_checkpoint(
+    ask: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], official: Path
+) -> None:
+    model, config = predict.official_model(official)
+    state = torch.load(official, weights_only=True)
+    assert config.noise_heads == 2
+    for name, found in model.state_dict().items():
+        if name.startswith("pit_nets"):
+            assert torch.equal(found, state[f"module.{name}"])
+
+    mix, out, *noises = (tmp_path / f"{name}.wav" for name in ("mix", "out", "noise 1", "noise 2"))
+    soundfile.write(mix, noise(1, 8_000), 8_000)
+    arguments = ("--audio", mix, "--out", out, "--noise", *noises)
+    assert ask(*arguments, model=("--checkpoint", official)) == 0
+    assert all(np.abs(read(path)).max() > 1e-3 and read(path).shape == (8_000, 1) for path in noises)
+
+    torch.save({name: x for name, x in state.items() if "pit_nets" not in name}, official)  # of CLIPSep
+    assert ask(*arguments, model=("--checkpoint", official)) == 1
+    assert_one_sentence(capsys.readouterr().err, "no noise heads")
 
 
 def test_a_checkpoint_is_never_unpickled(ask: Callable[..., int], tmp_path: Path, capsys, official: Path) -> None:

@@ -1,14 +1,33 @@
-"""The training step can learn: it overfits one batch, for every kind of model."""
+"""Which queries a variant trains with; the training step can learn: it overfits one batch, for every kind of model."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from papers.clipsep.config import CPU, VARIANTS
 from papers.clipsep.train import build_model, build_spectrogram, choose_queries, loss_of
 
 STEPS = 150
+IMAGE, TEXT, LABEL = torch.randn(4, 2, 5), torch.randn(8, 5), torch.tensor([[0, 3], [7, 1], [2, 2], [5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("variant", "even", "odd"),
+    [
+        ("clipsep", IMAGE, IMAGE),
+        ("clipsep-nit", IMAGE, IMAGE),
+        ("clipsep-text", TEXT[LABEL], TEXT[LABEL]),
+        ("clipsep-hybrid", IMAGE, TEXT[LABEL]),
+        ("labelsep", LABEL, LABEL),
+        ("bertsep", LABEL, LABEL),
+    ],
+)
+def test_queries_of_training(variant: str, even: Tensor, odd: Tensor) -> None:
+    config = replace(CPU, **VARIANTS[variant].changes)
+    for step, expected in ((0, even), (1, odd), (6, even), (7, odd)):
+        assert torch.equal(choose_queries(config, step, IMAGE, TEXT, LABEL), expected)
 
 
 @pytest.mark.parametrize(

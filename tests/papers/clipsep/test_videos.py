@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from papers.clipsep import data, videos
 from papers.clipsep.clips import PROMPTS, Clip, Pair
 from papers.clipsep.config import CPU, Config
+from papers.clipsep.eval import evaluate
 from papers.clipsep.train import train
 from shared import UserError
-from shared.clip import CLIP, load_clip
+from shared.clip import CLIP, SentenceEncoder, load_clip
 from shared.experiment import Run
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "clipsep"
@@ -241,6 +242,9 @@ def test_prepare_and_load(config: Config, dataset: Path, tmp_path: Path, capsys:
     torch.testing.assert_close(loaded.queries.text[4], direct)
     torch.testing.assert_close(loaded.queries.training_text[0], clip.encode_text(["a photo of dog barking"])[0])
     assert loaded.queries.sentence.shape == (6, 384)
+    direct = SentenceEncoder()(labels)
+    expected = 10 * torch.nn.functional.normalize(direct - direct.mean(0), dim=1)
+    torch.testing.assert_close(loaded.queries.sentence, expected, atol=1e-4, rtol=0)
 
     with wave.open(str(sound(dataset, loaded.train[0].name))) as file:
         raw = np.frombuffer(file.readframes(file.getnframes()), "<i2")
@@ -256,6 +260,17 @@ def test_training_consumes_the_videos(config: Config, tmp_path: Path) -> None:
     train(config, run)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 2 and all(np.isfinite(losses)) and load_file(run.weights)
+
+
+def test_settings_are_chosen_on_validation_mixtures(config: Config, tmp_path: Path) -> None:
+    config = replace(config, model="half-volume", split="validation")
+    data.prepare(config, tmp_path / "cache")
+    metrics = evaluate(config, Run(tmp_path / "run", tmp_path / "cache", seed=100))
+    found = json.loads((tmp_path / "run/items.json").read_text())
+    pairs = [(p.target.name, p.interferer.name) for p in data.load(config, tmp_path / "cache").validation]
+    assert [(item["target"], item["interferer"]) for item in found] == pairs
+    assert metrics["sdr_db"] == pytest.approx(np.mean([item["sdr_db"]["own"] for item in found]))
+    assert all("+" not in name for name in metrics)
 
 
 def test_training_on_music_with_the_shipped_list(config: Config, tmp_path: Path) -> None:
