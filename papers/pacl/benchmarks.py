@@ -20,7 +20,7 @@ from .metrics import reduce_zero_label
 NAMES = Path(__file__).parent / "names"
 IGNORED = 255
 LAYOUT = """\
-DATA/                         segmentation benchmarks; those that are there are evaluated
+DATA/                         segmentation benchmarks; those that are there are evaluated (numbers of images unverified)
   VOCdevkit/VOC2012/          JPEGImages, SegmentationClass, ImageSets/Segmentation/val.txt (1,449)
   VOCdevkit/VOC2010/          JPEGImages, SegmentationClassContext, ImageSets/SegmentationContext/val.txt (5,105)
   coco_stuff164k/             images/val2017, annotations/val2017 with *_labelTrainIds.png and, for COCO-Object,
@@ -181,7 +181,7 @@ def check(root: Path) -> list[str]:
     for name, benchmark in BENCHMARKS.items():
         try:
             count = len(Segmented(benchmark, root))
-            lines.append(f"{name}: {count:,} images ({benchmark.expected:,} expected)")
+            lines.append(f"{name}: {count:,} images ({benchmark.expected:,} expected, unverified)")
         except UserError as fault:
             lines.append(f"{name}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
     return lines

@@ -24,9 +24,9 @@ class Config:
     pooling: Literal["pairwise", "diagonal", "mean", "sigmoid"] = "pairwise"
     """Which text weighs an image's patches: that of the pair compared (the equations), the image's own, or none."""
     weighting: Literal["dot", "cos"] = "dot"
-    """Similarity inside the softmax over patches."""
+    """Similarity inside the softmax over patches; mean and sigmoid pooling have none."""
     attn_scale: float = 1.0
-    """Factor of that similarity."""
+    """Factor of that similarity; not of the sigmoid, whose factor is always 10."""
     embedder: Literal["residual", "linear"] = "residual"
     noun_prompts: float = 0.5
     """Probability of a noun in a prompt instead of the caption."""
@@ -46,6 +46,8 @@ class Config:
     workers: int = 8
     save_every: int = 500
 
+    split: Literal["test", "validation"] = "test"
+    """What is evaluated; settings are chosen on validation (seeds 100 and up)."""
     stride: int | None = 4
     """Pixels between two patches at inference, only of ViTs; None: the patch size."""
     short_side: int = 448
@@ -106,5 +108,5 @@ VARIANTS = {
     ),
     "sigmoid": Variant("weights sigmoid(10 cos) of the own text, summed (NMS05)", {"pooling": "sigmoid"}),
     "linear": Variant("one linear layer as embedder", {"embedder": "linear"}),
-    "captions-only": Variant("no noun prompts", {"noun_prompts": 0.0}),
+    "captions-only": Variant("no noun prompts for PACL (its mini-CLIP has them)", {"noun_prompts": 0.0}),
 }

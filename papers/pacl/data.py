@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import shared.clip
 import shared.stamps
+from shared import UserError
 from shared.clip import SentenceEncoder, imagenet_class_text, in_batches
 from shared.experiment import write_atomic
 from shared.loading import cache_file
@@ -101,12 +103,14 @@ class Pairs:
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """Compose the scenes and embed them and their texts, once for all runs (minutes on one core); describe the data.
 
-    Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file.
+    Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file; ``test`` counts what is evaluated.
 
     Raises:
-        UserError: if ``config.data`` does not hold what LAYOUT says.
+        UserError: if ``config.data`` does not hold what LAYOUT says, or is to be evaluated on validation scenes.
     """
     if config.data:
+        if config.split == "validation":
+            raise UserError("--split validation is for the composed scenes alone; leave it out, or leave out --data.")
         found = pairs.read(Path(config.data), cache)
         tests = benchmarks.found(Path(config.data))
         counts = [f"{name} {len(test)}" for name, test in tests.items()] + classification.found(Path(config.data))
@@ -126,12 +130,18 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     return {
         "name": "scenes composed of the embedded cut-outs and photographs",
         "train": config.scenes,
-        "test": sum(split.count for name, split in _splits(config).items() if name != "train"),
+        "test": sum(_splits(config)[name].count for name in tested(config)),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "scale": f"{config.scene_size} px, {len(_splits(config)['train'].stamps)} concepts, "
         f"{config.mini_steps} steps of the mini-CLIP, {config.epochs * (config.scenes // config.batch_size)} of PACL, "
         f"with {config.batch_size} scenes, learning rate {config.learning_rate:g}",
     }
+
+
+def tested(config: Config) -> tuple[str, ...]:
+    """The splits that are evaluated: scenes of seen and of held-out concepts, and of single objects of both."""
+    part = "validation_" if config.split == "validation" else ""
+    return f"{part}seen", f"{part}held_out", f"single_{part}seen", f"single_{part}held_out"
 
 
 def load_scenes(config: Config, cache: Path) -> Scenes:
@@ -149,7 +159,7 @@ def load_scenes(config: Config, cache: Path) -> Scenes:
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared scenes."""
-    modules = (scenes, nouns, lexicon, prompts, shared.stamps, sys.modules[__name__])
+    modules = (scenes, nouns, lexicon, prompts, shared.stamps, shared.clip, sys.modules[__name__])
     settings = (config.scenes, config.test_scenes, config.scene_size, config.mini_components, config.mini_joint)
     return cache_file(cache, "scenes.npz", *modules, *settings)
 
@@ -182,7 +192,7 @@ def _build(config: Config) -> dict[str, np.ndarray]:
     ]
     texts = sorted({*captions, *training_prompts, *class_prompts})
     sentences = in_batches(SentenceEncoder(), texts)
-    # The joint space knows no held-out name: it is fitted to ImageNet's classes and the training prompts.
+    # No prompt of a held-out name shapes the joint space: it is fitted to ImageNet's classes and training prompts.
     place = {text: i for i, text in enumerate(texts)}
     known = sentences[[place[text] for text in sorted(set(training_prompts))]]
     basis = torch.cat([F.normalize(imagenet_class_text(), dim=-1), known])

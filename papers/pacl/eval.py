@@ -13,8 +13,8 @@ from shared.images import write_figure
 
 from . import benchmarks, classification, metrics
 from .config import VARIANTS, Config
-from .data import SceneTest, load_scenes
-from .model import mean_pooled, pairwise
+from .data import SceneTest, load_scenes, tested
+from .model import mean_pooled, pairwise, sigmoid_pooled
 from .prompts import PACL_TEMPLATES
 from .scenes import CELL
 from .segment import class_embeddings, cosine_maps, label_map, probabilities, segment_image, upsample
@@ -23,6 +23,7 @@ from .train import load_model
 
 SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
+PATCHES = 5000  # of a benchmark whose pairs are compared: 12.5 million, some 400 MB
 SHOWN = 4  # scenes of each set in the figures
 IGNORED = 255
 PALETTE = 256  # colours of a figure
@@ -30,7 +31,10 @@ COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60]
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Metrics of a trained run: :func:`scene_metrics` of the offline test sets, or those of all benchmarks found."""
+    """Metrics of a trained run: :func:`scene_metrics` of the offline sets, or those of all benchmarks found.
+
+    Validation scenes have the names of the test's: ``seen_*`` and ``held_out_*``.
+    """
     towers, embedder = load_model(config, run.cache, run.weights)
     towers = towers.to(run.device)
     if embedder is not None:
@@ -40,9 +44,10 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     data = load_scenes(config, run.cache)
     found: dict[str, float] = {}
     shown: dict[str, np.ndarray] = {}
-    for name in SETS:
-        measured, kept = scene_metrics(config, towers, embedder, data.test(name))
-        single = single_object_metrics(config, towers, embedder, data.test(f"single_{name}"))
+    splits = tested(config)
+    for name, split, single_split in zip(SETS, splits[:2], splits[2:], strict=True):
+        measured, kept = scene_metrics(config, towers, embedder, data.test(split))
+        single = single_object_metrics(config, towers, embedder, data.test(single_split))
         found |= {f"{name}_{metric}": value for metric, value in (measured | single).items()}
         shown |= {f"{name}_{key}": value for key, value in kept.items()}
     write_atomic(run.folder / "shown.npz", lambda file: np.savez_compressed(file, allow_pickle=False, **shown))
@@ -59,11 +64,13 @@ def scene_metrics(
         ``miou_percent``: all concepts of the set compete, background ignored (the convention of VOC-20);
         ``chance_miou_percent``: the same of a uniformly random concept for every pixel;
         ``background_miou_percent``: with background as a class, found by the entropy rule (section on inference);
-        ``two_way_percent``: only the concepts of the scene compete, on the pixels of its objects;
+        ``two_way_percent``: only the concepts of the scene compete, on the pixels of its objects; scenes with a single
+        concept, where nothing competes, are left out;
         ``auc_percent``, ``pointing_percent``: of each shown concept's own map against its mask, all other pixels
         included;
-        ``patch_percent``: patch classification among the concepts of the scene;
-        ``coherence_auc_percent``: cosine of two frozen patch tokens as a score for lying on one object.
+        ``patch_percent``: patch classification among the concepts of the scene, scenes left out as above;
+        ``coherence_auc_percent``: cosine of two frozen patch tokens as a score for lying on one object. All pairs of
+        patches that lie on objects, across scenes, too; a cut-out in two scenes is one object.
     """
     classes = class_embeddings(towers, test.names, PACL_TEMPLATES)
     count, size = len(test.names), (test.maps.shape[-2], test.maps.shape[-1])
@@ -108,7 +115,9 @@ def scene_metrics(
                 shown["queries"].append(np.array(query))
                 shown["labels"].append(truth.short().numpy())
                 shown["predicted"].append(best.short().numpy())
-    labels, features = torch.cat(labels_of), torch.cat(tokens_of)
+    labels, features, present = torch.cat(labels_of), torch.cat(tokens_of), torch.cat(present_of)
+    several = present.sum(1) > 1
+    patch = metrics.patch_accuracy(torch.cat(scores_of)[several], labels[several], present[several])
     curve = metrics.coherence_curve(features, labels)
     kept = {name: np.stack(values) for name, values in shown.items()}
     kept |= {"images": test.images[:SHOWN].numpy(), "names": np.array(test.names)}
@@ -121,7 +130,7 @@ def scene_metrics(
         "two_way_percent": 100 * right / max(of, 1),
         "auc_percent": 100 * float(np.mean(aucs)),
         "pointing_percent": 100 * float(np.mean(points)),
-        "patch_percent": 100 * (metrics.patch_accuracy(torch.cat(scores_of), labels, torch.cat(present_of)) or 0.0),
+        "patch_percent": 100 * (patch or 0.0),
         "coherence_auc_percent": 100 * (metrics.coherence_auc(features, labels) or 0.0),
     }, kept
 
@@ -151,17 +160,23 @@ def single_object_metrics(
 def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
     """Score of every image for every class (N, C), with the pooling that the variant was trained with.
 
-    At test time no image has a text of its own, so diagonal and sigmoid pooling weigh with each class's text, too.
+    At test time no image has a text of its own: diagonal pooling weighs with each class's text in turn, and then is
+    pairwise pooling; sigmoid pooling does so with its own weights, sigmoid(10 cos), summed.
     """
     if config.pooling == "mean":
         return mean_pooled(patches, classes)
+    if config.pooling == "sigmoid":
+        return torch.cat([sigmoid_pooled(patches, k.expand(len(patches), -1), k) for k in classes.split(1)], dim=1)
     return pairwise(patches, classes, weighting=config.weighting, attn_scale=config.attn_scale, chunk=config.chunk)
 
 
 @torch.no_grad()
 def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.Module | None) -> dict[str, float]:
-    """mIoU of every segmentation benchmark, and top-1 of every classification set, that ``root`` holds."""
-    found = {}
+    """mIoU of every segmentation benchmark, and top-1 of every classification set, that ``root`` holds.
+
+    Of VOC-20 also what :func:`patch_metrics` measures.
+    """
+    found: dict[str, float] = {}
     for name, test in benchmarks.found(root).items():
         benchmark = benchmarks.BENCHMARKS[name]
         classes = class_embeddings(towers, benchmark.queries, PACL_TEMPLATES)
@@ -182,6 +197,8 @@ def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.M
             )
             confusion.update(predicted.cpu(), labels)
         found[f"{name}_miou_percent"] = 100 * confusion.miou
+        if name == "voc20":
+            found |= {f"{name}_{key}": value for key, value in patch_metrics(towers, embedder, classes, test).items()}
     for name in classification.found(root):
         images, names = classification.load_set(name, root)
         classes = class_embeddings(towers, names, PACL_TEMPLATES)
@@ -198,6 +215,52 @@ def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.M
             truth.append(label)
         found[f"{name}_top1_percent"] = 100 * classification.top1(torch.cat(scores).cpu(), torch.tensor(truth))
     return found
+
+
+@torch.no_grad()
+def patch_metrics(
+    towers: Towers, embedder: nn.Module | None, classes: Tensor, test: benchmarks.Segmented
+) -> dict[str, float]:
+    """Alignment of the patches with the class texts, and coherence of the frozen patch tokens (introduction).
+
+    The patches are those of the tower's own grid, no stride trick, on the centre square of each image, which is what
+    CLIP's preprocessing keeps; the label of a patch is the most frequent one of its pixels. Which patches, labels and
+    competing classes the paper took is not known.
+
+    Args:
+        classes: (C, D).
+
+    Returns, where it is defined:
+        ``patch_percent``: the best class of a patch among those of its square is its label; squares with a single
+        class, where nothing competes, are left out;
+        ``coherence_auc_percent``: cosine of two patch tokens as a score for one class, of all pairs of 5,000 labelled
+        patches drawn at random from the whole set.
+    """
+    tokens_of, labels_of, scores_of, present_of = [], [], [], []
+    for image, labels, _ in test:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = labels[top : top + side, left : left + side]
+        pixels = towers.preprocess(image.crop((left, top, left + side, top + side)))[None].to(classes.device)
+        tokens, grid = towers.patch_tokens(pixels)
+        patches = towers.project(tokens) if embedder is None else embedder(tokens)
+        cells = metrics.patch_labels(square, grid).flatten()
+        kept = cells != IGNORED
+        shown = square[square != IGNORED].unique()
+        tokens_of.append(tokens[0].cpu()[kept])
+        labels_of.append(cells[kept])
+        scores_of.append(cosine_maps(patches, classes, grid)[0].flatten(1).T.cpu()[kept])
+        present_of.append(
+            torch.zeros(len(classes), dtype=torch.bool).index_fill(0, shown, True).expand(len(cells[kept]), -1)
+        )
+    labels, present = torch.cat(labels_of), torch.cat(present_of)
+    several = present.sum(1) > 1
+    some = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:PATCHES]
+    found = {
+        "patch_percent": metrics.patch_accuracy(torch.cat(scores_of)[several], labels[several], present[several]),
+        "coherence_auc_percent": metrics.coherence_auc(torch.cat(tokens_of)[some], labels[some]),
+    }
+    return {name: 100 * value for name, value in found.items() if value is not None}
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------

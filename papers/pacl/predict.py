@@ -1,7 +1,8 @@
 """Segment a user's image by words: ``make predict PAPER=pacl ARGS="--image photo.jpg --names owl,tree --out folder"``.
 
-Writes ``labels.png`` (a palette image whose pixels are class numbers, in the order of the names), ``overlay.png`` (the
-image with its classes in colour, and a legend) and ``heatmaps.png`` (the probability map of every name).
+Writes ``labels.png`` (a palette image whose pixels are class numbers: 0 the first name, 1 the second, and so on; with
+``--background`` 0 is background and the first name 1), ``overlay.png`` (the image with its classes in colour, and a
+legend) and ``heatmaps.png`` (the probability map of every name).
 """
 
 import math
@@ -58,7 +59,7 @@ class Options:
     scale: float | None = None
     """Factor of the cosines in the softmax over the names; default: the run's."""
     stride: int | None = None
-    """Pixels between two patches, for ViTs; smaller is finer and slower; default: the run's."""
+    """Pixels between two patches, for ViTs only (the mini-CLIP has none); smaller is finer; default: the run's."""
     debug: bool = False
     """Show the traceback of an error."""
 

@@ -1,7 +1,7 @@
 """Composed scenes: one to three embedded cut-outs on a photograph, with captions that name them.
 
 A concept is a cut-out. *Seen* concepts stand in training scenes, so their test scenes are new only in composition,
-place, size, direction and background; *held-out* concepts stand in none, and no training text holds a noun of their
+place, size, direction and background; *held-out* concepts stand in none, and no training text holds a word of their
 names. No background of a test or validation scene is in a training scene. Label maps are for evaluation: :func:`build`
 keeps none of training scenes.
 """
@@ -51,12 +51,14 @@ def splits(train: int, test: int) -> dict[str, Split]:
     """The splits by name, with ``train`` and ``test`` scenes.
 
     ``single_*`` have one object each, every concept in turn, for image-level classification. Validation scenes have
-    seen or held-out concepts of their own, so that no setting is chosen on a tested one.
+    the seen concepts or held-out ones of their own, so that no setting is chosen on a tested scene or held-out concept.
+    A held-out concept, tested or not, has a name with a noun, and shares no word with any other name or kind.
     """
     stamps, places = load_stamps(), load_backgrounds("monument")
     order = np.random.default_rng(SEED).permutation(len(stamps))
-    named = Counter(noun for text in (*(stamp.label for stamp in stamps), *kinds(stamps)) for noun in _nouns(text))
-    apart = [i for i in order if all(named[noun] == 1 for noun in _nouns(stamps[i].label))]
+    said = Counter(word for text in (*(stamp.label for stamp in stamps), *kinds(stamps)) for word in _words(text))
+    alone = [all(said[word] == 1 for word in _words(stamp.label)) and bool(_nouns(stamp.label)) for stamp in stamps]
+    apart = [i for i in order if alone[i]]
     unseen = [stamps[i] for i in apart[:HELD_OUT]]
     spare = [stamps[i] for i in apart[HELD_OUT : HELD_OUT + HELD_OUT_VALIDATION]]
     seen = [stamps[i] for i in order if i not in apart[: HELD_OUT + HELD_OUT_VALIDATION]]
@@ -72,6 +74,8 @@ def splits(train: int, test: int) -> dict[str, Split]:
         "held_out": Split(unseen, tested, test),
         "single_seen": Split(seen, tested, test, (1, 1)),
         "single_held_out": Split(unseen, tested, test, (1, 1)),
+        "single_validation_seen": Split(seen, validated, test // 2, (1, 1)),
+        "single_validation_held_out": Split(spare, validated, test // 2, (1, 1)),
     }
 
 
@@ -83,6 +87,11 @@ def kinds(stamps: list[Stamp]) -> set[str]:
 def _nouns(text: str) -> set[str]:
     """What a training text that names it would name."""
     return set(nouns(f"a photo of {with_article(text)}."))
+
+
+def _words(text: str) -> set[str]:
+    """Of a name as it stands, and of its nouns, which are singular."""
+    return {word for part in (text, *_nouns(text)) for word in part.split()}
 
 
 def compose(split: Split, rng: np.random.Generator) -> list[Scene]:

@@ -37,6 +37,24 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
+def upsample_patches(maps: Tensor, size: tuple[int, int], patch: int, stride: int) -> Tensor:
+    """Bilinear between the centres of overlapping patches, constant beyond the outermost: (B, C, h, w) -> (B, C, H, W).
+
+    Args:
+        patch: pixels of one. stride: pixels between two; the centre of number i lies at ``stride * i + patch / 2``.
+    """
+    grid = (maps.shape[2], maps.shape[3])
+    if stride == patch and size == (patch * grid[0], patch * grid[1]):  # they tile the image
+        return upsample(maps, size)
+    y, x = (  # of every pixel's centre, in patches, then from -1 to 1 across all of them
+        (2 * (torch.arange(length, device=maps.device) + 0.5 - patch / 2) / stride + 1) / count - 1
+        for length, count in zip(size, grid, strict=True)
+    )
+    places = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(maps.dtype)
+    places = places.expand(len(maps), *size, 2)
+    return F.grid_sample(maps, places, mode="bilinear", padding_mode="border", align_corners=False)
+
+
 def probabilities(maps: Tensor, size: tuple[int, int], scale: float, order: Order = "upsample-softmax") -> Tensor:
     """Distribution over the classes for every pixel: cosine maps (B, C, h, w) -> (B, C, H, W).
 
@@ -86,7 +104,8 @@ def segment_image(
 ) -> tuple[Tensor, Tensor]:
     """Segment an image of any size by sliding windows over a resized copy.
 
-    The cosines of the windows are upsampled, averaged where windows overlap, and brought to the image's own resolution.
+    The cosines of the windows are upsampled, those of a ViT from where the centres of its patches lie, averaged where
+    windows overlap, and brought to the image's own resolution.
 
     Args:
         embedder: patch tokens -> joint space; None: CLIP's own projection.
@@ -117,7 +136,10 @@ def segment_image(
             maps = cosine_maps(patches, classes, grid)
             if order == "softmax-upsample":
                 maps = (scale * maps).softmax(1)
-            total[part] += upsample(maps, (window, window))
+            if towers.patch_size is None:
+                total[part] += upsample(maps, (window, window))
+            else:
+                total[part] += upsample_patches(maps, (window, window), towers.patch_size, stride or towers.patch_size)
             count[part] += 1
     size = (image.height, image.width)
     averaged = total / count

@@ -19,6 +19,7 @@ class Towers(nn.Module):
         width: Dv, of the patch tokens. joint: D, of the joint space.
         logit_scale: 1 / temperature that the model was trained with.
         image_size: pixels of what `preprocess` returns.
+        patch_size: pixels of a patch of a ViT; None where `stride` does nothing: the tokens then tile the image.
     """
 
     model: Any
@@ -26,6 +27,7 @@ class Towers(nn.Module):
     joint: int
     logit_scale: float
     image_size: int
+    patch_size: int | None = None
 
     def train(self, mode: bool = True) -> "Towers":
         return super().train(False)
@@ -85,7 +87,7 @@ class OpenCLIPTowers(Towers):
         self.model = clip
         self.visual = visual
         self.joint = clip.width
-        self.width = self.visual.conv1.out_channels
+        self.width, self.patch_size = self.visual.conv1.out_channels, self.visual.conv1.kernel_size[0]
         self.logit_scale, self.image_size = clip.logit_scale, clip.image_size
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -115,8 +117,9 @@ class OpenCLIPTowers(Towers):
 
     def _tokens(self, images: Tensor, stride: int | None) -> tuple[Tensor, tuple[int, int]]:
         visual = self.visual
-        patch = visual.conv1.kernel_size[0]
-        patches, grid = strided_tokens(images, visual.conv1.weight, visual.conv1.bias, stride or patch)
+        patches, grid = strided_tokens(
+            images, visual.conv1.weight, visual.conv1.bias, stride or visual.conv1.kernel_size[0]
+        )
         native = tuple(visual.grid_size)
         positions = resize_positions(visual.positional_embedding[None], native, grid)
         x = torch.cat([visual.class_embedding.expand(len(patches), 1, -1), patches], dim=1) + positions

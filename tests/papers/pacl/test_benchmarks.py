@@ -134,7 +134,11 @@ def test_damage_is_named(voc: Path, file: str, damage: Any, message: str) -> Non
 
 def test_check_data_reports_everything(voc: Path) -> None:
     lines = "\n".join(check(voc))
-    assert "voc20: 2 images (1,449 expected)" in lines and "cc3m: missing" in lines and "food101: missing" in lines
+    assert (
+        "voc20: 2 images (1,449 expected, unverified)" in lines
+        and "cc3m: missing" in lines
+        and "food101: missing" in lines
+    )
     assert "ade20k150: ADE20K-150: " in lines and "is missing" in lines
     assert all(word in LAYOUT for word in ("cc12m", "coco_stuff164k", "oxford-iiit-pet"))
 

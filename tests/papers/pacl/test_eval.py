@@ -9,11 +9,21 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
+from papers.pacl.benchmarks import BENCHMARKS, Segmented
 from papers.pacl.config import PRESETS, VARIANTS
-from papers.pacl.data import SceneTest
-from papers.pacl.eval import compatibility, evaluate, figures, scene_metrics, single_object_metrics
+from papers.pacl.data import SceneTest, load_scenes
+from papers.pacl.eval import (
+    compatibility,
+    evaluate,
+    figures,
+    patch_metrics,
+    scene_metrics,
+    single_object_metrics,
+)
 from papers.pacl.towers import Towers
+from papers.pacl.train import train
 from shared.experiment import Run
 
 CONFIG = PRESETS["smoke"]
@@ -73,15 +83,54 @@ def test_single_objects() -> None:
     assert embedded == {"top1_percent": 100.0, "class_token_top1_percent": 0.0}
 
 
+def weights(variant: str, patches: Tensor, text: Tensor) -> Tensor:
+    """Of one image's patches (T, D) for one text (D,): what the variant's name says."""
+    cosine = torch.stack([patch @ text / patch.norm() for patch in patches])
+    if variant == "meanpool":
+        return torch.full((len(patches),), 1 / len(patches))
+    if variant == "sigmoid":
+        return 1 / (1 + (-10 * cosine).exp())
+    similarity = 10 * cosine if variant.startswith("cos-10") else patches @ text
+    return similarity.exp() / similarity.exp().sum()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_compatibility_of_every_variant_is_a_cosine(variant: str) -> None:
+def test_compatibility_is_what_the_variant_was_trained_with(variant: str) -> None:
     config = replace(CONFIG, **VARIANTS[variant].changes)
     torch.manual_seed(0)
     patches, classes = torch.randn(3, 9, 5), F.normalize(torch.randn(4, 5), dim=1)
     scores = compatibility(config, patches, classes)
-    assert scores.shape == (3, 4) and scores.abs().max() <= 1 + 1e-5
-    same = compatibility(config, classes[:3, None].expand(-1, 9, -1), classes)
-    torch.testing.assert_close(same.diag(), torch.ones(3))
+    assert scores.shape == (3, 4)
+    for i, k in np.ndindex(3, 4):
+        pooled = weights(variant, patches[i], classes[k]) @ patches[i]
+        torch.testing.assert_close(scores[i, k], pooled @ classes[k] / pooled.norm(), rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_competes_in_a_scene_of_one_concept() -> None:
+    """Its patches would be right whatever the map; those of two objects are all wrong here."""
+    one, two = scenes(1), scenes(2)
+    mixed = replace(two, features=torch.cat([one.features, two.features]), maps=torch.cat([one.maps, two.maps]))
+    away, _ = scene_metrics(CONFIG, OneHot(-1), None, mixed)
+    right, _ = scene_metrics(CONFIG, OneHot(), None, mixed)
+    assert away["patch_percent"] == 0 and right["patch_percent"] == 100
+
+
+def test_validation_scenes_take_the_place_of_the_tested_ones(cache: Path, tmp_path: Path) -> None:
+    found = {}
+    for split in ("test", "validation"):
+        config = replace(CONFIG, method="clip-patch", split=split)
+        run = Run(tmp_path / split, cache, seed=0)
+        train(config, run)
+        found[split] = evaluate(config, run)
+        with np.load(tmp_path / split / "shown.npz") as shown:
+            prefix = "validation_" if split == "validation" else ""
+            for name in ("seen", "held_out"):
+                assert shown[f"{name}_names"].tolist() == load_scenes(config, cache).names[f"{prefix}{name}"]
+                expected = load_scenes(config, cache).test(f"{prefix}{name}").maps[:4]
+                assert np.array_equal(shown[f"{name}_labels"], expected.numpy())
+    assert set(found["test"]) == set(found["validation"])
+    assert found["test"]["held_out_chance_miou_percent"] != found["validation"]["held_out_chance_miou_percent"]
+    assert found["test"]["seen_auc_percent"] != found["validation"]["seen_auc_percent"]
 
 
 def test_figures_need_a_run_and_draw_what_it_left(tmp_path: Path) -> None:
@@ -118,6 +167,15 @@ def test_benchmarks_and_classification_sets_are_evaluated(tmp_path: Path) -> Non
     Image.new("RGB", (50, 40), "red").save(data / "ADEChallengeData2016/images/validation/A_1.jpg")
     labels = np.arange(2000, dtype=np.int64).reshape(40, 50) % 151
     Image.fromarray(labels.astype(np.uint8)).save(data / "ADEChallengeData2016/annotations/validation/A_1.png")
+    voc = data / "VOCdevkit/VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (voc / folder).mkdir(parents=True)
+    (voc / "ImageSets/Segmentation/val.txt").write_text("a\n")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
+        voc / "JPEGImages/a.jpg"
+    )
+    halves = np.repeat([[1, 2]], 40, axis=0).repeat(25, axis=1)
+    Image.fromarray(halves.astype(np.uint8)).save(voc / "SegmentationClass/a.png")
     for number in ("n01440764", "n01443537"):
         (data / "imagenet/val" / number).mkdir(parents=True)
         Image.new("RGB", (40, 40), "blue").save(data / "imagenet/val" / number / "a.JPEG")
@@ -136,5 +194,63 @@ def test_benchmarks_and_classification_sets_are_evaluated(tmp_path: Path) -> Non
     run.weights.parent.mkdir(parents=True)
     save_file(embedder, run.weights)
     found = evaluate(config, run)
-    assert set(found) == {"ade20k150_miou_percent", "imagenet_top1_percent"}
+    assert set(found) == {
+        "voc20_miou_percent", "voc20_patch_percent", "voc20_coherence_auc_percent", "voc21_miou_percent",
+        "ade20k150_miou_percent", "imagenet_top1_percent",
+    }  # fmt: skip
     assert 0 <= found["ade20k150_miou_percent"] < 5 and found["imagenet_top1_percent"] == 50
+
+
+class Colours(Towers):
+    """A patch of 8 pixels of an image of 32 is its mean colour; the frozen projection swaps red and green."""
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        return pil_to_tensor(image.resize((32, 32), Image.Resampling.BOX)).float()
+
+    def patch_tokens(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, tuple[int, int]]:
+        return F.avg_pool2d(images, 8).flatten(2).transpose(1, 2), (4, 4)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        return tokens[..., [1, 0, 2]]
+
+
+class Grey(Colours):
+    """Patches that all look alike."""
+
+    def patch_tokens(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, tuple[int, int]]:
+        tokens, grid = super().patch_tokens(images, stride)
+        return torch.ones_like(tokens), grid
+
+
+def test_patches_of_voc(tmp_path: Path) -> None:
+    """Two photographs of 96 x 64 pixels, of which the middle 64 x 64 count, in patches of 16 pixels."""
+    folder = tmp_path / "VOCdevkit/VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    (folder / "ImageSets/Segmentation/val.txt").write_text("two\none\n")
+    red, green = (1, (255, 0, 0)), (2, (0, 255, 0))  # aeroplane and bicycle
+    for name, parts in (("two", ((16, 48, red), (48, 80, green))), ("one", ((0, 16, green), (16, 80, red)))):
+        labels, pixels = np.zeros((64, 96), np.uint8), np.full((64, 96, 3), 255, np.uint8)
+        for start, stop, (label, colour) in parts:
+            labels[:48, start:stop], pixels[:48, start:stop] = label, colour
+        labels[:16, 16:26] = 255  # ten of sixteen columns: the first patch is ignored
+        labels[16:32, 16:22] = 255  # six of them: the patch below is not
+        Image.fromarray(pixels).save(folder / f"JPEGImages/{name}.jpg", quality=100, subsampling=0)
+        Image.fromarray(labels).save(folder / f"SegmentationClass/{name}.png")
+    test, classes = Segmented(BENCHMARKS["voc20"], tmp_path), torch.eye(20, 3)
+    right = patch_metrics(Colours(), torch.nn.Identity(), classes, test)
+    assert right == {"patch_percent": 100.0, "coherence_auc_percent": pytest.approx(100)}
+    # Before training green passes for red and red for green; "one" would be right, as nothing competes in its square.
+    assert patch_metrics(Colours(), None, classes, test)["patch_percent"] == 0
+    # Red patches alone are named right: 5 of the 11 labelled ones of "two".
+    always_red = torch.nn.Linear(3, 3)
+    torch.nn.init.zeros_(always_red.weight)
+    with torch.no_grad():
+        always_red.bias.copy_(torch.tensor([1.0, 0.5, 0.0]))
+    assert patch_metrics(Colours(), always_red, classes, test)["patch_percent"] == pytest.approx(100 * 5 / 11)
+    # The coherence is the frozen tokens', of all 22 patches.
+    blind = patch_metrics(Grey(), torch.nn.Identity(), classes, test)
+    assert blind["coherence_auc_percent"] == 50
+    only = Segmented(BENCHMARKS["voc20"], tmp_path)
+    only.pairs = only.pairs[1:]
+    assert patch_metrics(Colours(), None, classes, only) == {}

@@ -12,7 +12,15 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from papers.pacl.metrics import ConfusionMatrix
 from papers.pacl.model import VisionEmbedder
-from papers.pacl.segment import Order, class_embeddings, cosine_maps, segment_image, window_starts
+from papers.pacl.segment import (
+    Order,
+    class_embeddings,
+    cosine_maps,
+    segment_image,
+    upsample,
+    upsample_patches,
+    window_starts,
+)
 from papers.pacl.towers import OpenCLIPTowers, Towers, resize_positions, strided_tokens
 from shared import UserError
 from shared.clip import load_clip
@@ -145,6 +153,39 @@ def test_one_window_is_the_plain_map(towers: OpenCLIPTowers) -> None:
     maps = cosine_maps(towers.project(tokens), classes, grid)
     expected = (50 * torch.nn.functional.interpolate(maps, (64, 64), mode="bilinear", align_corners=False)).softmax(1)
     torch.testing.assert_close(probability, expected[0])
+
+
+@pytest.mark.parametrize(("patch", "stride", "size"), [(16, 4, (64, 48)), (14, 7, (56, 70)), (16, 5, (70, 64))])
+def test_values_of_overlapping_patches_lie_at_their_centres(patch: int, stride: int, size: tuple[int, int]) -> None:
+    """A map that is a plane in pixels is that plane between the outermost centres, and constant beyond."""
+    grid = [(length - patch) // stride + 1 for length in size]
+    y, x = (stride * torch.arange(n) + patch / 2 for n in grid)
+    plane = (3 * y[:, None] + x).expand(2, 1, -1, -1)
+    found = upsample_patches(plane, size, patch, stride)
+    rows, columns = (
+        (torch.arange(n) + 0.5).clamp(patch / 2, stride * (k - 1) + patch / 2) for n, k in zip(size, grid, strict=True)
+    )
+    torch.testing.assert_close(found, (3 * rows[:, None] + columns).expand(2, 1, -1, -1), rtol=0, atol=1e-3)
+    stretched = upsample(plane, size)
+    assert (stretched - found).abs().max() > 1
+
+
+def test_patches_that_tile_the_image_are_upsampled_plainly() -> None:
+    maps = torch.randn(2, 3, 4, 6)
+    assert torch.equal(upsample_patches(maps, (64, 96), 16, 16), upsample(maps, (64, 96)))
+    overlapping = upsample_patches(maps, (64, 100), 16, 16)  # four pixels that no patch covers
+    torch.testing.assert_close(overlapping[..., :96], upsample(maps, (64, 96)), rtol=0, atol=1e-5)
+    assert torch.equal(overlapping[..., 96:], overlapping[..., 95:96].expand(-1, -1, -1, 4))
+
+
+def test_windows_take_the_stride_and_the_patch_size_of_the_towers(towers: OpenCLIPTowers) -> None:
+    picture, classes = image(64, 64), class_embeddings(towers, NAMES, TEMPLATES)
+    _, probability = segment_image(
+        towers, None, picture, classes, short_side=64, window=64, window_stride=32, stride=4, scale=50.0
+    )
+    tokens, grid = towers.patch_tokens(towers.normalize(picture)[None], 4)
+    maps = upsample_patches(cosine_maps(towers.project(tokens), classes, grid), (64, 64), 16, 4)
+    torch.testing.assert_close(probability, (50 * maps).softmax(1)[0])
 
 
 class Pixels(Towers):

@@ -1,0 +1,58 @@
+"""Run by test_losses.py under torchrun: two processes with half the batch each against one with the whole."""
+
+import copy
+from functools import partial
+
+import accelerate
+import torch
+from torch import Tensor
+
+from papers.pacl.losses import pacl_loss
+from papers.pacl.model import VisionEmbedder
+
+BATCH = 5  # rows of each process
+LOSSES = {
+    "pairwise": {},
+    "pairwise, two texts at a time": {"chunk": 2},
+    "cosines": {"weighting": "cos", "attn_scale": 10.0, "chunk": 3},
+    "diagonal": {"pooling": "diagonal"},
+    "sigmoid": {"pooling": "sigmoid"},
+    "mean": {"pooling": "mean"},
+}
+
+
+def same_as_one_process(
+    name: str, embedder: VisionEmbedder, tokens: Tensor, text: Tensor, accelerator: accelerate.Accelerator
+) -> None:
+    loss = partial(pacl_loss, logit_scale=20.0, **LOSSES[name])
+    whole = copy.deepcopy(embedder)
+    expected = loss(whole(tokens), text)
+    expected.backward()
+
+    parallel = accelerator.prepare(copy.deepcopy(embedder))
+    rows = slice(accelerator.process_index * BATCH, (accelerator.process_index + 1) * BATCH)
+    value = loss(parallel(tokens[rows]), text[rows], gather=True)
+    value.backward()
+
+    torch.testing.assert_close(accelerator.reduce(value.detach(), "mean"), expected.detach(), msg=name)
+    for (parameter, one), two in zip(whole.named_parameters(), parallel.parameters(), strict=True):
+        assert one.grad is not None and one.grad.abs().sum() > 0, parameter
+        torch.testing.assert_close(two.grad, one.grad, msg=f"{name}: gradient of {parameter}")
+
+
+def main() -> None:
+    accelerator = accelerate.Accelerator()
+    assert accelerator.num_processes == 2, accelerator.num_processes
+    torch.manual_seed(0)
+    embedder = VisionEmbedder(6, 4).double()
+    tokens, text = torch.randn(2 * BATCH, 7, 6, dtype=torch.float64), torch.randn(2 * BATCH, 4, dtype=torch.float64)
+    for name in LOSSES:
+        same_as_one_process(name, embedder, tokens, text, accelerator)
+    if accelerator.is_main_process:
+        print("2 processes agree with 1")
+    accelerator.free_memory()  # a DistributedDataParallel that outlives its process group aborts now and then
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
