@@ -9,7 +9,7 @@ Two features share the name and little else:
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -68,24 +68,16 @@ class HOG(nn.Module):
     ) -> None:
         super().__init__()
         _check_options(bins, cell, gaussian)
-        self.bins, self.cell, self.signed, self.gaussian, self.normalize = bins, cell, signed, gaussian, normalize
+        self.options: dict[str, Any] = {
+            "bins": bins, "cell": cell, "signed": signed, "gaussian": gaussian, "normalize": normalize,
+        }  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C * bins, H // cell, W // cell)."""
-        return hog(
-            images,
-            bins=self.bins,
-            cell=self.cell,
-            signed=self.signed,
-            gaussian=self.gaussian,
-            normalize=self.normalize,
-        )
+        return hog(images, **self.options)
 
     def extra_repr(self) -> str:
-        return (
-            f"bins={self.bins}, cell={self.cell}, signed={self.signed}, gaussian={self.gaussian}, "
-            f"normalize={self.normalize}"
-        )
+        return ", ".join(f"{name}={value}" for name, value in self.options.items())
 
 
 def _cells(planes: Tensor, bins: int, cell: int, signed: bool, weight: Tensor | None, normalize: bool) -> Tensor:

@@ -11,6 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from . import UserError
 from .experiment import write_atomic
 
+UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises of an image that is damaged, cut short or none."""
+
 
 def read_image(path: Path, option: str = "--image") -> Image.Image:
     """The image as RGB, upright as its EXIF orientation says, transparency on white.
@@ -44,7 +47,7 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{option} {path} is too large ({error}); make it smaller first.") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damage
+    except UNDECODABLE as error:
         raise UserError(
             f"{option} {path} is damaged or cut short ({error}); copy it again from where it came from."
         ) from error

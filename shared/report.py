@@ -42,11 +42,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of the results table. ``digits`` after the point; metric names carry their unit."""
+    """One metric of the results table, shown where a row has it. ``digits`` after the point; names carry their unit."""
 
     metric: str
     heading: str
     digits: int = 2
+    presets: tuple[str, ...] = ("smoke", "cpu", "paper")
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def _verdict(claim: Claim, interval: list[float] | None) -> Verdict:
 
 def results_table(results: dict[str, Any], variants: dict[str, Any], columns: Sequence[Column]) -> list[list[str]]:
     """Header and one row a variant: mean ± standard deviation over seeds, in the order of ``variants``."""
+    columns = [c for c in columns if any(r["metrics"].get(c.metric) is not None for r in results["rows"])]
     table = [["variant", "what it is", *(c.heading for c in columns), "seeds", "s per seed"]]
     for name, variant in variants.items():
         rows = [r for r in results["rows"] if r["variant"] == name]

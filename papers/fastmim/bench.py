@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from timm.optim import param_groups_weight_decay
 
 from .config import PRESETS, Config
-from .optim import weight_decay_groups
 from .train import build_pretraining
 
 BATCH = 32
@@ -50,7 +50,7 @@ def pretraining_step(config: Config) -> Callable[[], float]:
     images, noise = torch.randn(BATCH, 3, size, size), torch.rand(BATCH, (size // config.block) ** 2)
     model = build_pretraining(config)
     optimizer = torch.optim.AdamW(
-        weight_decay_groups(model, config.weight_decay), lr=config.learning_rate * BATCH / 256, betas=(0.9, 0.95)
+        param_groups_weight_decay(model, config.weight_decay), lr=config.learning_rate * BATCH / 256, betas=(0.9, 0.95)
     )
 
     def step() -> float:

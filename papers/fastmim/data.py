@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -112,8 +112,18 @@ def load(config: Config, cache: Path) -> Data:
     """Read what :func:`prepare` left, or list ImageNet's files.
 
     Raises:
-        UserError: if there are not ``config.labels`` labelled images, or less than one a class is asked for.
+        UserError: if there are not ``config.labels`` labelled images, or less than one a class is asked for, or a
+            validation split of ImageNet.
     """
+    if config.split == "test":
+        return _all(config, cache)
+    if config.data:
+        raise UserError("split is validation, but ImageNet's val is what is tested on; leave split as it is.")
+    data = _all(config, cache)
+    return replace(data, tests={"validation": (data.validation_images, data.validation_labels)})
+
+
+def _all(config: Config, cache: Path) -> Data:
     if config.data:
         (train, labels), (val, val_labels), classes = imagenet.read(Path(config.data))
         test = (val, torch.tensor(val_labels))

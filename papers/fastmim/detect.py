@@ -1,6 +1,6 @@
 """Transfer to object detection and instance segmentation: Mask R-CNN on an encoder, trained and tested on COCO 2017.
 
-``python -m papers.fastmim.detect --data /datasets/coco --run runs/fastmim/paper/fastmim/seed0`` (or ``--checkpoint
+``python -m papers.fastmim.detect --data /datasets/coco --run runs/fastmim/paper/swin-b/seed0`` (or ``--checkpoint
 fine-tuned.pth``) writes ``box_ap_percent`` and ``mask_ap_percent`` to ``result.json`` of ``--out``; ``accelerate
 launch -m papers.fastmim.detect ...`` does it on several GPUs. The same command continues an interrupted run.
 

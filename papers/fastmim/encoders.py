@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.interpolate import RectBivariateSpline
-from timm.layers import PatchEmbed
+from timm.layers import PatchEmbed, resample_abs_pos_embed
 from timm.models.swin_transformer import SwinTransformerStage, get_relative_position_index
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -230,12 +230,7 @@ def stretch_positions(table: Tensor, grid: int) -> Tensor:
     A token keeps its relative position in the image; a fresh sine-cosine table would have coordinates that
     pre-training never saw. The class token's row is kept.
     """
-    side = round((table.shape[1] - 1) ** 0.5)
-    if side == grid:
-        return table
-    patches = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches, size=(grid, grid), mode="bicubic", align_corners=False)
-    return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
+    return resample_abs_pos_embed(table, [grid, grid], antialias=False)
 
 
 def remap_bias_table(table: Tensor, window: int, mode: Literal["geometric", "bicubic"] = "geometric") -> Tensor:

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from timm.optim import param_groups_weight_decay
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,7 +25,6 @@ from .classifier import Classifier, load_encoder
 from .config import VARIANTS, Config
 from .data import Data, Evaluation, load
 from .model import FastMIM
-from .optim import weight_decay_groups
 from .pictures import reconstruction
 from .train import PRETRAINED, build_classifier, build_pretraining, kept, pretrained_weights
 
@@ -66,9 +66,12 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 
 def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
-    """Linear probe and nearest neighbours on the encoder as pre-training left it (or as it was drawn, for scratch)."""
+    """Linear probe and nearest neighbours on the encoder as pre-training left it (or as it was drawn, for scratch).
+
+    Without the blocks that pre-training left out; of a variant that carries only some blocks over, the others as drawn.
+    """
     torch.manual_seed(run.seed)
-    model = build_classifier(config, len(data.classes))
+    model = build_classifier(config, len(data.classes), config.discard)
     if config.method != "none":
         load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
     model.to(run.device)
@@ -119,7 +122,7 @@ class PretrainingStep:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.model = build_pretraining(config).to(run.device)
-        self.optimizer = torch.optim.AdamW(weight_decay_groups(self.model, config.weight_decay), fused=True)
+        self.optimizer = torch.optim.AdamW(param_groups_weight_decay(self.model, config.weight_decay), fused=True)
         size = config.resolutions[0]
         batch = max(TIMED_BATCH, min(config.batch_size, config.micro_batch_size))
         self.images = torch.randn(batch, 3, size, size, device=run.device)

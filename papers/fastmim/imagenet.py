@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.datasets import ImageFolder
 
 from shared import UserError
+from shared.images import UNDECODABLE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 1000
@@ -94,7 +95,7 @@ def read_image(path: Path) -> Image.Image:
         raise UserError(f"{path} is missing; has it been moved since training began?") from None
     except UnidentifiedImageError:
         reason = "is empty" if path.stat().st_size == 0 else "is not an image"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damage
+    except UNDECODABLE as error:
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     raise UserError(f"{path} {reason}; replace it with the original file, or delete it.")
 

@@ -1,25 +1,9 @@
-"""Parameter groups and the learning rate of pre-training and fine-tuning. Source: official code."""
+"""Layer decay of fine-tuning, and the learning rate of both phases. Source: official code."""
 
 import math
 from typing import Any
 
-from torch import nn
-
 from .classifier import Classifier
-
-
-def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The optimizer groups of pre-training: matrices decay, vectors and biases do not.
-
-    Class token, mask token and bias tables have more than one dimension and so do decay. Frozen parameters are in no
-    group.
-    """
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (free if parameter.ndim <= 1 or name.endswith(".bias") else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
 def layer_decay_groups(classifier: Classifier, weight_decay: float, decay: float) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import set_seed
 from timm.data import Mixup
 from timm.loss import SoftTargetCrossEntropy
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from shared import UserError
@@ -27,7 +28,7 @@ from .config import Config
 from .data import Data, Labelled, Unlabelled, load
 from .encoders import Swin, ViT
 from .model import FastMIM
-from .optim import layer_decay_groups, learning_rate, weight_decay_groups
+from .optim import layer_decay_groups, learning_rate
 from .pvt import PVTv2
 
 PRETRAINED = "pretrained.safetensors"  # beside model.safetensors
@@ -55,6 +56,7 @@ class Stage:
     """Consecutive steps of pre-training at one resolution."""
 
     size: int
+    batch_size: int
     start: int
     stop: int
     first_epoch: int
@@ -67,9 +69,11 @@ class Stage:
 def stages(config: Config, images: int) -> list[Stage]:
     """The resolutions of pre-training in turn; one only, but for FastMIM-P."""
     found: list[Stage] = []
-    step, epoch, per_epoch = 0, 0, images // config.batch_size
-    for size, epochs in zip(config.resolutions, config.epochs, strict=True):
-        found.append(Stage(size, step, step + epochs * per_epoch, epoch, per_epoch))
+    step, epoch = 0, 0
+    batch_sizes = config.stage_batch_sizes or (config.batch_size,) * len(config.resolutions)
+    for size, batch_size, epochs in zip(config.resolutions, batch_sizes, config.epochs, strict=True):
+        per_epoch = images // batch_size
+        found.append(Stage(size, batch_size, step, step + epochs * per_epoch, epoch, per_epoch))
         step, epoch = found[-1].stop, epoch + epochs
     return found
 
@@ -79,10 +83,9 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
     set_seed(run.seed)
     schedule = stages(config, len(data.pretrain))
     model = run.sync_batch_norm(build_pretraining(config))
-    optimizer = torch.optim.AdamW(weight_decay_groups(model, config.weight_decay), betas=(0.9, 0.95), fused=True)
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(model, config.weight_decay), betas=(0.9, 0.95), fused=True)
     growth = Growth(config, run, data, schedule, model, optimizer)
     optimizer = run.accelerator.prepare(optimizer)
-    peak = config.learning_rate * config.batch_size / 256
     epochs = sum(config.epochs)
 
     for step in run.steps(
@@ -93,6 +96,7 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
         optimizer=optimizer,
     ):
         growth.enter(step)
+        peak = config.learning_rate * growth.stage.batch_size / 256
         set_learning_rate(optimizer, learning_rate(growth.stage.epoch(step), peak, 0.0, config.warmup_epochs, epochs))
         optimizer.zero_grad()
         total = torch.zeros((), device=run.device)
@@ -131,7 +135,6 @@ class Growth:
     ) -> None:
         self.config, self.run, self.data, self.schedule = config, run, data, schedule
         self.model, self.optimizer = model, optimizer
-        self.accumulate = accumulation(config.batch_size, config.micro_batch_size, run)
         self._go(0)
 
     @property
@@ -151,11 +154,12 @@ class Growth:
             self.run.accelerator.free_memory()
             resize(self.model, self.optimizer, self.stage.size)
         self.prepared = self.run.accelerator.prepare_model(self.model)
+        self.accumulate = accumulation(self.stage.batch_size, self.config.micro_batch_size, self.run)
         blocks = self.stage.size // self.config.block
         dataset = Noised(Unlabelled(self.data, self.stage.size), blocks**2)
         self.batches = Batches(
             dataset,
-            self.config.batch_size // self.accumulate,
+            self.stage.batch_size // self.accumulate,
             seed=self.run.seed + 1000 * number,  # another order in every stage
             accelerator=self.run.accelerator,
             workers=self.config.workers,
@@ -295,20 +299,20 @@ def finetune(config: Config, run: Run, data: Data, total: int) -> None:
 
 
 def kept(config: Config, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The pre-trained encoder weights that a variant carries over: all, or half of the blocks (ViT only, a control)."""
+    """The pre-trained encoder weights that a variant carries over: all, or those outside of the blocks and of half of
+    the blocks, rounded down (ViT only, a control)."""
     encoder = {name.removeprefix("encoder."): x for name, x in weights.items() if name.startswith("encoder.")}
     if config.load == "all":
         return encoder
     if config.encoder != "vit":
         raise UserError(f"load is {config.load}, a control for ViT only; a {config.encoder} needs load all.")
-    half = sum(config.depths) // 2
-
-    def carried(name: str) -> bool:
-        if not name.startswith("blocks."):
-            return config.load == "first"
-        return (int(name.split(".")[1]) < half) == (config.load == "first")
-
-    return {name: value for name, value in encoder.items() if carried(name)}
+    (depth,) = config.depths
+    half = range(depth // 2) if config.load == "first" else range(depth - depth // 2, depth)
+    return {
+        name: value
+        for name, value in encoder.items()
+        if not name.startswith("blocks.") or int(name.split(".")[1]) in half
+    }
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
@@ -381,9 +385,9 @@ def build_pretraining(config: Config) -> nn.Module:
             )
 
 
-def build_classifier(config: Config, classes: int) -> Classifier:
-    """The variant's classifier at full resolution."""
-    encoder = build_encoder(config, config.image_size, drop_path=config.drop_path, positions="trainable")
+def build_classifier(config: Config, classes: int, discard: int = 0) -> Classifier:
+    """The variant's classifier at full resolution, without its last ``discard`` blocks."""
+    encoder = build_encoder(config, config.image_size, discard, drop_path=config.drop_path, positions="trainable")
     return Classifier(encoder, classes)
 
 

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -23,7 +24,7 @@ from shared.reproduce import told
 
 from .classifier import Classifier, load_encoder
 from .config import Config
-from .optim import layer_decay_groups, weight_decay_groups
+from .optim import layer_decay_groups
 from .predict import official_classifier, trained_classifier
 from .pyramid import Backbone
 from .train import PRETRAINED, accumulation, build_classifier, micro_batches, set_learning_rate
@@ -153,12 +154,15 @@ def finetune(
         prepared.train()
         optimizer.zero_grad()
         totals: dict[str, Tensor] = {}
+        names: list[str] = []
         for batch, last in micro_batches(batches, accumulate):
             with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(prepared):
                 losses = {k: x / accumulate for k, x in prepared(batch["image"], batch["target"]).items()}
                 run.accelerator.backward(torch.stack(list(losses.values())).sum())
+            if all(bool(x.isfinite()) for x in totals.values()):  # of the first part that is not
+                names = batch["name"]
             totals = {k: x.detach() + totals.get(k, 0) for k, x in losses.items()}
-        run.log(step, loss=torch.stack(list(totals.values())).sum(), samples=batch["name"], **totals)
+        run.log(step, loss=torch.stack(list(totals.values())).sum(), samples=names, **totals)
         optimizer.step()
     run.export(model.state_dict())
 
@@ -167,7 +171,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     """Optimizer groups: the backbone's with layer decay (pyramid 1), those of the heads without."""
     backbone = cast(Classifier, model.backbone)  # an encoder and further parameters, which is what counts here
     heads = nn.ModuleList(child for child in model.children() if child is not backbone)
-    return [*layer_decay_groups(backbone, weight_decay, layer_decay), *weight_decay_groups(heads, weight_decay)]
+    return [*layer_decay_groups(backbone, weight_decay, layer_decay), *param_groups_weight_decay(heads, weight_decay)]
 
 
 def share(dataset: Dataset, run: Run, workers: int) -> DataLoader:
