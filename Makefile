@@ -29,7 +29,8 @@ help:
 	@echo "  make export PAPER= DEST=           copy a paper and shared/ to where you can change them"
 	@echo "  make new PAPER=                    start the folder of another paper"
 	@echo "  make report                        rebuild the generated README blocks, and the pages in report/ to look at"
-	@echo "  make test | lint | bench           tests | ruff and mypy | speed and memory against references"
+	@echo "  make test | lint                   tests (ARGS= for pytest) | ruff and mypy"
+	@echo "  make bench PAPER=                  speed and memory against references; default all"
 	@echo
 	@echo "Papers: $(papers)"
 

@@ -45,9 +45,10 @@ The authors, venue and year, [arXiv 0000.00000](https://arxiv.org/abs/0000.00000
 
 ## Citation
 """,
-    "config.py": '''"""Every number that decides a result: whole presets, and variants that change some fields."""
+    "config.py": '''"""The numbers that presets and variants set: whole presets, and variants that change fields."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from shared.report import Variant
 
@@ -58,6 +59,9 @@ class Config:
 
     data: str | None = None
     """Folder with the paper's datasets; None: the embedded data."""
+    split: Literal["test", "validation"] = "test"
+    """What is evaluated; settings are chosen on validation (seeds 100 and up)."""
+    precision: Literal["no", "fp16", "bf16"] = "no"
 
 
 PRESETS = {{"smoke": Config(), "cpu": Config(), "paper": Config()}}
@@ -77,7 +81,10 @@ LAYOUT = "the datasets, folders and numbers of files that the paper preset expec
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Compute once what all runs share; describe the data: ``{{"name", "train", "test", "sha256", "scale"}}``."""
+    """Compute once what all runs share; describe the data: ``{{"name", "train", "test", "sha256", "scale"}}``.
+
+    With ``"test_sha256"``, other test data is another result of the same training.
+    """
     raise UserError("papers/{slug}/data.py has no data yet: write prepare().")
 
 
@@ -115,12 +122,15 @@ from .config import Config
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Metrics of a trained run; names carry their unit."""
+    """Metrics of a trained run; names carry their unit.
+
+    Those that measure time end in ``_step_ratio`` or ``_total_ratio``: all others have to repeat bit for bit.
+    """
     raise UserError("papers/{slug}/eval.py has no metrics yet.")
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw the README's figures from the run folders, by (variant, seed)."""
+    """Draw the README's figures into ``target``, from the run folders by (variant, seed)."""
 ''',
     "predict.py": '''"""The trained model on a user's own input: files in, files out."""
 
@@ -148,7 +158,7 @@ def predict(options: Options) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog="predict")
+    options = tyro.cli(Options, args=arguments, prog=f"python -m {{__package__}}.predict")
     return told(lambda: predict(options), options.debug)
 
 

@@ -289,8 +289,8 @@ def trained(
     described, weights = run / "config.json", run / "checkpoint" / file
     if not (described.is_file() and weights.is_file()):
         raise UserError(
-            f"There is no trained model in {run} (config.json and checkpoint/{file}): `make reproduce "
-            f"PAPER={paper}` makes one in runs/{paper}/, or give the folder of another run with --run."
+            f"There is no trained model in {run} (config.json and checkpoint/{file}): `make reproduce PAPER={paper}` (in "
+            f"a copy `python -m shared.reproduce {paper}`) makes one in runs/{paper}/, or give another run with --run."
         )
     path = described
     try:
@@ -301,8 +301,8 @@ def trained(
     except UNREADABLE as error:
         reason = str(error).split("\n")[0].rstrip(":")
         raise UserError(
-            f"{path} cannot be read ({reason}): it is damaged, or of another version of this code; make it again with "
-            f"`make reproduce PAPER={paper}`, or give another run with --run."
+            f"{path} cannot be read ({reason}): it is damaged, or of another version of this code; make it again, or "
+            "give another run with --run."
         ) from error
 
 

@@ -12,7 +12,6 @@ import ast
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import gc
 import hashlib
 import importlib.util
@@ -27,13 +26,14 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import tyro
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
@@ -92,7 +92,7 @@ def reproduce(options: Options) -> None:
     variants = _chosen("variant", options.variants, offered)
     seeds = tuple(dict.fromkeys(options.seeds)) or config.SEEDS[options.preset]
     if options.jobs < 0:
-        raise UserError(f"JOBS={options.jobs} is not a number of runs side by side; give 1 or more, or leave it out.")
+        raise UserError(f"jobs is {options.jobs}, no number of runs side by side; give 1 or more, or leave it out.")
     data = str(options.data.expanduser()) if options.data else None  # not every shell expands DATA=~/x
     base = dataclasses.replace(config.PRESETS[options.preset], data=data)
     slug = options.paper.rpartition(".")[2]
@@ -163,7 +163,9 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
     """Train (or continue) and evaluate one job; returns its row. A finished job returns its row at once."""
     from .experiment import Run, write_json
 
-    with _locked(job.folder):  # another reproduction of the same checkout may be at the same job
+    # Another reproduction of the same checkout may be at the same job; ranks of one launch share the folder.
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if "WORLD_SIZE" in os.environ else FileLock(job.folder / "lock"):
         if (row := _result(job)) is not None:
             return row
         if os.environ.get("RANK", "0") == "0":
@@ -226,17 +228,6 @@ def _written(path: Path, key: str) -> dict[str, Any] | None:
 
 def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    if "WORLD_SIZE" in os.environ:  # ranks of one launch share the folder
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def code_hash(package: str, *modules: str) -> str:
@@ -338,7 +329,7 @@ class _Processes:
                 return content[0]
 
     def map(self, package: str, pending: list[Job]) -> None:
-        waiting, free = deque(pending), deque(range(self.jobs or _devices()))
+        waiting, free = deque(pending), deque(range(self.jobs or self.call(_devices)))
         running: dict[Any, _Running] = {}
         finished, started, spoken = 0, time.monotonic(), time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
@@ -392,7 +383,11 @@ class _Processes:
         except EOFError:
             child.join()
             self.children.pop(connection)
-            reason = "it was killed, often for lack of memory: try fewer JOBS" if child.exitcode == -9 else "no message"
+            reason = (
+                "it was killed, often for lack of memory: try fewer jobs (JOBS=, --jobs)"
+                if child.exitcode == -9
+                else "no message"
+            )
             raise UserError(f"{job}a process ended with exit code {child.exitcode} ({reason}).") from None
         if message[0] == "progress":
             return message
@@ -490,16 +485,12 @@ def _raise_keyboard_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _devices() -> int:
+def _devices(report: Callable[..., None]) -> int:
     """One job a GPU, else one a core this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        gpus = 0 if visible in ("", "-1") else len(visible.split(","))
-    else:
-        gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if shutil.which("nvidia-smi") else 0
-    if gpus:
-        return gpus
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return torch.cuda.device_count() or cores
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
@@ -565,7 +556,7 @@ def explain(error: BaseException) -> str:
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
         return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
     if isinstance(error, PermissionError):
-        return f"No permission for {error.filename}: make it readable and writable, or choose another folder with OUT=."
+        return f"No permission for {error.filename}: make it readable (an output: writable), or give another path."
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'}: {error.strerror or error}; mend that and run the same command again."
     return f"{type(error).__name__}: {error} (run with --debug to see where)"

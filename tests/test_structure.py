@@ -87,9 +87,10 @@ def test_shared_imports_no_paper() -> None:
 
 @by_paper
 def test_requirements_name_what_the_folder_imports(folder: Path) -> None:
-    """Third-party imports of the folder are in its requirements.txt or in those of shared."""
+    """Third-party imports of the folder are in its requirements.txt or in those of shared, and in environment.yml."""
     from importlib.metadata import packages_distributions
 
+    assert f"- -r papers/{folder.name}/requirements.txt\n" in (ROOT / "environment.yml").read_text()
     required = (folder / "requirements.txt").read_text() + (ROOT / "shared" / "requirements.txt").read_text()
     names = {line.split(">")[0].split("=")[0].strip().lower().replace("_", "-") for line in required.splitlines()}
     distributions = packages_distributions()

@@ -339,7 +339,7 @@ def _resample(wave: Tensor, rate: int, new_rate: int) -> Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog="predict")
+    options = tyro.cli(Options, args=arguments, prog=f"python -m {__package__}.predict")
     return told(lambda: predict(options), options.debug)
 
 

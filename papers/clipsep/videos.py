@@ -34,6 +34,7 @@ from torch import Tensor
 from shared import UserError
 from shared.clip import CLIP, SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
+from shared.images import UNDECODABLE
 
 from .audio import centre_sample, crop_segment
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
@@ -402,7 +403,7 @@ def read_frames(video: Video) -> Iterator[Image.Image]:
                 raise UserError(f"{video.frames}, a folder of frames, is missing") from None
             found = len(list(video.frames.glob("*.jpg")))
             raise UserError(f"{path} is missing: the folder has {found} frames, {video.n_frames} expected") from None
-        except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
+        except UNDECODABLE as error:
             reason = getattr(error, "strerror", None) or "damaged, or not a JPEG image"
             raise UserError(f"{path}: {reason}") from None
         yield frame

@@ -199,7 +199,7 @@ def _check(options: Options) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog="predict")
+    options = tyro.cli(Options, args=arguments, prog=f"python -m {__package__}.predict")
     return told(lambda: predict(options), options.debug)
 
 

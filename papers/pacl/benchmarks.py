@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared import UserError
+from shared.images import UNDECODABLE
 
 from .metrics import reduce_zero_label
 
@@ -207,5 +208,5 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(path)
         image.load()
         return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNDECODABLE as error:
         raise UserError(f"{path} is not an image that can be decoded ({error}).") from None

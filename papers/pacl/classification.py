@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from shared import UserError
+from shared.images import UNDECODABLE
 
 IMAGENETS = {
     "imagenet": "imagenet/val",
@@ -87,7 +88,7 @@ class Photos:
         try:
             image, label = self.data[index]
             pixels = image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNDECODABLE as error:
             raise UserError(
                 f"{self._path(index)} is not an image that can be decoded ({error}); unpack the archive again."
             ) from None

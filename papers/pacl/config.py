@@ -1,4 +1,4 @@
-"""Every number that decides a result: whole presets, and variants that change some fields."""
+"""The numbers that presets and variants set: whole presets, and variants that change fields."""
 
 from dataclasses import dataclass, replace
 from typing import Literal

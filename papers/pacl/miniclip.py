@@ -6,13 +6,13 @@ patch tokens unaligned: the situation that PACL starts from. (The feature map of
 aligned already: its classifier applied to every cell is a class activation map.)
 """
 
-import fcntl
 import sys
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from accelerate.utils import set_seed
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -156,9 +156,7 @@ def trained_mini_clip(config: Config, run: Run, data: Scenes) -> MiniCLIP:
     settings = (config.mini_width, config.mini_steps, config.mini_learning_rate, config.batch_size, config.noun_parser)
     path = cache_file(run.cache, f"mini-clip-seed{run.seed}.safetensors", *modules, *settings, data.path.stem)
     if run.accelerator.is_main_process:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path.with_suffix(".lock"), "w") as lock:  # runs of one seed may be side by side
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(path.with_suffix(".lock")):  # runs of one seed may be side by side
             if not path.exists():
                 write_atomic(path, save(_train(config, run, data)))
     run.accelerator.wait_for_everyone()

@@ -21,6 +21,7 @@ from torch.utils.data import ConcatDataset
 
 from shared import UserError
 from shared.experiment import write_atomic
+from shared.images import UNDECODABLE
 
 from .nouns import Parser
 from .prompts import training_text
@@ -259,7 +260,7 @@ def decode(content: bytes, name: str) -> Image.Image:
     """RGB image; raises :class:`DamagedImage`."""
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNDECODABLE as error:
         raise DamagedImage(f"The image of {name} cannot be decoded ({error}).") from None
 
 

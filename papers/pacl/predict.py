@@ -215,7 +215,7 @@ def _plain(name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog="predict")
+    options = tyro.cli(Options, args=arguments, prog=f"python -m {__package__}.predict")
     return told(lambda: predict(options), options.debug)
 
 

@@ -327,7 +327,7 @@ def test_metrics_without_a_value(work: Path) -> None:
             "There is no variant plane, odd; there are: tinypaper, plain.",
         ),
         (["--preset", "smoke", "--variants", "large"], "There is no variant large; there are: tinypaper, plain."),
-        (["--preset", "smoke", "--jobs", "-1"], "JOBS=-1 is not a number of runs side by side"),
+        (["--preset", "smoke", "--jobs", "-1"], "jobs is -1, no number of runs side by side"),
         (
             ["--preset", "paper"],
             "The preset paper needs datasets, DATA=/path or --data /path. Expected there:\nplane/points.csv",
