@@ -289,8 +289,8 @@ def trained(
     described, weights = run / "config.json", run / "checkpoint" / file
     if not (described.is_file() and weights.is_file()):
         raise UserError(
-            f"There is no trained model in {run} (config.json and checkpoint/{file}): `make reproduce PAPER={paper}` (in "
-            f"a copy `python -m shared.reproduce {paper}`) makes one in runs/{paper}/, or give another run with --run."
+            f"There is no trained model in {run} (config.json and checkpoint/{file}): `make reproduce PAPER={paper}` "
+            f"(in a copy `python -m shared.reproduce {paper}`) makes one in runs/{paper}/, or give another with --run."
         )
     path = described
     try:

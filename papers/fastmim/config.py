@@ -187,8 +187,8 @@ VARIANTS = {
     ),
     "pixel-full": Variant("pixels at full resolution", {"target": "pixel", "resolutions": (32,)}, LONG),
     "mae": Variant(
-        "MAE at full resolution: tokens dropped, decoder of 3 blocks",
-        SLOWER | {"method": "mae", "resolutions": (32,), "decoder_depth": 3},
+        "MAE at full resolution: tokens dropped, decoder of 2 blocks",
+        SLOWER | {"method": "mae", "resolutions": (32,), "decoder_depth": 2},
         OFFLINE,
     ),
     "simmim": Variant(

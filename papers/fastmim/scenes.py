@@ -1,4 +1,4 @@
-"""Composed scenes: one embedded cut-out on a photograph each. Unlabelled images without end, few labelled ones.
+"""Composed scenes: one embedded cut-out on a photograph each. Many unlabelled images, few labelled ones.
 
 Two tasks on the same unlabelled images. *Fine*: which of 21 objects it is; each has one cut-out, so new are its place,
 size, direction and background. *Coarse*: of which of 7 kinds it is; one test set has objects that no training image
