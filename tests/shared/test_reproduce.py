@@ -366,7 +366,7 @@ def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device", "/runs/a"), "The disk is full (.*); finished runs are kept"),
         (RuntimeError("[enforce fail] No space left on device"), "The disk is full"),
-        (PermissionError(errno.EACCES, "Permission denied", "/runs"), "No permission for /runs: .*OUT="),
+        (PermissionError(errno.EACCES, "Permission denied", "/runs"), "No permission for /runs: make it readable"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/data/a.csv"), "/data/a.csv: No such file; "),
         (OSError("pulled out"), "A file: pulled out; "),
         (UserError("dog.wav is truncated."), "dog.wav is truncated."),
