@@ -133,7 +133,11 @@ def check(path: Path) -> list[str]:
         if not (path / name).is_file():
             lines.append(f"{name}: missing{rows}" + ", needed only to train on MUSIC" * (name in TO_TRAIN_ON_MUSIC))
             continue
-        videos = lists[name] = read_list(path, name)
+        try:
+            videos = lists[name] = read_list(path, name)
+        except OSError as error:
+            lines.append(f"{name}: {path / name} cannot be read ({error.strerror or error})")
+            continue
         examine = functools.partial(_examine, config=config, training=name.endswith("train.csv"))
         found = list(zip(videos, _read_ahead(examine, videos, os.cpu_count() or 1, name), strict=True))
         faults = [fault for _, (fault, _) in found if fault]

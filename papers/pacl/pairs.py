@@ -156,8 +156,8 @@ def index_shard(shard: Path) -> Shard:
     """
     images: dict[str, tuple[int, int]] = {}
     texts: dict[str, tuple[int, int]] = {}
-    size = shard.stat().st_size
     try:
+        size = shard.stat().st_size
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
                 if not member.isfile():

@@ -1,5 +1,4 @@
 import json
-import pickle
 import socket
 import subprocess
 import sys
@@ -242,25 +241,6 @@ def test_other_image_size_interpolates_positions(tiny: OpenCLIP, checkpoint: str
     assert torch.equal(positions[0][0], positions[1][0])  # the class token's
     small, large = (p[1:].T.unflatten(1, (side, side))[None] for p, side in zip(positions, (4, 6), strict=True))
     torch.testing.assert_close(F.interpolate(small, (6, 6), mode="bicubic", antialias=True), large)
-
-
-class Malicious:
-    def __init__(self, evidence: Path) -> None:
-        self.evidence = evidence
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.evidence,)
-
-
-@pytest.mark.parametrize("suffix", ["pt", "bin", "safetensors"])
-def test_no_checkpoint_is_unpickled(tiny: CLIP, tmp_path: Path, suffix: str) -> None:
-    path, evidence = tmp_path / f"evil.{suffix}", tmp_path / "executed"
-    for write in (torch.save, lambda content, file: Path(file).write_bytes(pickle.dumps(content, 2))):
-        write({"state_dict": Malicious(evidence)}, path)
-        with pytest.raises(UserError, match=f"evil.{suffix}") as refusal:
-            load_clip("tiny-clip", pretrained=str(path))
-        assert "trusted" not in str(refusal.value)
-    assert not evidence.exists()
 
 
 def test_mistakes_are_explained(tiny: CLIP, checkpoint: str, tmp_path: Path) -> None:

@@ -294,23 +294,3 @@ def test_readme_before_the_first_run(madeup: Path) -> None:
 def test_results_are_read_back(madeup: Path, tmp_path: Path) -> None:
     assert report.read_results(madeup / "results" / "cpu.json") == results()
     assert report.read_results(tmp_path / "none.json") is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        json.dumps(results())[:-100].encode(),
-        b"",
-        b"[]",
-        b"null",
-        b"{}",
-        json.dumps(results() | {"schema": 2}).encode(),
-        b'{"schema": 1, "rows": "\xff"}',
-    ],
-    ids=["truncated", "empty", "list", "null", "no schema", "schema 2", "no text"],
-)
-def test_a_file_that_is_no_results_file_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "cpu.json"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{path} is not a results file of schema 1 .*`make reproduce`"):
-        report.read_results(path)

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from papers.fastmim import digits, pictures
@@ -22,9 +21,8 @@ from papers.fastmim.encoders import ViT
 from papers.fastmim.losses import hog_targets, pixel_targets
 from papers.fastmim.model import FastMIM
 from papers.fastmim.pictures import glyphs, predicted_pixels, token_map
-from papers.fastmim.predict import main, network_input, official_classifier, read_image, trained_network
+from papers.fastmim.predict import main, network_input, read_image, trained_network
 from papers.fastmim.train import build_classifier, build_pretraining
-from shared import UserError
 from shared.hog import hog
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
@@ -164,31 +162,6 @@ def test_modes(tmp_path: Path, mode: str, colour: int | tuple[int, ...], seen: t
 # mistakes
 
 
-def spoil(folder: Path, kind: str) -> Path:
-    path = folder / "image.jpg"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
-    match kind:
-        case "missing":
-            path.unlink()
-        case "a folder":
-            return folder
-        case "not an image":
-            path.write_text("hello")
-        case "cut short":
-            path.write_bytes(path.read_bytes()[:1500])
-    return path
-
-
-@pytest.mark.parametrize("kind", ["missing", "a folder", "not an image", "cut short"])
-def test_image_that_cannot_be_read(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
-) -> None:
-    path = spoil(tmp_path, kind)
-    assert ask("--image", path, "--run", runs["fastmim"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: --image") and str(path) in error and kind in error
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -216,56 +189,6 @@ def test_picture_never_replaces_the_image(
     before = photo.read_bytes()
     assert ask("--image", photo, "--out", photo, "--run", runs["fastmim"]) == 1
     assert "one file" in capsys.readouterr().err and photo.read_bytes() == before
-
-
-def _other_version(run: Path) -> None:
-    content = json.loads((run / "config.json").read_text())
-    content["config"]["tokens"] = 5
-    (run / "config.json").write_text(json.dumps(content))
-
-
-def _other_width(run: Path) -> None:
-    path = run / "checkpoint" / "pretrained.safetensors"
-    save_file({name: x[:1] for name, x in load_file(path).items()}, path)
-
-
-def _cut(name: str) -> Callable[[Path], None]:
-    def cut(run: Path) -> None:
-        path = run / name
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-    return cut
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda run: (run / "config.json").unlink(), "no trained model"),
-        (lambda run: (run / "checkpoint/model.safetensors").unlink(), "no trained model"),
-        (lambda run: (run / "checkpoint/pretrained.safetensors").unlink(), "pretrained.safetensors"),
-        (_cut("config.json"), "damaged"),
-        (_cut("checkpoint/model.safetensors"), "damaged"),
-        (_cut("checkpoint/pretrained.safetensors"), "damaged"),
-        (_other_version, "another version"),
-        (_other_width, "another version"),
-    ],
-)
-def test_run_that_cannot_be_used(
-    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], said: str
-) -> None:
-    run = write_run(tmp_path / "run", "fastmim")
-    damage(run)
-    picture = tmp_path / "picture.png"
-    assert ask("--image", photo, "--out", picture, "--run", run) == 1
-    error = capsys.readouterr().err
-    assert said in error and str(run) in error and "reproduce" in error
-    assert not picture.exists()
-
-
-def test_published_checkpoint_needs_a_head(tmp_path: Path) -> None:
-    torch.save({"model": {"cls_token": torch.zeros(1, 1, 768)}}, tmp_path / "pretrained.pth")
-    with pytest.raises(UserError, match="no classification head"):
-        official_classifier(tmp_path / "pretrained.pth")
 
 
 # pictures

@@ -1,7 +1,6 @@
 """Segmentation benchmarks and classification sets in their published layouts, whole and damaged."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from PIL import Image
 
 from papers.pacl import benchmarks, classification
-from papers.pacl.benchmarks import BENCHMARKS, IGNORED, Segmented
+from papers.pacl.benchmarks import BENCHMARKS, IGNORED
 from papers.pacl.data import LAYOUT, check
 from shared import UserError
 
@@ -88,48 +87,6 @@ def test_layouts_of_the_others(tmp_path: Path) -> None:
     assert list(found) == ["coco_stuff171", "coco_object", "ade20k150", "cityscapes19"]
     assert found["coco_object"][0][1].tolist() == [[1, 2, 3], [4, 5, 255]]
     assert found["ade20k150"][0][1].tolist() == [[0, 1, 2], [3, 4, 255]]
-
-
-def test_an_image_without_labels_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "ADEChallengeData2016"
-    for name in ("A_1", "A_2"):
-        photo(folder / f"images/validation/{name}.jpg")
-    save_labels(folder / "annotations/validation/A_1.png", np.zeros((2, 3), np.uint8))
-    with pytest.raises(UserError, match=r"A_2\.jpg has no labels"):
-        benchmarks.found(tmp_path)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:40])
-
-
-IMAGE, LABEL = "JPEGImages/2007_1.jpg", "SegmentationClass/2007_1.png"
-LIST = "ImageSets/Segmentation/val.txt"
-
-
-@pytest.mark.parametrize(
-    ("file", "damage", "message"),
-    [
-        (IMAGE, Path.unlink, "is missing"),
-        (LABEL, Path.unlink, "is missing"),
-        (LIST, Path.unlink, "cannot be read"),
-        (LIST, lambda path: path.write_text(" \n"), "is empty"),
-        (LIST, lambda path: path.write_bytes(b"\xff\xfe\x00\xff"), "not a list of image names in UTF-8"),
-        (IMAGE, cut, "not an image that can be decoded"),
-        (LABEL, cut, "not an image that can be decoded"),
-        (IMAGE, lambda path: path.write_text("no image"), "not an image that can be decoded"),
-        (IMAGE, lambda path: photo(path, (9, 9)), "expected the same"),
-        (LABEL, lambda path: photo(path, mode="RGB"), "has mode RGB"),
-        (LABEL, lambda path: Image.fromarray(LABELS.astype(np.uint16)).save(path), "has mode I;16"),
-        (LABEL, lambda path: save_labels(path, np.full((2, 3), 77, np.uint8)), "has the label 7[67]; Pascal VOC"),
-    ],
-)
-def test_damage_is_named(voc: Path, file: str, damage: Any, message: str) -> None:
-    path = voc / "VOCdevkit/VOC2012" / file
-    damage(path)
-    with pytest.raises(UserError, match=message) as caught:
-        list(Segmented(BENCHMARKS["voc20"], voc))
-    assert path.name in str(caught.value)
 
 
 def test_check_data_reports_everything(voc: Path) -> None:
