@@ -25,7 +25,7 @@ from torch import nn
 from shared import UserError
 from shared.experiment import trained, write_atomic
 from shared.images import read_image, write_figure
-from shared.reproduce import note, told
+from shared.reproduce import can_write, note, told
 
 from .config import Config
 from .prompts import PACL_TEMPLATES
@@ -95,7 +95,6 @@ def predict(options: Options) -> None:
     shown = ["background", *names] if options.background else names
     classes, maps = labels.cpu().numpy().astype(np.uint8), probability.cpu().numpy()
     palette = colours(len(shown), options.background)
-    options.out.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(classes)
     picture.putpalette(palette.tobytes())
     write_atomic(options.out / "labels.png", lambda file: picture.save(file, "PNG"))
@@ -155,6 +154,7 @@ def _check(options: Options) -> None:
         raise UserError(f"--entropy is {options.entropy}; expected nats from 0 on, such as 1.5.")
     if options.entropy is not None and not options.background:
         raise UserError("--entropy is the threshold of --background; give both.")
+    can_write(options.out / "labels.png")
 
 
 def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
