@@ -63,6 +63,15 @@ def test_digits_are_split_and_balanced(cache: Path) -> None:
     assert len(both.unique(dim=0)) == CPU.labels + 200
 
 
+@pytest.mark.parametrize("source", ["digits", "scenes", "scenes-coarse"])
+def test_validation_images_take_the_place_of_the_tested_ones(cache: Path, source: str) -> None:
+    config = replace(CPU, source=source, labels=42)
+    tested, chosen = load(config, cache), load(replace(config, split="validation"), cache)
+    ((images, labels),) = chosen.tests.values()
+    assert torch.equal(images, tested.validation_images) and torch.equal(labels, tested.validation_labels)  # type: ignore[arg-type]
+    assert torch.equal(chosen.train_labels, tested.train_labels)
+
+
 def test_digits_are_bright_on_dark() -> None:
     built = digits.build()["pretrain"].astype(float) / 255
     brightness = built.mean(1)
@@ -74,6 +83,11 @@ def test_offline_images_are_the_same_every_time(monkeypatch: pytest.MonkeyPatch)
     for name in ("UNLABELLED", "LABELLED", "VALIDATION", "TEST"):
         monkeypatch.setattr(scenes, name, 14)
     np.testing.assert_equal(scenes.build(), scenes.build())
+
+
+def test_imagenet_has_no_validation_images(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="split is validation, but ImageNet's val is what is tested on"):
+        load(replace(images_of(root), split="validation"), tmp_path)
 
 
 @pytest.mark.parametrize("count", [9, 1098])

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from papers.fastmim import data as data_module
+from papers.fastmim import eval as evaluation
 from papers.fastmim import train as train_module
 from papers.fastmim.config import PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Labelled, load, prepare
@@ -418,6 +419,20 @@ def test_discarded_blocks_start_fresh(tmp_path: Path) -> None:
     assert in_blocks(names, 2, 3) and fresh >= in_blocks(names, 2, 3)
     assert trained == {name for name in names if name.startswith("encoder.")} - in_blocks(names, 2, 3)
     assert fresh == names - trained
+
+
+@pytest.mark.parametrize("discard", [0, 1])
+def test_read_outs_see_what_pretraining_saw(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, discard: int
+) -> None:
+    config, run, seen = replace(VIT, discard=discard), Watched(tmp_path), []
+    train(config, run)
+    monkeypatch.setattr(evaluation, "features", lambda model, images: seen.append(model) or np.eye(len(images), 4))
+    evaluation.read_outs(config, run, replace(digits, tests={"few": (digits.pretrain[:6], digits.train_labels[:6])}))
+    own = {name.removeprefix("encoder."): x for name, x in load_file(pretrained_weights(run)).items()}
+    for name, x in seen[0].encoder.named_parameters():
+        assert name == "pos_embed" or torch.equal(x, own[name]), name
+    assert len(seen[0].encoder.blocks) == 4 - discard
 
 
 @pytest.mark.parametrize(("kind", "left"), [("swin", (2, 1, 1)), ("pvtv2", (1, 1, 1)), ("cmt", (1, 1))])
