@@ -3,15 +3,22 @@
 import os
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported; the commands that tests start inherit it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A group is the folder of a paper's own tests, one paper's smoke reproduction, or a file."""
-    for item in items:
-        own = item.path.parent.parent.name == "papers"
-        smoke = item.callspec.params.get("smoke", "") if hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.parent if own else item.path}{smoke}"))
+class ByFixture(LoadScopeScheduling):
+    """What stays together: a paper's own tests, the tests of one paper's smoke reproduction, the tests of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.endswith("test_smoke.py"):
+            return f"{file}[{test.partition('[')[2]}"
+        folder = file.rpartition("/")[0]
+        return folder if folder.startswith("tests/papers/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFixture:
+    return ByFixture(config, log)  # type: ignore[arg-type]

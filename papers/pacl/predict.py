@@ -70,6 +70,7 @@ def predict(options: Options) -> None:
     _check(options)
     image = read_image(options.image)
     config, towers, embedder = trained_model(options.run or RUN)
+    can_write(options.out / "labels.png")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     towers, embedder = towers.to(device), embedder.to(device) if embedder is not None else None
     scale = options.scale or config.scale or towers.logit_scale
@@ -154,7 +155,6 @@ def _check(options: Options) -> None:
         raise UserError(f"--entropy is {options.entropy}; expected nats from 0 on, such as 1.5.")
     if options.entropy is not None and not options.background:
         raise UserError("--entropy is the threshold of --background; give both.")
-    can_write(options.out / "labels.png")
 
 
 def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
