@@ -1,6 +1,10 @@
-"""Tests run side by side, one process a core; those that share what is expensive to make stay in one process."""
+"""How tests run, side by side, one process a core; and what several of them do: run a script in two processes."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -22,3 +26,20 @@ class ByFixture(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFixture:
     return ByFixture(config, log)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def two_processes(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Runs ``two_process_<name>.py`` beside the test under torchrun on two CPU processes; returns what it printed."""
+
+    def run(name: str, *arguments: str | Path) -> str:
+        script = request.path.with_name(f"two_process_{name}.py")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        finished = subprocess.run(
+            [*command, script, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=120
+        )
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    return run
