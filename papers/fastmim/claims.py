@@ -121,11 +121,11 @@ REPORTED = (
         "pvtv2-b2",
         "PVTv2-B2, ImageNet-1K top-1 (%)",
         "82.5",
-        f"{_README}; its file is called pixel: HOG or not?",
+        f"{_README}; perhaps of pixel targets, as its file is called",
         verified=True,
     ),
     Reported("cmt-s", "CMT-S, ImageNet-1K top-1 (%)", "83.9", _README, verified=True),
     Reported("swin-b", "COCO Mask R-CNN 3x, box / mask AP", "52.0 / 46.0", _README, verified=True),
-    Reported("SimMIM", "the same", "52.3 / 46.4", _README, verified=True),
+    Reported("SimMIM, Swin-B", "COCO Mask R-CNN 3x, box / mask AP", "52.3 / 46.4", _README, verified=True),
     Reported("fastmim", "ADE20K UPerNet, mIoU", "49.5", _README, verified=True),
 )
