@@ -39,7 +39,7 @@ class CLIP(nn.Module):
     Attributes:
         image_size: side in pixels of what `preprocess` returns.
         logit_scale: factor between cosines and logits of the contrastive softmax, 1 / temperature.
-        width: D, the joint space. token_width: Dv, the patch tokens.
+        width: D, the joint space.
     """
 
     image_size: int
@@ -65,11 +65,6 @@ class CLIP(nn.Module):
     @functools.cached_property
     def width(self) -> int:
         return self.encode_text([""]).shape[1]
-
-    @functools.cached_property
-    def token_width(self) -> int:
-        size = self.image_size
-        return self.patch_tokens(torch.zeros(1, 3, size, size, device=self.device))[0].shape[2]
 
     def preprocess(self, image: Image.Image | np.ndarray) -> Tensor:
         """Resize the short side to `image_size`, crop the centre, normalise as the image tower expects.
@@ -129,7 +124,7 @@ class CLIP(nn.Module):
 class OpenCLIP(CLIP):
     """Any open_clip model. See `load_clip`."""
 
-    def __init__(self, name: str, pretrained: str | None = None, image_size: int | None = None) -> None:
+    def __init__(self, name: str, pretrained: str | None = None) -> None:
         super().__init__()
         import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -152,7 +147,6 @@ class OpenCLIP(CLIP):
                 pretrained,
                 # Some weights were trained with QuickGELU and open_clip only warns when the model is not.
                 force_quick_gelu=bool(tag.get("quick_gelu")),
-                force_image_size=image_size,
                 pretrained_text=False,
                 require_pretrained=pretrained is not None or ":" in name,
                 weights_only=True,
@@ -200,9 +194,10 @@ class OfflineCLIP(CLIP):
     # A unit vector times 10, the norm of CLIP ViT-B/32's embeddings, for models that take them un-normalised.
     norm = 10.0
 
+    image_size = 224
     class_text: Tensor
 
-    def __init__(self, image_size: int = 224) -> None:
+    def __init__(self) -> None:
         super().__init__()
         from torchvision import transforms
 
@@ -211,11 +206,10 @@ class OfflineCLIP(CLIP):
         class_text = imagenet_class_text()
         self.register_buffer("class_text_mean", class_text.mean(0))
         self.register_buffer("class_text", class_text - class_text.mean(0))
-        self.image_size = image_size
         self.transform = transforms.Compose(
             [
-                transforms.Resize(image_size, transforms.InterpolationMode.BICUBIC),
-                transforms.CenterCrop(image_size),
+                transforms.Resize(self.image_size, transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(self.image_size),
                 transforms.ToTensor(),
                 transforms.Normalize([0.5] * 3, [0.5] * 3),
             ]
@@ -305,13 +299,7 @@ def package_folder(module: str, package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def load_clip(
-    name: str = "offline",
-    *,
-    pretrained: str | None = None,
-    image_size: int | None = None,
-    device: str | torch.device = "cpu",
-) -> CLIP:
+def load_clip(name: str = "offline", *, pretrained: str | None = None, device: str | torch.device = "cpu") -> CLIP:
     """A frozen image-text model.
 
     Args:
@@ -319,12 +307,11 @@ def load_clip(
             of OpenAI's weights needs the "-quickgelu" name; a tag chooses the activation by itself.
         pretrained: an open_clip tag ("openai", "laion2b_s34b_b79k", ...), downloaded once to the usual cache, or the
             path of a checkpoint; None leaves an open_clip model randomly initialised. Nothing is unpickled.
-        image_size: in pixels, if not the model's own; an open_clip ViT interpolates its positions to it at loading.
 
     Raises:
         UserError: unknown model or tag, no such file, a checkpoint that does not fit, a missing Python package.
     """
     if pretrained and (name == "offline" or ":" in name):
         raise UserError(f"{name} has its own weights; {pretrained} needs the name of an open_clip model.")
-    model = OfflineCLIP(image_size or 224) if name == "offline" else OpenCLIP(name, pretrained, image_size)
+    model = OfflineCLIP() if name == "offline" else OpenCLIP(name, pretrained)
     return model.requires_grad_(False).eval().to(device)

@@ -455,6 +455,7 @@ def _child(sender: Connection, slot: int, function: Callable[..., Any], argument
     from .experiment import Interrupted
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    gc.freeze()  # what the server imported is never garbage; looking for some in it costs half a second a run
     import torch
 
     torch.set_num_threads(1)

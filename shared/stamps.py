@@ -1,8 +1,8 @@
 """The embedded image-text-audio data and a scene composer: everything the offline experiments look at and listen to.
 
-`load_stamps` gives captioned photographic cut-outs, some with the sound their object makes; `load_solos` recordings of
-instruments that have a cut-out; `load_backgrounds` photographs of places and animals. `render_stamp` and
-`compose_scene` paste cut-outs onto photographs with exact masks, boxes, relations, captions and questions.
+`load_stamps` gives captioned photographic cut-outs, some with the sound their object makes; `load_backgrounds`
+photographs of places and animals. `render_stamp` and `compose_scene` paste cut-outs onto photographs with exact masks,
+boxes, relations, captions and questions.
 The files and their licences are under `packs/`.
 
     python -m shared.stamps --sheet stamps.png              all stamps with their labels
@@ -30,7 +30,6 @@ from . import UserError
 PACKS = Path(__file__).parent / "packs"
 TABLES = {  # SHA-256 of each pack's table, which holds those of its other files
     "backgrounds": "82fc6a6febe0658b990b3cbdd4d7054ae3fdac0eb9d296361a2f6a87b986de8e",
-    "instruments": "3785b42d3590f806618c1bc95b505ca08322854d55fb3075a1b8e1cceb1c9b15",
     "stamps": "86c8eb921ab1b0f22804bbe203d8bfcfe4ff2ee7a27345023340b3dc95465804",
 }
 
@@ -92,7 +91,7 @@ class Stamp:
         """
         if not self.has_sound:
             raise ValueError(f"{self.name} has no sound; load_stamps(sounding=True) lists those that have")
-        return _sound(PACKS / "stamps" / "sounds" / f"{self.name}.ogg", self.sound_sha256, rate)
+        return read_sound(PACKS / "stamps" / "sounds" / f"{self.name}.ogg", self.sound_sha256, rate)
 
 
 @dataclass(frozen=True)
@@ -108,42 +107,18 @@ class Background:
         return _image(PACKS / "backgrounds" / "images" / f"{self.name}.webp", self.sha256, "RGB")
 
 
-@dataclass(frozen=True)
-class Solo:
-    """A recording of one instrument. No note (sample, pitch) of a split is played in another."""
-
-    instrument: str  # "electric bass guitar"
-    stamp: str  # name of the Stamp that shows it
-    split: str  # "train" (24 s), "validation" (8 s) or "test" (10 s)
-    notes: tuple[str, ...]  # "program56/60": sound-font preset, MIDI key and, for drums, the tuning in semitones
-    file: str
-    sha256: str
-
-    def sound(self, rate: int) -> np.ndarray:
-        """(N,) float32 mono in [-1, 1] at `rate` Hz. Raises UserError if the file is missing or damaged."""
-        return _sound(PACKS / "instruments" / self.file, self.sha256, rate)
-
-
 def load_stamps(sounding: bool = False) -> list[Stamp]:
     """All stamps sorted by name, or only those with a sound. Raises UserError if the table is missing or damaged."""
     kept = ("name", "caption", "label", "image_sha256", "sound_sha256")
-    rows = _table("stamps")
+    rows = read_table(PACKS / "stamps" / "stamps.csv", TABLES["stamps"])
     stamps = [Stamp(category=tuple(row["category"].split("/")), **{key: row[key] for key in kept}) for row in rows]
     return [stamp for stamp in stamps if stamp.has_sound or not sounding]
 
 
 def load_backgrounds(kind: str | None = None) -> list[Background]:
     """All background photographs sorted by name, or those of one kind ("monument", "animal")."""
-    rows = _table("backgrounds")
+    rows = read_table(PACKS / "backgrounds" / "backgrounds.csv", TABLES["backgrounds"])
     return [Background(row["name"], row["kind"], row["sha256"]) for row in rows if kind in (None, row["kind"])]
-
-
-def load_solos(split: str | None = None) -> list[Solo]:
-    """All instrument recordings, or those of one split ("train", "validation", "test")."""
-    kept = ("instrument", "stamp", "split", "file", "sha256")
-    rows = _table("instruments")
-    solos = [Solo(notes=tuple(row["notes"].split()), **{key: row[key] for key in kept}) for row in rows]
-    return [solo for solo in solos if split in (None, solo.split)]
 
 
 def render_stamp(
@@ -152,9 +127,8 @@ def render_stamp(
     rng: np.random.Generator,
     background: Background | tuple[int, int, int],
     scale: tuple[float, float] = (0.4, 0.7),
-    flip: bool = True,
 ) -> np.ndarray:
-    """One object at a random place, size and (if `flip`) direction on a photograph or a plain colour.
+    """One object at a random place and size, mirrored or not, on a photograph or a plain colour.
 
     Args:
         scale: range of the object's size, the square root of its box's area as a share of `size`.
@@ -163,7 +137,7 @@ def render_stamp(
         (size, size, 3) uint8, as a frame of a video of that object would be.
     """
     canvas = _canvas(background, size, rng)
-    cutout = _resized(stamp, size, rng, scale, flip)
+    cutout = _resized(stamp, size, rng, scale)
     x, y = _position(cutout, size, rng)
     _paste(canvas, cutout, x, y)
     return canvas
@@ -214,7 +188,7 @@ def compose_scene(
     silhouettes = np.zeros((0, size, size), bool)  # whole objects, hidden parts included
     owner = np.zeros((size, size), np.int16)
     for index in rng.choice(len(stamps), count, replace=False):
-        cutout = _resized(stamps[index], size, rng, scale, flip=True)
+        cutout = _resized(stamps[index], size, rng, scale)
         for _ in range(10):
             x, y = _position(cutout, size, rng)
             silhouette = np.zeros((size, size), bool)
@@ -324,14 +298,14 @@ def _canvas(background: Background | tuple[int, int, int], size: int, rng: np.ra
     return np.array(square.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def _resized(stamp: Stamp, size: int, rng: np.random.Generator, scale: tuple[float, float], flip: bool) -> np.ndarray:
-    """The cut-out at a random size that fits into `size`: (h, w, 4) uint8."""
+def _resized(stamp: Stamp, size: int, rng: np.random.Generator, scale: tuple[float, float]) -> np.ndarray:
+    """The cut-out at a random size that fits into `size`, mirrored half of the time: (h, w, 4) uint8."""
     rgba = stamp.image()
     height, width = rgba.shape[:2]
     factor = min(size * rng.uniform(*scale) / (height * width) ** 0.5, 0.95 * size / max(height, width))
     target = (max(1, round(width * factor)), max(1, round(height * factor)))
     cutout = np.asarray(Image.fromarray(rgba).resize(target, Image.Resampling.BICUBIC))
-    return cutout[:, ::-1] if flip and rng.random() < 0.5 else cutout
+    return cutout[:, ::-1] if rng.random() < 0.5 else cutout
 
 
 def _position(cutout: np.ndarray, size: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -372,7 +346,8 @@ def _image(path: Path, sha256: str, mode: str) -> np.ndarray:
     return pixels
 
 
-def _sound(path: Path, sha256: str, rate: int) -> np.ndarray:
+def read_sound(path: Path, sha256: str, rate: int) -> np.ndarray:
+    """(N,) float32 mono in [-1, 1] at `rate` Hz, of a sound file of a pack. Raises as `read_pack`."""
     samples, recorded = soundfile.read(io.BytesIO(read_pack(path, sha256)), dtype="float32", always_2d=True)
     # Lossy coding and resampling both overshoot a little.
     common = math.gcd(rate, recorded)
@@ -380,10 +355,9 @@ def _sound(path: Path, sha256: str, rate: int) -> np.ndarray:
 
 
 @lru_cache
-def _table(pack: str) -> list[dict[str, str]]:
-    """The rows of a pack's table."""
-    text = read_pack(PACKS / pack / f"{pack}.csv", TABLES[pack]).decode()
-    return list(csv.DictReader(text.splitlines()))
+def read_table(path: Path, sha256: str) -> list[dict[str, str]]:
+    """The rows of a pack's table, a comma-separated file with a header. Raises as `read_pack`."""
+    return list(csv.DictReader(read_pack(path, sha256).decode().splitlines()))
 
 
 def draw_sheet(sheet: Path, scenes: int = 0, seed: int = 0) -> None:

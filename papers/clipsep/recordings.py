@@ -22,12 +22,13 @@ import shared.stamps
 from shared.clip import SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
 from shared.loading import cache_file
-from shared.stamps import TABLES, Stamp, load_backgrounds, load_solos, load_stamps, render_stamp
+from shared.stamps import TABLES, Stamp, load_backgrounds, load_stamps, render_stamp
 
-from . import clips
+from . import clips, solos
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
 from .config import Config
 from .metrics import interference_index
+from .solos import load_solos
 
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
 GUARD = 0.02  # seconds between two parts, longer than the resampler's filter
@@ -71,7 +72,7 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared data."""
-    modules = (clips, shared.clip, shared.stamps, sys.modules[__name__])
+    modules = (clips, solos, shared.clip, shared.stamps, sys.modules[__name__])
     return cache_file(cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, TABLES)
 
 
@@ -131,16 +132,16 @@ def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
 
     Returns: its stamp, and its sound (N,) in each split.
     """
-    solos: dict[str, dict[str, np.ndarray]] = {}
+    rendered: dict[str, dict[str, np.ndarray]] = {}
     for solo in load_solos():
-        solos.setdefault(solo.stamp, {})[solo.split] = _levelled(solo.sound(rate), rate)
+        rendered.setdefault(solo.stamp, {})[solo.split] = _levelled(solo.sound(rate), rate)
     found = []
     for stamp in load_stamps():
         parts: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
         if stamp.has_sound and len(wave := _levelled(stamp.sound(rate), rate)) >= SHORTEST * rate:
             for split, (start, end) in SPLITS.items():
                 parts[split].append(wave[round(start * len(wave)) : round(end * len(wave)) - round(GUARD * rate)])
-        for split, wave in solos.get(stamp.name, {}).items():
+        for split, wave in rendered.get(stamp.name, {}).items():
             parts[split].append(wave)
         if parts["train"]:
             found.append((stamp, {split: torch.from_numpy(np.concatenate(p)) for split, p in parts.items()}))

@@ -14,6 +14,8 @@ class Config:
     """Folder with ImageNet-1K (see data.LAYOUT); None: the offline images."""
     source: Literal["digits", "scenes", "scenes-coarse"] = "digits"
     """Which offline images; only without `data`."""
+    unlabelled: int = 1300
+    """Most offline images of a source to pre-train on; of ImageNet's, all."""
     labels: int = 128
     """Labelled offline images; ImageNet is labelled throughout."""
     image_size: int = 224
@@ -118,10 +120,9 @@ CPU = Config(
 PRESETS = {
     "smoke": replace(
         CPU,
+        unlabelled=64,
         batch_size=32,
         learning_rate=32e-3,
-        epochs=(1,),
-        warmup_epochs=0.5,
         finetune_epochs=3,
         finetune_warmup_epochs=1,
         save_every=5,
@@ -144,17 +145,18 @@ NONE = {"method": "none"}
 # Every method, target, encoder and single resolution was tried with several learning rates on validation images and
 # has the one that did best; the rows on blocks, decoders and stages have FastMIM's.
 MEDIUM, SLOW, SLOWER = {"learning_rate": 85e-3}, {"learning_rate": 43e-3}, {"learning_rate": 21e-3}
-SWIN = SLOWER | {
+SHORT = {"epochs": (8,), "warmup_epochs": 0.8}  # costly steps, and no row to compare with that has more
+SWIN = SLOWER | SHORT | {
     "encoder": "swin", "patch_size": 2, "widths": (24,), "depths": (2, 2, 2), "heads": (2, 4, 4), "block": 8,
 }  # fmt: skip
-PVT = SLOW | {
+PVT = SLOW | SHORT | {
     "encoder": "pvtv2", "patch_size": 2, "widths": (24, 48, 64), "depths": (1, 2, 1), "heads": (1, 2, 4),
     "mlp_ratios": (4, 4, 4), "reductions": (4, 2, 1), "block": 8,
 }  # fmt: skip
-CMT = {
+CMT = SHORT | {
     "encoder": "cmt", "widths": (24, 48), "depths": (2, 2), "heads": (1, 2), "reductions": (2, 1), "block": 8,
 }  # fmt: skip
-SCENES = SLOW | {
+SCENES = SLOW | SHORT | {
     "source": "scenes-coarse", "image_size": 48, "patch_size": 6, "resolutions": (24,), "block": 6, "cell": 3,
     "labels": 70, "finetune_batch_size": 35,
 }  # fmt: skip

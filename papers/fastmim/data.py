@@ -97,7 +97,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
             write_atomic(path, partial(np.savez_compressed, allow_pickle=False, **arrays))
         digest.update(path.read_bytes())
         stored = _stored(source, cache)
-        train_count += len(stored["pretrain"])
+        train_count += min(config.unlabelled, len(stored["pretrain"]))
         test_count += sum(len(x) for name, x in stored.items() if name.endswith(("test", "unseen")))
     return {
         "name": "handwritten digits of scikit-learn, and scenes composed of the embedded cut-outs",
@@ -137,7 +137,7 @@ def _all(config: Config, cache: Path) -> Data:
         train_images, train_labels = _first(pretrain[:cut], labels_[:cut], config.labels, len(digits.CLASSES))
         return Data(
             source="digits",
-            pretrain=pretrain,
+            pretrain=pretrain[: config.unlabelled],
             train_images=train_images,
             train_labels=train_labels,
             validation_images=pretrain[cut:],
@@ -157,7 +157,7 @@ def _all(config: Config, cache: Path) -> Data:
         tests["new_objects"] = pairs["coarse_unseen"]
     return Data(
         source=config.source,
-        pretrain=stored["pretrain"],
+        pretrain=stored["pretrain"][: config.unlabelled],
         train_images=train_images,
         train_labels=train_labels,
         validation_images=pairs[f"{task}_validation"][0],

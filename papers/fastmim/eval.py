@@ -239,7 +239,8 @@ def _accuracy_by_resolution(metrics: dict[tuple[str, int], dict[str, float]]) ->
             if len(found) < 2:
                 return None
             values = np.array([[metrics[v, seed][metric] for seed in seeds] for v in found.values()])
-            axis.errorbar(list(found), values.mean(1), values.std(1, ddof=1), marker="o", capsize=3, label=label)
+            spread = values.std(1, ddof=1) if len(seeds) > 1 else None
+            axis.errorbar(list(found), values.mean(1), spread, marker="o", capsize=3, label=label)
         scratch = [metrics["scratch", seed][metric] for seed in seeds if ("scratch", seed) in metrics]
         if scratch:
             axis.axhline(np.mean(scratch), color="grey", ls="--", label="no pre-training")

@@ -32,7 +32,8 @@ def reduce_zero_label(labels: Tensor) -> Tensor:
 
 @dataclass
 class ConfusionMatrix:
-    """Counts pixels of a dataset by class; IoU and accuracies of the whole.
+    """Counts pixels of a dataset by class; IoU and accuracies of the whole, and the areas behind them, as
+    mmsegmentation has them (torchmetrics, which agrees, gives no areas).
 
     Matrices of parts of a dataset are joined by adding their ``counts``.
     """

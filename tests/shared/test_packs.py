@@ -7,7 +7,6 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import soundfile
 from shared import UserError, stamps
 from shared.packs.backgrounds.build import credits, resource_files
 from shared.packs.instruments.build import with_serial
-from shared.stamps import PACKS, load_backgrounds, load_solos, load_stamps
+from shared.stamps import PACKS, load_backgrounds, load_stamps
 
 
 def table(pack: str) -> list[dict[str, str]]:
@@ -34,14 +33,12 @@ def test_counts() -> None:
     assert len(load_stamps()) == 270
     assert len(load_stamps(sounding=True)) == 70
     assert (len(load_backgrounds("monument")), len(load_backgrounds("animal"))) == (49, 24)
-    assert len(load_solos()) == 30 and len({solo.instrument for solo in load_solos("test")}) == 10
 
 
 def test_tables_list_exactly_the_files() -> None:
     assert files("stamps", "images") == {f"{stamp.name}.webp" for stamp in load_stamps()}
     assert files("stamps", "sounds") == {f"{stamp.name}.ogg" for stamp in load_stamps(sounding=True)}
     assert files("backgrounds", "images") == {f"{background.name}.webp" for background in load_backgrounds()}
-    assert files("instruments", "sounds") == {Path(solo.file).name for solo in load_solos()}
 
 
 def test_packs_are_small() -> None:
@@ -91,35 +88,15 @@ def test_stamp_sounds_are_audible_and_all_different() -> None:
         assert np.abs(np.fft.irfft(a * b.conj())).max() < 0.6, f"{one} and {other} share a recording"
 
 
-def test_solos_share_no_note_between_splits() -> None:
-    for instrument in {solo.instrument for solo in load_solos()}:
-        notes = {solo.split: set(solo.notes) for solo in load_solos() if solo.instrument == instrument}
-        assert set(notes) == {"train", "validation", "test"}
-        for one, other in itertools.combinations(notes.values(), 2):
-            assert one and other and not one & other, instrument
-
-
-def test_solos_sound_throughout() -> None:
-    shown = {stamp.name for stamp in load_stamps()}
-    for solo in load_solos():
-        assert solo.stamp in shown
-        wave, rate = soundfile.read(PACKS / "instruments" / solo.file)
-        assert rate == 16000 and wave.ndim == 1 and 0.5 < np.abs(wave).max() < 1, solo.file
-        assert len(wave) / rate == {"train": 24, "validation": 8, "test": 10}[solo.split]
-        quiet = np.sqrt((wave.reshape(-1, 160) ** 2).mean(1)) < 0.002  # windows of 10 ms
-        longest = max((len(list(run)) for is_quiet, run in itertools.groupby(quiet) if is_quiet), default=0)
-        assert longest * 0.01 <= 0.5, solo.file
-
-
 @pytest.fixture
 def copied_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tables and the files of the owl and of one background, to be damaged."""
     for file in ("stamps/stamps.csv", "stamps/images/animals/birds/owl.webp", "stamps/sounds/animals/birds/owl.ogg",
-                 "backgrounds/backgrounds.csv", "instruments/instruments.csv"):  # fmt: skip
+                 "backgrounds/backgrounds.csv"):  # fmt: skip
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKS / file, tmp_path / file)
     monkeypatch.setattr(stamps, "PACKS", tmp_path)
-    stamps._table.cache_clear()
+    stamps.read_table.cache_clear()
     return tmp_path
 
 
@@ -131,8 +108,6 @@ def test_missing_file_is_named(copied_packs: Path) -> None:
     (copied_packs / "stamps/images/animals/birds/owl.webp").unlink()
     with pytest.raises(UserError, match=r"birds/owl\.webp cannot be read .*git checkout"):
         owl().image()
-    with pytest.raises(UserError, match=r"trumpet-train\.ogg"):
-        load_solos("train")[0].sound(16000)
 
 
 @pytest.mark.parametrize("file", ["images/animals/birds/owl.webp", "sounds/animals/birds/owl.ogg"])
@@ -143,9 +118,7 @@ def test_truncated_file_is_named(copied_packs: Path, file: str) -> None:
         owl().image() if path.suffix == ".webp" else owl().sound(8000)
 
 
-@pytest.mark.parametrize(
-    "pack, load", [("stamps", load_stamps), ("backgrounds", load_backgrounds), ("instruments", load_solos)]
-)
+@pytest.mark.parametrize("pack, load", [("stamps", load_stamps), ("backgrounds", load_backgrounds)])
 def test_truncated_table_is_named(copied_packs: Path, pack: str, load: Callable[[], list]) -> None:
     path = copied_packs / pack / f"{pack}.csv"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
@@ -185,30 +158,3 @@ def test_ogg_serial_makes_writes_equal() -> None:
     assert first == second
     decoded, _ = soundfile.read(io.BytesIO(first))
     np.testing.assert_array_equal(decoded, soundfile.read(io.BytesIO(written[0]))[0])
-
-
-def installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
-
-
-BUILT_WITH = {"pretty_midi": "0.2.11.post0", "tinysoundfont": "0.3.7", "soundfile": "0.14.0"}
-
-
-@pytest.mark.skipif(
-    any(installed(package) != wanted for package, wanted in BUILT_WITH.items()), reason=f"needs {BUILT_WITH}"
-)
-def test_instruments_rebuild_bit_for_bit(tmp_path: Path) -> None:
-    import importlib.util
-
-    from shared.packs.instruments.build import build
-
-    spec = importlib.util.find_spec("pretty_midi")
-    assert spec and spec.origin
-    build(Path(spec.origin).parent / "TimGM6mb.sf2", tmp_path)
-    for solo in load_solos():
-        assert (tmp_path / solo.file).read_bytes() == (PACKS / "instruments" / solo.file).read_bytes(), solo.file
-    rebuilt, kept = (folder / "instruments.csv" for folder in (tmp_path, PACKS / "instruments"))
-    assert rebuilt.read_bytes() == kept.read_bytes()
