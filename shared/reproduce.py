@@ -20,6 +20,7 @@ import math
 import multiprocessing as mp
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -430,16 +431,11 @@ class _Here:
 
     def map(self, package: str, pending: list[Job]) -> None:
         for job in pending:
-            last = [time.monotonic()]
 
-            def report(
-                step: int, total: int, values: dict[str, float], job: Job = job, last: list[float] = last
-            ) -> None:
-                if self.is_main and (time.monotonic() - last[0] > HEARTBEAT_SECONDS or step == total):
-                    last[0] = time.monotonic()
-                    console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
+            def tell(step: int, total: int, values: dict[str, float], job: Job = job) -> None:
+                self.say(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
 
-            run_job(package, job, report)
+            run_job(package, job, _now_and_then(HEARTBEAT_SECONDS, tell))
 
 
 class ChildError(UserError):
@@ -461,25 +457,33 @@ def _child(sender: Connection, slot: int, function: Callable[..., Any], argument
     torch.set_num_threads(1)
     if (gpus := torch.cuda.device_count()) > 0:
         torch.cuda.set_device(slot % gpus)
-    last = [0.0]
 
-    def report(step: int, total: int, values: dict[str, float]) -> None:
-        if time.monotonic() - last[0] > PROGRESS_SECONDS or step == total:
-            last[0] = time.monotonic()
-            try:
-                sender.send(("progress", step, total, values))
-            except BrokenPipeError:  # the parent is gone: stop as if asked to
-                os.kill(os.getpid(), signal.SIGTERM)
+    def tell(*progress: Any) -> None:
+        try:
+            sender.send(("progress", *progress))
+        except BrokenPipeError:  # the parent is gone: stop as if asked to
+            os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        sender.send(("done", function(*arguments, report)))
-    except Interrupted:
-        pass
-    except BrokenPipeError:
+        sender.send(("done", function(*arguments, _now_and_then(PROGRESS_SECONDS, tell))))
+    except (Interrupted, BrokenPipeError):
         pass
     except BaseException as error:
         with contextlib.suppress(BrokenPipeError):
             sender.send(("error", explain(error), traceback.format_exc()))
+
+
+def _now_and_then(seconds: float, tell: Callable[..., None]) -> Callable[[int, int, dict[str, float]], None]:
+    """tell(step, total, values) at most once in so many seconds, but always at the last step."""
+    last = 0.0
+
+    def report(step: int, total: int, values: dict[str, float]) -> None:
+        nonlocal last
+        if time.monotonic() - last > seconds or step == total:
+            last = time.monotonic()
+            tell(step, total, values)
+
+    return report
 
 
 def _raise_keyboard_interrupt(*_: object) -> None:
@@ -499,13 +503,9 @@ def _devices(report: Callable[..., None]) -> int:
 
 def processor() -> str:
     """The name of the processor, for tables that hold timings."""
-    cpu = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    return cpu
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*:\s*(.+)", info.read_text(), re.MULTILINE) if info.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _environment(package: str, report: Callable[..., None]) -> dict[str, Any]:
