@@ -165,6 +165,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     sys.exit(main())
 ''',
+    "bench.py": '''"""What ``make bench`` compares of this paper: our code against what one would use without it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def bench() -> Iterator[dict[str, Any]]:
+    """Fields of a `ci.bench.Comparison` each, after a check that both sides give the same."""
+    yield from ()
+''',
     "claims.py": '''"""The paper's claims as comparisons, fixed before the final seeds are run."""
 
 from shared.report import Claim, Column, Paper, Reported

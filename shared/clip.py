@@ -97,16 +97,14 @@ class CLIP(nn.Module):
         embedding = in_batches(self._text_embedding, texts)
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
-    def encode_prompts(self, labels: Sequence[str], templates: Sequence[str], normalize_each: bool = False) -> Tensor:
-        """Mean over the templates of each label's prompts, (N, D).
+    def encode_prompts(self, labels: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Mean over the templates of each label's prompts, (N, D); neither the prompts nor their mean is normalised.
 
         Args:
             templates: such as "a photo of a {}.", filled by `str.format`.
-            normalize_each: average unit vectors, as CLIP's zero-shot classifiers do; raw embeddings otherwise, as
-                CLIPSep does. The mean itself is not normalised.
         """
         prompts = [template.format(label) for label in labels for template in templates]
-        return self.encode_text(prompts, normalize_each).view(len(labels), len(templates), -1).mean(1)
+        return self.encode_text(prompts).view(len(labels), len(templates), -1).mean(1)
 
     @torch.no_grad()
     def patch_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

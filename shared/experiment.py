@@ -119,7 +119,7 @@ class Run:
     ) -> None:
         """Log a step's values, and stop the run if its loss is not a finite number.
 
-        Call it before ``backward`` so that no bad gradient is ever applied.
+        Call it before the optimizer's step so that no bad gradient is ever applied.
 
         Raises:
             UserError: if ``loss`` is NaN or infinite; names the step, the samples and the last good checkpoint.
@@ -247,7 +247,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint this code can trust ({type(error).__name__}: truncated, or it holds more than "
-            "tensors and plain values); delete it to start that run again."
+            "tensors and plain values); delete it to start that run again, or get it again if it was downloaded."
         ) from error
     if not isinstance(content, dict):
         raise UserError(

@@ -42,7 +42,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of the results table, shown where a row has it. ``digits`` after the point; names carry their unit."""
+    """One metric of the results table, shown where a row has it. ``digits`` after the point; names carry their unit.
+
+    ``presets``: those whose rows have it; a test holds the smoke preset to that.
+    """
 
     metric: str
     heading: str

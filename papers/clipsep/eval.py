@@ -24,6 +24,7 @@ from .train import UNTRAINED, build_model, build_spectrogram
 
 MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
 COLOURS = 96  # of a figure's palette
+MARKERS = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}  # SDR by class
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
 METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
 
@@ -217,16 +218,19 @@ def _examples(pairs: list[Pair]) -> list[int]:
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw the spectrograms of the examples, SDR by class and the training curves; copy the WAVs to ``audio/``."""
+    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the WAVs."""
     target.mkdir(parents=True, exist_ok=True)
     first_seed = min(seed for _, seed in runs)
     shown = {variant: folder for (variant, seed), folder in runs.items() if seed == first_seed}
     _copy_examples(shown, target / "audio")
     shown.pop("half-volume", None)
-    _draw_spectrograms({v: folder for v, folder in shown.items() if v in MAIN_VARIANTS}, target / "spectrograms.png")
-    _draw_spectrograms(shown, target / "spectrograms_all.png")
-    _draw_classes(runs, target)
-    _draw_training(shown, target)
+    main = {variant: folder for variant, folder in shown.items() if variant in MAIN_VARIANTS}
+    write_figure(_spectrograms(main), target / "spectrograms.png", colours=COLOURS)
+    write_figure(_spectrograms(shown), target / "spectrograms_all.png", colours=COLOURS)
+    by_class = _sdr_by_class(runs)
+    write_atomic(target / "sdr_by_class.csv", _csv(by_class).encode())
+    write_figure(_classes(by_class), target / "sdr_by_class.png", colours=COLOURS)
+    write_figure(_training(shown), target / "training.png", colours=COLOURS)
 
 
 def _columns(shown: dict[str, Path]) -> dict[str, tuple[Path, str]]:
@@ -245,7 +249,7 @@ def _copy_examples(shown: dict[str, Path], audio: Path) -> None:
     write_json(audio / "rows.json", [f"{wanted} (with {other})" for wanted, other in labels])
 
 
-def _draw_spectrograms(shown: dict[str, Path], path: Path) -> None:
+def _spectrograms(shown: dict[str, Path]) -> Figure:
     """One row a fixed test mixture: the mixture, the target, the variants' estimates."""
     columns = _columns(shown)
     described = json.loads((columns["mixture"][0] / "examples.json").read_text())
@@ -268,39 +272,46 @@ def _draw_spectrograms(shown: dict[str, Path], path: Path) -> None:
                 axis.set_title(name, fontsize=7)
         wanted, other = described["labels"][row]
         axes[row][0].set_ylabel(f"{wanted}\n+ {other}", fontsize=7)
-    write_figure(figure, path, colours=COLOURS)
+    return figure
 
 
-def _draw_classes(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Mean SDR of every class over its test mixtures and the seeds; also as ``sdr_by_class.csv``."""
-    markers = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}
-    variants = [v for v in markers if any(v == run for run, _ in runs)]
+def _sdr_by_class(runs: dict[tuple[str, int], Path]) -> dict[str, dict[str, float]]:
+    """Mean SDR over the test mixtures and seeds, by class and variant."""
+    variants = [v for v in MARKERS if any(v == run for run, _ in runs)]
     by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (variant, _), folder in runs.items():
         if variant in variants:
             for item in json.loads((folder / "items.json").read_text()):
                 if (value := item["sdr_db"]["own"]) is not None:
                     by_class[item["label"]][variant].append(value)
-    means = {label: {v: float(np.mean(of[v] or np.nan)) for v in variants} for label, of in by_class.items()}
-    order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
+    return {label: {v: float(np.mean(of[v] or np.nan)) for v in variants} for label, of in by_class.items()}
+
+
+def _csv(means: dict[str, dict[str, float]]) -> str:
+    variants = next(iter(means.values()), {})
     lines = [",".join(["class", *(f"{v} (dB)" for v in variants)])]
     lines += [",".join([label, *(f"{means[label][v]:.2f}" for v in variants)]) for label in sorted(means)]
-    write_atomic(target / "sdr_by_class.csv", "\n".join([*lines, ""]).encode())
+    return "\n".join([*lines, ""])
 
+
+def _classes(means: dict[str, dict[str, float]]) -> Figure:
+    """What :func:`_sdr_by_class` gives, a column of markers a class."""
+    variants = next(iter(means.values()), {})
+    order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
     figure = Figure(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
     axis = figure.subplots()
     for variant in variants:
-        axis.plot([means[label][variant] for label in order], markers[variant], ms=4, ls="", label=variant)
+        axis.plot([means[label][variant] for label in order], MARKERS[variant], ms=4, ls="", label=variant)
     axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
     axis.set(
         ylabel="SDR (dB)", title="SDR by class (clipsep and clipsep-nit asked with text), mean over mixtures and seeds"
     )
     axis.grid(axis="y", lw=0.3)
     axis.legend(fontsize=7, ncols=len(variants))
-    write_figure(figure, target / "sdr_by_class.png", colours=COLOURS)
+    return figure
 
 
-def _draw_training(shown: dict[str, Path], target: Path) -> None:
+def _training(shown: dict[str, Path]) -> Figure:
     """Training loss of every variant, first seed; running mean over 50 steps."""
     figure = Figure(figsize=(7.5, 3.8), layout="constrained")
     axis = figure.subplots()
@@ -317,4 +328,4 @@ def _draw_training(shown: dict[str, Path], target: Path) -> None:
         xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
     )
     figure.legend(fontsize=6, loc="outside right center")
-    write_figure(figure, target / "training.png", colours=COLOURS)
+    return figure

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from shared import UserError
 
-METRICS = ("sdr_db", "sir_db", "sar_db")
+BSS_METRICS = ("sdr_db", "sir_db", "sar_db")
 SILENCE = 1e-5
 
 
@@ -56,7 +56,7 @@ def bss_eval(references: Tensor, estimates: Tensor, filter_length: int = 512) ->
     A SAR above 100 dB is round-off too; it is capped at 120 dB.
     """
     if _silent(references).any():
-        return {name: torch.full((len(estimates),), torch.nan, dtype=torch.float64) for name in METRICS}
+        return {name: torch.full((len(estimates),), torch.nan, dtype=torch.float64) for name in BSS_METRICS}
     references, estimates = references.cpu(), estimates.cpu()
     signals = estimates.double().numpy()
     sources = torch.nn.functional.normalize(references.double(), eps=0).numpy()
@@ -87,7 +87,7 @@ def museval_reference(references: Tensor, estimates: Tensor) -> dict[str, Tensor
         paired = torch.stack([estimate, *references[1:]])
         rows = bss_eval_v4(references.double().numpy(), paired.double().numpy(), window=np.inf)
         values.append([rows[0][0, 0], rows[2][0, 0], rows[3][0, 0]])
-    return dict(zip(METRICS, torch.tensor(values, dtype=torch.float64).T, strict=True))
+    return dict(zip(BSS_METRICS, torch.tensor(values, dtype=torch.float64).T, strict=True))
 
 
 def _museval_metrics() -> ModuleType:

@@ -81,7 +81,7 @@ def predict(options: Options) -> None:
     mixture, rate, encoding = read_audio(options.audio)
     if options.run and options.checkpoint:
         raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
-    model, config = official_model(options.checkpoint) if options.checkpoint else trained_model(options.run or RUN)
+    config, model = official_model(options.checkpoint) if options.checkpoint else trained_model(options.run or RUN)
     _check_noise(options, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clip = load_clip(config.clip, pretrained=config.clip_weights, device=device)
@@ -158,8 +158,8 @@ def separate(
     return Separation(estimates, rest, torch.cat(batches, dim=1).squeeze(2).cpu(), taken)
 
 
-def trained_model(run: Path) -> tuple[nn.Module, Config]:
-    """The model that a run left in its folder, in evaluation mode.
+def trained_model(run: Path) -> tuple[Config, nn.Module]:
+    """Configuration and model that a run left in its folder, in evaluation mode.
 
     Raises:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
@@ -173,14 +173,17 @@ def trained_model(run: Path) -> tuple[nn.Module, Config]:
             )
         model = build_model(config, torch.empty(0), query_width=state["frame_net.weight"].shape[1])
         model.load_state_dict(state)
-    return model.eval(), config
+    return config, model.eval()
 
 
-def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
-    """CLIPSep-NIT from the weights that the authors published, in evaluation mode.
+def official_model(checkpoint: Path) -> tuple[Config, nn.Module]:
+    """CLIPSep-NIT from the weights that the authors published, in evaluation mode, after its configuration.
 
     They published no other model; what their code trains of CLIPSep, of the paper's configuration, loads as well and
     has no noise heads.
+
+    Raises:
+        UserError: the file is damaged, holds more than tensors, or is of another network.
     """
     state = load_checkpoint(checkpoint)
     if not all(isinstance(name, str) and isinstance(x, Tensor) for name, x in state.items()):
@@ -194,7 +197,7 @@ def official_model(checkpoint: Path) -> tuple[nn.Module, Config]:
         load_official(model, finite_weights(state))
     except (UserError, ValueError) as error:
         raise UserError(f"{checkpoint} is no model of the authors. {error}") from error
-    return model.eval(), config
+    return config, model.eval()
 
 
 def embed(query: str, clip: CLIP) -> Tensor:

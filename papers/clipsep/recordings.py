@@ -22,7 +22,7 @@ import shared.stamps
 from shared.clip import SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
 from shared.loading import cache_file
-from shared.stamps import TABLES, Stamp, load_backgrounds, load_stamps, render_stamp
+from shared.stamps import Stamp, load_backgrounds, load_stamps, render_stamp
 
 from . import clips, solos
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
@@ -73,7 +73,7 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared data."""
     modules = (clips, solos, shared.clip, shared.stamps, sys.modules[__name__])
-    return cache_file(cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, TABLES)
+    return cache_file(cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate)
 
 
 def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminated: float) -> list[Clip]:

@@ -35,6 +35,7 @@ from shared import UserError
 from shared.clip import CLIP, SentenceEncoder, in_batches, load_clip
 from shared.experiment import write_atomic
 from shared.images import UNDECODABLE
+from shared.loading import cache_file
 
 from .audio import centre_sample, crop_segment
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
@@ -507,18 +508,18 @@ def _stored(folder: Path) -> dict[tuple[str, str, int], tuple[Tensor, str]]:
 
 
 def _folder(config: Config, cache: Path) -> Path:
-    """Of everything embedded with one model from one place; its name changes with whatever decides the content."""
+    """Of everything embedded with one model from one place; it can take days, so changed code keeps its name."""
     assert config.data is not None
     weights: list[Any] = [config.clip, config.clip_weights]
     if config.clip_weights and (file := Path(config.clip_weights)).is_file():
         weights += [file.stat().st_size, file.stat().st_mtime_ns]
-    content = json.dumps([weights, os.path.abspath(config.data), config.frame_margin])
-    return cache / f"videos-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    settings = (weights, os.path.abspath(config.data), config.frame_margin)
+    return cache_file(cache, "videos.folder", *settings).with_suffix("")
 
 
 def _texts(folder: Path, labels: list[str]) -> Path:
-    digest = hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12]
-    return folder / f"texts-{digest}.safetensors"
+    """Of all labels, beside the frames: other prompts cost no new pass over these."""
+    return cache_file(folder, "texts.safetensors", labels, PROMPTS, TRAINING_PROMPT)
 
 
 def _read_ahead(read: Callable[[In], Out], items: Sequence[In], threads: int, what: str) -> Iterator[Out]:

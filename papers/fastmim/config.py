@@ -1,7 +1,7 @@
 """The numbers that presets and variants set: whole presets, and variants that change fields."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from shared.report import Variant
 
@@ -25,7 +25,7 @@ class Config:
 
     encoder: Literal["vit", "swin", "pvtv2", "cmt"] = "vit"
     patch_size: int = 16
-    """Pixels of the first patch embedding; the hierarchical encoders halve the resolution once a further stage."""
+    """Pixels of a token's side after the first patch embedding (CMT: always 4); every further stage doubles it."""
     widths: tuple[int, ...] = (768,)
     """Channels of each stage; Swin doubles the first."""
     depths: tuple[int, ...] = (12,)
@@ -145,7 +145,7 @@ NONE = {"method": "none"}
 # Every method, target, encoder and single resolution was tried with several learning rates on validation images and
 # has the one that did best; the rows on blocks, decoders and stages have FastMIM's.
 MEDIUM, SLOW, SLOWER = {"learning_rate": 85e-3}, {"learning_rate": 43e-3}, {"learning_rate": 21e-3}
-SHORT = {"epochs": (8,), "warmup_epochs": 0.8}  # costly steps, and no row to compare with that has more
+SHORT: dict[str, Any] = {"epochs": (8,), "warmup_epochs": 0.8}  # costly steps, and no row to compare with that has more
 SWIN = SLOWER | SHORT | {
     "encoder": "swin", "patch_size": 2, "widths": (24,), "depths": (2, 2, 2), "heads": (2, 4, 4), "block": 8,
 }  # fmt: skip
@@ -156,7 +156,7 @@ PVT = SLOW | SHORT | {
 CMT = SHORT | {
     "encoder": "cmt", "widths": (24, 48), "depths": (2, 2), "heads": (1, 2), "reductions": (2, 1), "block": 8,
 }  # fmt: skip
-SCENES = SLOW | SHORT | {
+SCENES: dict[str, Any] = SLOW | SHORT | {
     "source": "scenes-coarse", "image_size": 48, "patch_size": 6, "resolutions": (24,), "block": 6, "cell": 3,
     "labels": 70, "finetune_batch_size": 35,
 }  # fmt: skip

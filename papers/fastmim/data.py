@@ -29,7 +29,7 @@ from shared.experiment import write_atomic
 from shared.loading import cache_file
 
 from . import digits, imagenet, scenes
-from .config import Config
+from .config import SCENES, SHORT, Config
 from .imagenet import Photos
 
 LAYOUT = imagenet.LAYOUT
@@ -87,7 +87,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
             "train": len(train),
             "test": len(val),
             "sha256": hashlib.sha256("".join(names).encode()).hexdigest(),  # of the list, not of 150 GB of files
-            "scale": f"{config.image_size} px",
+            "scale": f"{config.image_size} px, {sum(config.epochs)} epochs in batches of {config.batch_size}",
         }
     digest, train_count, test_count = hashlib.sha256(), 0, 0
     for source in (digits, scenes):
@@ -104,7 +104,10 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         "train": train_count,
         "test": test_count,
         "sha256": digest.hexdigest(),
-        "scale": f"{config.image_size} px, {config.labels} labelled images",
+        "scale": f"digits of {config.image_size} px, {config.labels} labelled, scenes of {SCENES['image_size']} px, "
+        f"{SCENES['labels']} labelled; ViT of {sum(config.depths)} blocks of {config.widths[0]} channels; pre-training "
+        f"of {sum(config.epochs)} epochs ({sum(SHORT['epochs'])} for other encoders and scenes) in batches of "
+        f"{config.batch_size}, fine-tuning of {config.finetune_epochs}",
     }
 
 

@@ -120,7 +120,7 @@ def evaluate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return transfer.command(Options, detect, "detect", arguments)
+    return transfer.command(Options, detect, f"python -m {__package__}.detect", arguments)
 
 
 if __name__ == "__main__":

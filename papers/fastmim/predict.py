@@ -52,8 +52,8 @@ class Options:
     """Fine-tuned ViT-B or Swin-B published by the authors (a .pth file), to classify with instead of --run."""
     mask_seed: int = 0
     """Decides which blocks are masked."""
-    ratio: float = 0.75
-    """Share of the blocks that is masked."""
+    mask_ratio: float | None = None
+    """Share of the blocks that is masked; default: the run's."""
     top: int = 5
     """Classes to print."""
     debug: bool = False
@@ -89,7 +89,7 @@ def predict(options: Options) -> None:
         noise = torch.rand(1, (size // config.block) ** 2, generator=torch.Generator().manual_seed(options.mask_seed))
         low = network_input(image, config, size).to(device)
         with torch.no_grad():
-            prediction = pretraining.to(device)(low[None], noise.to(device), options.ratio)
+            prediction = pretraining.to(device)(low[None], noise.to(device), options.mask_ratio or config.mask_ratio)
         figure = pictures.reconstruction(pretraining, low[None], prediction, *normalisation(config))
         write_figure(figure, options.out, dpi=150)
         print(f"Wrote {options.out}.")
@@ -171,7 +171,8 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
                 config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
             )
         classifier = build_classifier(config, len(weights["head.bias"]))
-        load_official(classifier, finite_weights(weights))
+        if any(fresh := [name for name in load_official(classifier, finite_weights(weights)) if name[:5] != "norm."]):
+            raise UserError(f"It lacks {', '.join(fresh[:3])}{' and others' if fresh[3:] else ''}.")
     except (UserError, *UNREADABLE) as error:
         raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()
@@ -186,8 +187,8 @@ def _check(options: Options) -> None:
         raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
     if options.top < 1:
         raise UserError(f"--top is {options.top}; expected a number of classes to print, such as 5.")
-    if not 0 < options.ratio <= 1:
-        raise UserError(f"--ratio is {options.ratio}; expected a share of masked blocks in (0, 1], such as 0.75.")
+    if options.mask_ratio is not None and not 0 < options.mask_ratio <= 1:
+        raise UserError(f"--mask-ratio is {options.mask_ratio}; expected a share of blocks in (0, 1], such as 0.75.")
     if not -(2**63) <= options.mask_seed < 2**63:
         raise UserError(f"--mask-seed is {options.mask_seed}; expected a number of 64 bits, such as 0.")
     if options.out:

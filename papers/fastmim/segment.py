@@ -152,7 +152,7 @@ def evaluate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return transfer.command(Options, segment, "segment", arguments)
+    return transfer.command(Options, segment, f"python -m {__package__}.segment", arguments)
 
 
 if __name__ == "__main__":

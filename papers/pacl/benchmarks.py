@@ -16,10 +16,9 @@ from torch import Tensor
 from shared import UserError
 from shared.images import UNDECODABLE
 
-from .metrics import reduce_zero_label
+from .metrics import IGNORED, reduce_zero_label
 
 NAMES = Path(__file__).parent / "names"
-IGNORED = 255
 LAYOUT = """\
 DATA/                         segmentation benchmarks; those that are there are evaluated (numbers of images unverified)
   VOCdevkit/VOC2012/          JPEGImages, SegmentationClass, ImageSets/Segmentation/val.txt (1,449)
@@ -135,11 +134,11 @@ class Segmented:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __iter__(self) -> Iterator[tuple[Image.Image, Tensor, str]]:
+    def __iter__(self) -> Iterator[tuple[Image.Image, Tensor]]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, Tensor, str]:
-        """RGB image, its labels int64 (H, W) in [0, classes) or 255, and its name.
+    def __getitem__(self, index: int) -> tuple[Image.Image, Tensor]:
+        """RGB image, and its labels int64 (H, W) in [0, classes) or 255.
 
         Raises:
             UserError: if a file cannot be decoded, the two differ in size, or a label is none of the set's.
@@ -162,7 +161,7 @@ class Segmented:
                 f"{label_path} has the label {int(wrong[0])}; {self.benchmark.title} has {self.benchmark.classes} "
                 "classes and 255 for what is ignored. Are these the labels of another set?"
             )
-        return image, labels.long(), path.stem
+        return image, labels.long()
 
 
 def found(root: Path) -> dict[str, Segmented]:
@@ -209,4 +208,4 @@ def _open(path: Path) -> Image.Image:
         image.load()
         return image
     except UNDECODABLE as error:
-        raise UserError(f"{path} is not an image that can be decoded ({error}).") from None
+        raise UserError(f"{path} is not an image that can be decoded ({error}); unpack the archive again.") from None

@@ -32,7 +32,17 @@ LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
 
 
 def check(root: Path) -> list[str]:
-    """What of the paper's data is below ``root``, what is missing, and how much of it there is."""
+    """What of the paper's data is below ``root``, what is missing, and how much of it there is.
+
+    Raises:
+        UserError: if nothing of it is there.
+    """
+    folders = [benchmark.labels for benchmark in benchmarks.BENCHMARKS.values()]
+    folders += [*pairs.SOURCES, str(pairs.COCO), *map(classification.folder, classification.SETS)]
+    if not any((root / Path(folder).parts[0]).exists() for folder in folders):
+        raise UserError(
+            f"{root} has no pairs, benchmark or classification set of PACL's data. Expected there:\n{LAYOUT}"
+        )
     return [*pairs.check(root), *benchmarks.check(root), *classification.check(root)]
 
 

@@ -14,6 +14,7 @@ from shared.images import write_figure
 from . import benchmarks, classification, metrics
 from .config import VARIANTS, Config
 from .data import SceneTest, load_scenes, tested
+from .metrics import IGNORED
 from .model import mean_pooled, pairwise, sigmoid_pooled
 from .prompts import PACL_TEMPLATES
 from .scenes import CELL
@@ -25,9 +26,8 @@ SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
 PATCHES = 5000  # of a benchmark whose pairs are compared: 12.5 million, some 400 MB
 SHOWN = 4  # scenes of each set in the figures
-IGNORED = 255
-PALETTE = 256  # colours of a figure
-COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
+COLOURS = 256  # of a figure's palette
+CLASS_COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
@@ -139,22 +139,19 @@ def scene_metrics(
 def single_object_metrics(
     config: Config, towers: Towers, embedder: nn.Module | None, test: SceneTest
 ) -> dict[str, float]:
-    """Zero-shot classification of images of one object: by compatibility, and by the frozen class token.
+    """Zero-shot classification of images of one object: by compatibility, or by the frozen class token.
 
-    Returns: ``top1_percent`` (text-conditioned pooling for every class; for `clip-patch` the class token's) and
-    ``class_token_top1_percent``.
+    Returns: ``top1_percent`` (text-conditioned pooling for every class; for `clip-patch` the class token's).
     """
     classes = class_embeddings(towers, test.names, PACL_TEMPLATES)
     truth = test.maps.flatten(1).max(1).values - 1
     features = test.features.to(classes.device)
-    by_token = (towers.encode_image(features) @ classes.T).cpu()
     scores = (
-        by_token if embedder is None else compatibility(config, embedder(towers.patch_tokens(features)[0]), classes)
+        towers.encode_image(features) @ classes.T
+        if embedder is None
+        else compatibility(config, embedder(towers.patch_tokens(features)[0]), classes)
     )
-    return {
-        "top1_percent": 100 * classification.top1(scores.cpu(), truth),
-        "class_token_top1_percent": 100 * classification.top1(by_token, truth),
-    }
+    return {"top1_percent": 100 * classification.top1(scores.cpu(), truth)}
 
 
 def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
@@ -181,7 +178,7 @@ def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.M
         benchmark = benchmarks.BENCHMARKS[name]
         classes = class_embeddings(towers, benchmark.queries, PACL_TEMPLATES)
         confusion = metrics.ConfusionMatrix(benchmark.classes)
-        for image, labels, _ in test:
+        for image, labels in test:
             predicted, _ = segment_image(
                 towers,
                 embedder,
@@ -237,7 +234,7 @@ def patch_metrics(
         patches drawn at random from the whole set.
     """
     tokens_of, labels_of, scores_of, present_of = [], [], [], []
-    for image, labels, _ in test:
+    for image, labels in test:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         square = labels[top : top + side, left : left + side]
@@ -277,9 +274,9 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     if not first:
         return
     for name in SETS:
-        write_figure(_heatmaps(first, name), target / f"heatmaps_{name}.png", colours=PALETTE)
-        write_figure(_overlays(first, name), target / f"overlays_{name}.png", colours=PALETTE)
-    write_figure(_coherence(first), target / "coherence.png", colours=PALETTE)
+        write_figure(_heatmaps(first, name), target / f"heatmaps_{name}.png", colours=COLOURS)
+        write_figure(_overlays(first, name), target / f"overlays_{name}.png", colours=COLOURS)
+    write_figure(_coherence(first), target / "coherence.png", colours=COLOURS)
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
@@ -327,7 +324,7 @@ def _overlay(axis: object, image: np.ndarray, classes: np.ndarray, where: np.nda
     painted = image.astype(np.float32) * 0.6 + 0.4 * 255
     found, areas = np.unique(classes[where], return_counts=True)
     largest = found[np.argsort(-areas, kind="stable")]
-    for k, colour in zip(largest, np.resize(COLOURS, (len(largest), 3)), strict=True):
+    for k, colour in zip(largest, np.resize(CLASS_COLOURS, (len(largest), 3)), strict=True):
         painted[where & (classes == k)] = 0.3 * image[where & (classes == k)] + 0.7 * colour
     axis.imshow(painted.astype(np.uint8))  # type: ignore[attr-defined]
     axis.set_xlabel("\n".join(names[largest[:3]]), fontsize=7)  # type: ignore[attr-defined]

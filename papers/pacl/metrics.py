@@ -32,8 +32,10 @@ def reduce_zero_label(labels: Tensor) -> Tensor:
 
 @dataclass
 class ConfusionMatrix:
-    """Counts pixels of a dataset by class; IoU and accuracies of the whole, and the areas behind them, as
-    mmsegmentation has them (torchmetrics, which agrees, gives no areas).
+    """Counts pixels of a dataset by class; IoU and accuracies of the whole, and the areas behind them.
+
+    The Jaccard index of torchmetrics agrees, but the golden cases, computed with mmsegmentation, hold areas and
+    accuracies of each class, too.
 
     Matrices of parts of a dataset are joined by adding their ``counts``.
     """
@@ -127,9 +129,7 @@ def pointing(score: Tensor, mask: Tensor) -> bool:
     return bool(mask.flatten()[score.argmax()])
 
 
-def coherence_auc(
-    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None, ignore_index: int = IGNORED
-) -> float | None:
+def coherence_auc(features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None) -> float | None:
     """ROC AUC of the cosine of two patch features as a score for their having one label.
 
     Of all pairs within ``features`` (N, D) with ``labels`` (N,), or with ``other``, features (M, D) and labels (M,) of
@@ -139,14 +139,14 @@ def coherence_auc(
 
     Returns None if all the pairs, or none, have one label.
     """
-    return _auc(*_pairs(features, labels, other, ignore_index))
+    return _auc(*_pairs(features, labels, other))
 
 
 def coherence_curve(
-    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None, ignore_index: int = IGNORED
+    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """False and true positive rates behind :func:`coherence_auc`, from 0 to 1, at most 200 points; None as there."""
-    cosine, same = _pairs(features, labels, other, ignore_index)
+    cosine, same = _pairs(features, labels, other)
     if not same.any() or same.all():
         return None
     false_positive, true_positive, _ = roc_curve(same, cosine)
@@ -188,18 +188,16 @@ def patch_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     return values[share.argmax(dim=0)]
 
 
-def _pairs(
-    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None, ignore_index: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None) -> tuple[np.ndarray, np.ndarray]:
     """Cosines, and whether the labels are equal, of all pairs: (P,) and bool (P,)."""
-    kept = labels != ignore_index
+    kept = labels != IGNORED
     features, labels = normalize(features[kept], dim=1), labels[kept]
     if other is None:
         rows, columns = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
         cosine, same = (features @ features.T)[rows, columns], labels[rows] == labels[columns]
     else:
         others, other_labels = other
-        kept = other_labels != ignore_index
+        kept = other_labels != IGNORED
         cosine = (features @ normalize(others[kept], dim=1).T).flatten()
         same = (labels[:, None] == other_labels[kept]).flatten()
     return cosine.cpu().numpy(), same.cpu().numpy()

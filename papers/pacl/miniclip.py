@@ -32,6 +32,7 @@ from .scenes import MEAN, STD, preprocess
 from .towers import Towers
 
 COMPONENTS = ("mean", "components", "text_mean", "text_components")
+DEPTH, HEADS = 2, 4  # of the transformer: pre-norm, hidden width twice its own
 LOGIT_SCALE = 20.0
 WEIGHT_DECAY = 0.1
 NOUN_PROMPTS = 0.5  # CLIP saw prompts, too: its noun prompts are no secret of stage two
@@ -46,7 +47,6 @@ class MiniCLIP(nn.Module):
         components: ``mean`` (1280,) and ``components`` (F, 1280), the principal components that made F features of the
             image tower's; ``text_mean`` (384,) and ``text_components`` (D, 384), those that make the joint space of
             MiniLM's sentences.
-        depth, heads: of the transformer (pre-norm, hidden width 2 W).
     """
 
     mean: Tensor
@@ -54,14 +54,7 @@ class MiniCLIP(nn.Module):
     text_mean: Tensor
     text_components: Tensor
 
-    def __init__(
-        self,
-        tokens: int,
-        width: int,
-        components: Mapping[str, Tensor],
-        depth: int = 2,
-        heads: int = 4,
-    ) -> None:
+    def __init__(self, tokens: int, width: int, components: Mapping[str, Tensor]) -> None:
         super().__init__()
         for name in COMPONENTS:
             self.register_buffer(name, components[name])
@@ -69,9 +62,9 @@ class MiniCLIP(nn.Module):
         self.class_token = nn.Parameter(0.02 * torch.randn(width))
         self.positions = nn.Parameter(0.02 * torch.randn(1 + tokens, width))
         layer = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            width, HEADS, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
-        self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.blocks = nn.TransformerEncoder(layer, DEPTH, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, len(self.text_components), bias=False)
 

@@ -69,8 +69,12 @@ def predict(options: Options) -> None:
     names = class_names(options)
     _check(options)
     image = read_image(options.image)
-    config, towers, embedder = trained_model(options.run or RUN)
-    can_write(options.out / "labels.png")
+    run = options.run or RUN
+    with trained(run, "pacl", Config):  # is there one? Only then is the folder for the pictures made
+        pass
+    for name in PICTURES:
+        can_write(options.out / name)
+    config, towers, embedder = trained_model(run)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     towers, embedder = towers.to(device), embedder.to(device) if embedder is not None else None
     scale = options.scale or config.scale or towers.logit_scale

@@ -18,7 +18,6 @@ class Towers(nn.Module):
         model: the image-text model itself.
         width: Dv, of the patch tokens. joint: D, of the joint space.
         logit_scale: 1 / temperature that the model was trained with.
-        image_size: pixels of what `preprocess` returns.
         patch_size: pixels of a patch of a ViT; None where `stride` does nothing: the tokens then tile the image.
     """
 
@@ -26,7 +25,6 @@ class Towers(nn.Module):
     width: int
     joint: int
     logit_scale: float
-    image_size: int
     patch_size: int | None = None
 
     def train(self, mode: bool = True) -> "Towers":
@@ -37,7 +35,7 @@ class Towers(nn.Module):
         raise NotImplementedError
 
     def normalize(self, image: Image.Image) -> Tensor:
-        """(3, H, W) with the pixels of the image as they are, for inference at other sizes than `image_size`."""
+        """(3, H, W) with the pixels of the image as they are, for inference at other sizes than `preprocess` has."""
         raise NotImplementedError
 
     def patch_tokens(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, tuple[int, int]]:
@@ -88,7 +86,7 @@ class OpenCLIPTowers(Towers):
         self.visual = visual
         self.joint = clip.width
         self.width, self.patch_size = self.visual.conv1.out_channels, self.visual.conv1.kernel_size[0]
-        self.logit_scale, self.image_size = clip.logit_scale, clip.image_size
+        self.logit_scale = clip.logit_scale
 
     def preprocess(self, image: Image.Image) -> Tensor:
         return self.model.preprocess(image)

@@ -177,7 +177,7 @@ def test_what_the_noise_heads_take(ask: Callable[..., int], run: Path, tmp_path:
 @pytest.mark.parametrize("binary", [False, True])
 def test_noise_heads_answer_the_mean_query(run: Path, binary: bool) -> None:
     """One segment: the masks are those of the model, applied to the mixture."""
-    model, config = predict.trained_model(run)
+    config, model = predict.trained_model(run)
     spectrogram = build_spectrogram(config)
     usable = (spectrogram.frames - 1) * spectrogram.hop
     queries = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(1))
@@ -196,7 +196,7 @@ def test_noise_heads_answer_the_mean_query(run: Path, binary: bool) -> None:
 
 
 def test_channels_share_the_masks_of_their_mean(run: Path) -> None:
-    model, config = predict.trained_model(run)
+    config, model = predict.trained_model(run)
     left, right = torch.from_numpy(noise(2, 20_000)).T
     queries = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1))
 
@@ -422,7 +422,7 @@ def test_official_checkpoint(ask: Callable[..., int], tmp_path: Path, official: 
 def test_noise_heads_of_the_official_checkpoint(
     ask: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], official: Path
 ) -> None:
-    model, config = predict.official_model(official)
+    config, model = predict.official_model(official)
     state = torch.load(official, weights_only=True)
     assert config.noise_heads == 2
     for name, found in model.state_dict().items():

@@ -339,6 +339,22 @@ def test_other_weights_embed_again(config: Config, tmp_path: Path, embedded: lis
     assert not torch.allclose(videos.load(config, tmp_path)[0][0].frames, first)
 
 
+def test_other_prompts_embed_texts_again(
+    config: Config, tmp_path: Path, embedded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos.prepare(config, tmp_path)
+    count, before = len(embedded), videos.load(config, tmp_path)[3]
+
+    monkeypatch.setattr(videos, "PROMPTS", ("the sound of {}.",))
+    videos.prepare(config, tmp_path)
+    after = videos.load(config, tmp_path)[3]
+    assert not torch.allclose(after.text, before.text) and torch.equal(after.training_text, before.training_text)
+    monkeypatch.setattr(videos, "TRAINING_PROMPT", "the sound of {}")
+    videos.prepare(config, tmp_path)
+    assert not torch.allclose(videos.load(config, tmp_path)[3].training_text, before.training_text)
+    assert len(embedded) == count  # frames have no prompt
+
+
 def test_unusable_videos_are_left_out_until_they_are_mended(
     config: Config, dataset: Path, tmp_path: Path, embedded: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,9 +87,9 @@ def test_mask_follows_its_seed_and_ratio(runs: dict[str, Path], photo: Path, tmp
         return Image.open(tmp_path / name).tobytes()
 
     first = draw("a.png")
-    assert draw("b.png", "--mask-seed", 0, "--ratio", 0.75) == first
+    assert draw("b.png", "--mask-seed", 0, "--mask-ratio", 0.75) == first
     assert draw("c.png", "--mask-seed", 1) != first
-    assert draw("d.png", "--ratio", 0.5) != first
+    assert draw("d.png", "--mask-ratio", 0.5) != first
 
 
 def test_run_from_scratch_only_classifies(
@@ -166,8 +166,8 @@ def test_modes(tmp_path: Path, mode: str, colour: int | tuple[int, ...], seen: t
     ("arguments", "said"),
     [
         (("--top", 0), "--top"),
-        (("--ratio", 0), "--ratio"),
-        (("--ratio", "nan"), "--ratio"),
+        (("--mask-ratio", 0), "--mask-ratio"),
+        (("--mask-ratio", "nan"), "--mask-ratio"),
         (("--out", "picture.txt"), "suffix"),
         (("--checkpoint", "x.pth"), "both given"),
     ],

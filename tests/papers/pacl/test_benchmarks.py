@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from papers.pacl import benchmarks, classification
-from papers.pacl.benchmarks import BENCHMARKS, IGNORED
+from papers.pacl.benchmarks import BENCHMARKS
 from papers.pacl.data import LAYOUT, check
+from papers.pacl.metrics import IGNORED
 from shared import UserError
 
 LABELS = np.array([[0, 1, 2], [20, 255, 1]], np.uint8)
@@ -67,8 +68,8 @@ def test_order_of_names(name: str, index: int, expected: str) -> None:
 def test_voc_with_and_without_background(voc: Path) -> None:
     found = benchmarks.found(voc)
     assert list(found) == ["voc20", "voc21"] and len(found["voc20"]) == 2
-    image, labels, name = found["voc21"][0]
-    assert image.mode == "RGB" and name == "2007_1"
+    image, labels = found["voc21"][0]
+    assert image.mode == "RGB" and found["voc21"].pairs[0][0].stem == "2007_1"
     assert labels.tolist() == LABELS.tolist() and labels.dtype == torch.int64
     reduced = found["voc20"][1][1]
     assert reduced.tolist() == [[IGNORED, 0, 1], [19, IGNORED, 0]]
@@ -98,6 +99,30 @@ def test_check_data_reports_everything(voc: Path) -> None:
     )
     assert "ade20k150: ADE20K-150: " in lines and "is missing" in lines
     assert all(word in LAYOUT for word in ("cc12m", "coco_stuff164k", "oxford-iiit-pet"))
+
+
+def test_check_data_of_a_folder_without_any_of_it(tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    for root in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="has no pairs, benchmark or classification set") as caught:
+            check(root)
+        assert str(caught.value).startswith(str(root)) and str(caught.value).endswith(LAYOUT)
+
+
+@pytest.mark.parametrize("part", ["cc3m", "coco", "VOCdevkit", "cityscapes", "imagenet-r", "SUN397"])
+def test_check_data_lists_what_one_part_lacks(tmp_path: Path, part: str) -> None:
+    (tmp_path / part).mkdir()
+    names = [line.partition(":")[0] for line in check(tmp_path)]
+    assert names == ["cc3m", "cc12m", "yfcc15m", "COCO captions", *BENCHMARKS, *classification.SETS]
+
+
+def test_a_damaged_image_is_named_with_the_next_step(voc: Path) -> None:
+    path = voc / "VOCdevkit/VOC2012/JPEGImages/2007_1.jpg"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(
+        UserError, match=r"2007_1\.jpg is not an image that can be decoded .*; unpack the archive again"
+    ):
+        benchmarks.found(voc)["voc20"][0]
 
 
 # -- classification ---------------------------------------------------------------------------------------------------
