@@ -504,7 +504,7 @@ def _devices(report: Callable[..., None]) -> int:
 def processor() -> str:
     """The name of the processor, for tables that hold timings."""
     info = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:\s*(.+)", info.read_text(), re.MULTILINE) if info.exists() else None
+    named = re.search(r"^model name[ \t]*:[ \t]*(.+)", info.read_text(), re.MULTILINE) if info.exists() else None
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 

@@ -171,8 +171,14 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
                 config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
             )
         classifier = build_classifier(config, len(weights["head.bias"]))
-        if any(fresh := [name for name in load_official(classifier, finite_weights(weights)) if name[:5] != "norm."]):
-            raise UserError(f"It lacks {', '.join(fresh[:3])}{' and others' if fresh[3:] else ''}.")
+        fresh = [name for name in load_official(classifier, finite_weights(weights)) if not name.startswith("norm.")]
+        fresh += [
+            name
+            for name, x in classifier.state_dict().items()
+            if name.startswith(("head.", "fc_norm.")) and x.shape != getattr(weights.get(name), "shape", None)
+        ]
+        if fresh:
+            raise UserError(f"It lacks {', '.join(fresh[:3])}{' and others' if fresh[3:] else ''}, of the right shape.")
     except (UserError, *UNREADABLE) as error:
         raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()

@@ -368,12 +368,19 @@ def read_fastmim_backbone(root: Path) -> None:
 SMALL_VIT = {"image_size": 64, "widths": (48,), "depths": (2,), "heads": (2,)}
 
 
-def build_fastmim_official(root: Path) -> None:
+def fastmim_official() -> dict[str, torch.Tensor]:
     state = golden("fastmim/vit_hog_forward.npz", "w/")
     width = state["pos_embed"].shape[-1]
-    torch.save(
-        {"model": state | {"head.weight": torch.zeros(7, width), "head.bias": torch.zeros(7)}}, root / "best.pth"
-    )
+    head = {"head.weight": torch.zeros(7, width), "head.bias": torch.zeros(7)}
+    return state | head | {"fc_norm.weight": torch.ones(width), "fc_norm.bias": torch.zeros(width)}
+
+
+def build_fastmim_official(root: Path) -> None:
+    torch.save({"model": fastmim_official()}, root / "best.pth")
+
+
+def without(start: str) -> bytes:
+    return pickled({"model": {name: x for name, x in fastmim_official().items() if not name.startswith(start)}})
 
 
 def read_fastmim_official(root: Path) -> None:
@@ -948,6 +955,9 @@ TABLE: list[Row] = [
             "NaN": (pickled({"head.bias": torch.tensor([float("nan")])}), "NaN or infinite"),
             "other keys": (pickled({"model": {"head.bias": torch.zeros(3), 3: torch.zeros(3)}}), "is no fine-tuned"),
             "a list inside": (pickled({"model": [1, 2]}), "no classification head"),
+            "a block missing": (without("blocks.1."), "lacks blocks.1.norm1.weight"),
+            "the head's weights missing": (without("head.weight"), "lacks head.weight"),
+            "the norm before the head missing": (without("fc_norm."), "lacks fc_norm.weight"),
         },
     ),
     *damages("pacl shards", SHARD, ANYTHING | {"missing": (gone, "no image-text pairs", FOLDER)}),

@@ -21,7 +21,8 @@ BUILT_WITH = {"pretty_midi": "0.2.11.post0", "tinysoundfont": "0.3.7", "soundfil
 def test_table_lists_exactly_the_files() -> None:
     assert len(load_solos()) == 30 and len({solo.instrument for solo in load_solos()}) == 10
     assert {path.name for path in (FOLDER / "sounds").iterdir()} == {Path(solo.file).name for solo in load_solos()}
-    assert len(load_solos()[0].sound(8000)) in (64000, 80000, 192000)
+    validation = next(solo for solo in load_solos() if solo.split == "validation")
+    assert len(validation.sound(8000)) == 64000
 
 
 def test_solos_share_no_note_between_splits() -> None:

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -48,6 +49,14 @@ def images_of(root: Path) -> Config:
 
 
 # -- offline ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["digits", "scenes"])
+def test_fewer_unlabelled_images(cache: Path, source: Literal["digits", "scenes"]) -> None:
+    every, few = (load(replace(CPU, source=source, labels=40, unlabelled=count), cache) for count in (1300, 30))
+    assert torch.equal(few.pretrain, every.pretrain[:30]) and torch.equal(few.train_images, every.train_images)
+    assert len(few.validation_images) == len(every.validation_images)
+    assert prepare(replace(CPU, unlabelled=30), cache)["train"] == 60
 
 
 def test_digits_are_split_and_balanced(cache: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,14 @@ def test_mask_follows_its_seed_and_ratio(runs: dict[str, Path], photo: Path, tmp
     first = draw("a.png")
     assert draw("b.png", "--mask-seed", 0, "--mask-ratio", 0.75) == first
     assert draw("c.png", "--mask-seed", 1) != first
-    assert draw("d.png", "--mask-ratio", 0.5) != first
+    half = draw("d.png", "--mask-ratio", 0.5)
+    assert half != first
+    described = runs["fastmim"] / "config.json"
+    content = json.loads(described.read_text())
+    shutil.copytree(runs["fastmim"], tmp_path / "half")
+    content["config"]["mask_ratio"] = 0.5
+    (tmp_path / "half" / "config.json").write_text(json.dumps(content))
+    assert draw("e.png", "--run", tmp_path / "half") == half  # the run's own
 
 
 def test_run_from_scratch_only_classifies(
