@@ -532,9 +532,8 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
         table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
     (console if console.is_terminal else Console(width=220)).print(table)
     for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
-        console.print(
-            f"\n{number}. {text}\n   {verdict.strip('*')}: {effect} over {seeds} seeds; {comparison}".replace("`", "")
-        )
+        found = f"{verdict.strip('*')}: {effect} over {seeds} seed{'s' * (seeds != '1')}; {comparison}"
+        console.print(f"\n{number}. {text}\n   {found}".replace("`", ""))
     console.print()
 
 
@@ -612,6 +611,7 @@ def train_one(package: str) -> None:
             workers.map(package, [job])
             if workers.is_main:
                 console.print_json(data=_result(job))
+                note(f"weights, log and result are in {job.folder}.")
 
     sys.exit(told(run, one.debug))
 
