@@ -178,7 +178,8 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
             if name.startswith(("head.", "fc_norm.")) and x.shape != getattr(weights.get(name), "shape", None)
         ]
         if fresh:
-            raise UserError(f"It lacks {', '.join(fresh[:3])}{' and others' if fresh[3:] else ''}, of the right shape.")
+            found = ", ".join(fresh[:3]) + (" and others" if fresh[3:] else "")
+            raise UserError(f"It lacks {found}, or has them in another shape.")
     except (UserError, *UNREADABLE) as error:
         raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
     return config, classifier.eval()
