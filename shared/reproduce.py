@@ -404,6 +404,10 @@ class _Here:
 
     def __init__(self) -> None:
         import torch
+
+        # DistributedDataParallel imports this, and its functions keep the group of that moment as their default: the
+        # group's threads would then outlive its end, and now and then abort the interpreter as it leaves.
+        import torch.distributed.nn
         from accelerate import PartialState
 
         # The others wait while the main process embeds a whole dataset.
@@ -416,7 +420,7 @@ class _Here:
         return self
 
     def __exit__(self, *_: object) -> None:
-        gc.collect()  # a DistributedDataParallel that outlives its process group aborts now and then
+        gc.collect()  # the group's threads end with the last DistributedDataParallel that refers to it
         self.state.destroy_process_group()
 
     def say(self, text: str) -> None:

@@ -34,7 +34,8 @@ def two_processes(request: pytest.FixtureRequest) -> Callable[..., str]:
 
     def run(name: str, *arguments: str | Path) -> str:
         script = request.path.with_name(f"two_process_{name}.py")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command = [sys.executable, *launch, Path(__file__).with_name("launched.py")]
         environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         finished = subprocess.run(
             [*command, script, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=120

@@ -22,7 +22,6 @@ def main(folder: Path) -> None:
     except UserError as error:
         got["error"] = str(error)
     (folder / f"rank{accelerator().process_index}.json").write_text(json.dumps(got))
-    accelerator().end_training()
 
 
 if __name__ == "__main__":

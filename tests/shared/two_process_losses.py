@@ -93,8 +93,6 @@ def main() -> None:
             same_as_one_process(loss, towers, x, accelerator, chunk)
     if accelerator.is_main_process:
         print("2 processes agree with 1")
-    accelerator.free_memory()  # a DistributedDataParallel that outlives its process group aborts now and then
-    accelerator.end_training()
 
 
 if __name__ == "__main__":

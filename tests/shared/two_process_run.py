@@ -40,8 +40,6 @@ def main(folder: Path, cache: Path) -> None:
     assert run.accelerator.num_processes == 2
     if run.accelerator.is_main_process:
         print(stage)
-    run.accelerator.free_memory()
-    run.accelerator.end_training()
 
 
 if __name__ == "__main__":
