@@ -29,8 +29,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from . import UserError
+from .stamps import PACKS, read_pack
 
 TEXT_BATCH = 32
+CLASSES_SHA256 = "4af67951f745196f388b7a018efe2ab963d6520c9f878233871dce7018e779b5"
 
 
 class CLIP(nn.Module):
@@ -264,20 +266,14 @@ def efficientnet_lite0() -> Any:
     return model.eval()
 
 
-@functools.cache
 def imagenet_class_text() -> Tensor:
-    """Mean text embedding of each ImageNet class over its names, its definition and a prompt, (1000, 384).
+    """Mean text embedding of each ImageNet class over its names, its definition and a prompt, (1000, 384), normalised.
 
-    Takes some ten seconds on one core, once in a process.
+    Computed once, by `shared/packs/classes/build.py`: that takes longer than everything else here.
     """
-    from timm.data import ImageNetInfo
+    from safetensors.torch import load
 
-    info = ImageNetInfo("imagenet-1k")
-    names = [info.index_to_description(i) for i in range(1000)]
-    definitions = [info.index_to_description(i, detailed=True) for i in range(1000)]
-    prompts = [f"a photo of a {synonyms.split(',')[0]}." for synonyms in names]
-    embedding = in_batches(SentenceEncoder(), names + definitions + prompts)
-    return F.normalize(embedding.view(3, 1000, 384).mean(0), dim=-1)
+    return load(read_pack(PACKS / "classes" / "classes.safetensors", CLASSES_SHA256))["text"]
 
 
 def in_batches(encode: Callable[[list[str]], Tensor], texts: Sequence[str]) -> Tensor:

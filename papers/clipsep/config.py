@@ -69,6 +69,8 @@ class Config:
     """Of each test set, evenly spread; None: all."""
     contaminated: float = 0.8
     """Share of the embedded training clips with an off-screen sound or noise; real videos bring their own."""
+    views: int = 16
+    """Renderings of each embedded photograph that training frames show; tests have at most six of their own."""
 
 
 CPU = Config(
@@ -93,7 +95,7 @@ CPU = Config(
     workers=0,
 )
 PRESETS = {
-    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4, test_mixtures=16),
+    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4, test_mixtures=16, views=2),
     "cpu": CPU,
     "paper": Config(),
 }

@@ -37,14 +37,14 @@ TEST_CONTAMINATED = 0.8  # share of the test interferers with an off-screen soun
 VIDEO_SECONDS = 2.0
 FRAMES_PER_SECOND = 4.0
 VIDEOS = {"train": 16, "validation": 3, "test": 3}  # of each class
-VIEWS = {"train": 16, "test": 6}  # renderings of each photograph
+TEST_VIEWS = 6  # renderings of each photograph, at most as many as training has
 SCALE = (0.6, 0.9)  # size of the photograph in the frame
 LOUDNESS = 0.1  # root mean square of every recording without its pauses
 PAUSE = 0.1  # what is quieter than this part of a recording's loudest 50 ms, for 50 ms, is a pause
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Make the videos and embed what they show and are called, once (about a minute on one core)."""
+    """Make the videos and embed what they show and are called, once (most of a minute on one core)."""
     path = stored_file(config, cache)
     if not path.exists():
         write_atomic(path, save(_build(config)))
@@ -73,7 +73,9 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared data."""
     modules = (clips, solos, shared.clip, shared.stamps, sys.modules[__name__])
-    return cache_file(cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate)
+    return cache_file(
+        cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, config.views
+    )
 
 
 def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminated: float) -> list[Clip]:
@@ -115,15 +117,16 @@ def _build(config: Config) -> dict[str, Tensor]:
         "training_text": clip.encode_prompts(labels, [TRAINING_PROMPT]),
         "sentence": in_batches(SentenceEncoder(), labels),
     }
-    for split, count in VIEWS.items():
+    views = {"train": config.views, "test": min(config.views, TEST_VIEWS)}
+    for split, count in views.items():
         rng = np.random.default_rng((0, split == "train"))
         frames = [torch.stack([clip.preprocess(_frame(s, split, rng)) for _ in range(count)]) for s, _ in found]
         stored[f"views.{split}"] = torch.stack([clip.encode_image(f) for f in frames])
     for number, split in enumerate(SPLITS):
         offscreen = _offscreen(config.rate) if split == "train" else []
-        stored |= _videos(
-            split, [p[split] for _, p in found], offscreen, config.rate, np.random.default_rng((1, number))
-        )
+        count = views["train" if split == "train" else "test"]
+        parts, rng = [p[split] for _, p in found], np.random.default_rng((1, number))
+        stored |= _videos(split, parts, offscreen, count, config.rate, rng)
     return stored
 
 
@@ -172,7 +175,7 @@ def _levelled(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _videos(
-    split: str, parts: list[Tensor], offscreen: list[Tensor], rate: int, rng: np.random.Generator
+    split: str, parts: list[Tensor], offscreen: list[Tensor], views: int, rate: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """``VIDEOS[split]`` videos of every class: what is seen and heard, and what is only heard."""
     length = round(VIDEO_SECONDS * rate)
@@ -183,7 +186,6 @@ def _videos(
             columns["wave"].append(_stretch(part, length, rng))
             columns["offscreen"].append(_contamination(others, length, rate, rng))
             columns["chance"].append(torch.tensor(rng.random()))
-            views = VIEWS["train" if split == "train" else "test"]
             columns["shown"].append(torch.from_numpy(rng.integers(0, views, round(VIDEO_SECONDS * FRAMES_PER_SECOND))))
     return {f"{split}.{name}": torch.stack(column) for name, column in columns.items()}
 

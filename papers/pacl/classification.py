@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from open_clip import IMAGENET_CLASSNAMES
 from PIL import Image
 from timm.data import ImageNetInfo
 from torch import Tensor
@@ -110,6 +109,8 @@ def _imagenet(path: Path) -> tuple[Any, list[str]]:
 
     The names are those that CLIP's authors edited, of which two still occur twice.
     """
+    from open_clip import IMAGENET_CLASSNAMES  # slow to import, and the offline experiment has no use for it
+
     data = datasets.ImageFolder(str(path))
     info = ImageNetInfo("imagenet-1k")
     index = {number: i for i, number in enumerate(info.label_names())}

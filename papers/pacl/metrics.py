@@ -155,21 +155,18 @@ def coherence_curve(
     return false_positive[shown], true_positive[shown]
 
 
-def patch_accuracy(
-    scores: Tensor, labels: Tensor, present: Tensor | None = None, ignore_index: int = IGNORED
-) -> float | None:
+def patch_accuracy(scores: Tensor, labels: Tensor, present: Tensor | None = None) -> float | None:
     """Share of labelled patches whose best class is their label.
 
     Args:
         scores: (N, C) of every patch for every class.
-        labels: integer (N,).
+        labels: integer (N,); 255 does not count.
         present: bool (N, C), the classes that compete for a patch, such as those of its image; None: all of them. The
             paper's numbers (CLIP 52.49 %, PACL 96.51 % on VOC, unverified) do not say which it was.
-        ignore_index: label of patches that do not count.
 
     Returns None if there are no labelled patches.
     """
-    kept = labels != ignore_index
+    kept = labels != IGNORED
     if not kept.any():
         return None
     scores = scores if present is None else scores.masked_fill(~present, -torch.inf)

@@ -17,7 +17,17 @@ from torch import Tensor
 
 from ci.retrieval import retrieval
 from shared import UserError
-from shared.clip import CLIP, OpenCLIP, SentenceEncoder, efficientnet_lite0, load_clip, package_folder
+from shared.clip import (
+    CLIP,
+    OpenCLIP,
+    SentenceEncoder,
+    efficientnet_lite0,
+    imagenet_class_text,
+    in_batches,
+    load_clip,
+    package_folder,
+)
+from shared.packs.classes import build
 from shared.stamps import Stamp, load_stamps
 
 TINY = {
@@ -135,6 +145,15 @@ def test_preprocess(offline: CLIP) -> None:
     assert torch.equal(offline.preprocess(Image.new("L", (300, 224), 255)), torch.ones(3, 224, 224))
     with pytest.raises(ValueError, match="float64"):
         offline.preprocess(np.zeros((4, 4, 3)))
+
+
+def test_class_names_are_rebuilt() -> None:
+    some = torch.tensor([0, 292, 999])
+    texts = build.texts()
+    embedding = in_batches(SentenceEncoder(), [texts[1000 * part + int(i)] for part in range(3) for i in some])
+    expected = F.normalize(embedding.view(3, 3, 384).mean(0), dim=-1)
+    torch.testing.assert_close(imagenet_class_text()[some], expected, rtol=0, atol=1e-5)
+    assert len(texts) == 3000 and texts[2292] == "a photo of a tiger."
 
 
 def test_efficientnet_computes_what_the_published_model_does() -> None:
