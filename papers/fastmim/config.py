@@ -56,7 +56,8 @@ class Config:
     load: Literal["all", "first", "last"] = "all"
     """first, last: of the pre-trained blocks only that half, rounded down, is carried into fine-tuning (a control)."""
     compared_steps: tuple[str, ...] = ()
-    """Variants whose steps of pre-training are measured beside this one's, in evaluation."""
+    """Variants whose steps of pre-training are measured beside this one's, in evaluation. Their settings are no part of
+    this row's key: delete its result.json after changing one."""
 
     batch_size: int = 4096
     """Images behind one step of the optimizer, over all processes."""
