@@ -19,7 +19,7 @@ from .imagenet import read_image
 CLASSES = 150
 IGNORED = 255
 LAYOUT = """\
-DATA/  (the folder ADEChallengeData2016)
+DATA/  (the folder ADEChallengeData2016; numbers of images unverified)
   images/training/*.jpg           20,210 images
   images/validation/*.jpg          2,000 images
   annotations/training/*.png      masks of the same names and sizes: 0 nothing, 1 to 150 a class

@@ -23,7 +23,7 @@ from .data import seeded
 from .imagenet import read_image
 
 LAYOUT = """\
-DATA/
+DATA/                                     (numbers of images unverified)
   annotations/instances_train2017.json    boxes and masks of 80 categories
   annotations/instances_val2017.json
   train2017/*.jpg                         118,287 images

@@ -16,7 +16,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 1000
 SPLITS = {"train": 1_281_167, "val": 50_000}
 LAYOUT = """\
-DATA/
+DATA/                         (numbers unverified)
   train/n01440764/*.JPEG      1,281,167 images in 1,000 folders, one a class, named by WordNet number
   val/n01440764/*.JPEG           50,000 images in the same 1,000 folders
 ILSVRC2012 has to be requested from https://image-net.org. Its validation images come in one folder and have to be
@@ -119,8 +119,8 @@ def check(path: Path) -> list[str]:
             continue
         faults = [fault for fault in _faults(photos) if fault]
         lines.append(
-            f"{split}: {len(classes[split]):,} classes ({CLASSES:,} expected), {len(photos):,} images "
-            f"({expected:,} expected), {len(photos) - len(faults):,} usable"
+            f"{split}: {len(classes[split]):,} classes, {len(photos):,} images, {len(photos) - len(faults):,} usable "
+            f"(expected, unverified: {CLASSES:,} classes, {expected:,} images)"
         )
         lines += [f"  {fault}" for fault in faults[:LISTED]]
         lines += [f"  ... and {len(faults) - LISTED:,} more"] * (len(faults) > LISTED)

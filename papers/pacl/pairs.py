@@ -30,7 +30,7 @@ SOURCES = ("cc3m", "cc12m", "yfcc15m")
 COCO = Path("coco/annotations/captions_train2017.json")
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LAYOUT = """\
-DATA/
+DATA/                         (numbers of pairs and images unverified)
   cc3m/*.tar                  webdataset shards as img2dataset writes them: KEY.jpg, KEY.txt (and KEY.json)
   cc12m/*.tar                 of the 3.3, 12.4 and 14.8 million pairs 10 to 30 % can no longer be downloaded
   yfcc15m/*.tar               the part of YFCC100M with English titles or descriptions

@@ -178,8 +178,8 @@ def test_imagenet_is_read(root: Path, tmp_path: Path) -> None:
     found = load(config, tmp_path)
     assert found.classes == list(CLASSES) and found.train_labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert imagenet.check(root) == [
-        "train: 3 classes (1,000 expected), 6 images (1,281,167 expected), 6 usable",
-        "val: 3 classes (1,000 expected), 6 images (50,000 expected), 6 usable",
+        "train: 3 classes, 6 images, 6 usable (expected, unverified: 1,000 classes, 1,281,167 images)",
+        "val: 3 classes, 6 images, 6 usable (expected, unverified: 1,000 classes, 50,000 images)",
     ]
     images, labels = found.tests["val"]
     shown = Evaluation(found, images, labels, 32)
