@@ -195,22 +195,23 @@ def results_table(results: dict[str, Any], variants: dict[str, Any], columns: Se
 
 
 def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[str]]:
-    """Header and one row a comparison: what is compared, the effect with its interval, the verdict."""
-    table = [["#", "claim", "claimed in", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]]
+    """Header and one row a comparison: what is compared, with means, the effect with its interval, the verdict."""
+    table = [
+        ["#", "claim", "claimed in", "comparison (a − b), means in brackets", "effect [95 % interval]", "n", "verdict"]
+    ]
     judged = {c["id"]: c for c in results["claims"]}
     for claim in claims:
         if claim.id not in judged:
             continue
         c = judged[claim.id]
-        metric_b = c.get("metric_b", c["metric"])
-        side_a, side_b = (f"(`{c[x]}` − `{c['minus_' + x]}`)" if f"minus_{x}" in c else f"`{c[x]}`" for x in ("a", "b"))
-        comparison = f"{side_a} {c['metric']} − {side_b} {metric_b}"
+        side_a = _side(results["rows"], c["a"], c.get("minus_a"), c["metric"])
+        side_b = _side(results["rows"], c["b"], c.get("minus_b"), c.get("metric_b", c["metric"]))
         bound = {
             "higher": f"> {claim.margin:g}",
             "lower": f"< {0 - claim.margin:g}",
             "similar": f"within ±{claim.margin:g}",
         }
-        comparison += f", expected {bound[claim.direction]}"
+        comparison = f"{side_a} − {side_b}, expected {bound[claim.direction]}"
         interval = "n/a" if c["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*c["interval"])
         effect = "n/a" if c["effect"] is None else f"{c['effect']:+.2f}"
         verdict = f"{c['verdict']} (control)" if claim.control else f"**{c['verdict']}**"
@@ -218,6 +219,14 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
             [str(claim.number), claim.text, claim.source, comparison, f"{effect} {interval}", str(c["n"]), verdict]
         )
     return table
+
+
+def _side(rows: Sequence[dict[str, Any]], variant: str, minus: str | None, metric: str) -> str:
+    """A side of a comparison: variant and metric, or a difference of two variants, with the mean over seeds."""
+    values = [_by_seed(rows, name, metric).values() for name in (variant, minus) if name]
+    first, *second = (statistics.fmean(v) if v else math.nan for v in values)
+    name = f"(`{variant}` − `{minus}`)" if minus else f"`{variant}`"
+    return f"{name} {metric} ({first - sum(second):.2f})"
 
 
 def reported_table(reported: Sequence[Reported]) -> list[list[str]]:

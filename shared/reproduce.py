@@ -29,6 +29,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -306,6 +307,10 @@ class _Processes:
         self.context = mp.get_context("forkserver")
         # (Without torch._dynamo here, every job spends seconds on it: the optimizers import it.)
         self.context.set_forkserver_preload([f"{package}.train", f"{package}.eval", "torch._dynamo"])
+        # Ctrl-C reaches the whole group; the parent decides. The server and its children inherit this.
+        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        forkserver.ensure_running()
+        signal.signal(signal.SIGINT, answer)
         self.children: dict[Connection, tuple[Any, str]] = {}
 
     def __enter__(self) -> "_Processes":
@@ -454,7 +459,6 @@ def _child(sender: Connection, slot: int, function: Callable[..., Any], argument
     """Body of a child process: sends ("progress", ...), then ("done", result) or ("error", text, traceback)."""
     from .experiment import Interrupted
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     gc.freeze()  # what the server imported is never garbage; looking for some in it costs half a second a run
     import torch
 

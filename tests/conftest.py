@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported; the commands that tests start inherit it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("FORCE_COLOR", None)  # what commands print is read here
 
 
 class ByFixture(LoadScopeScheduling):
@@ -34,11 +35,11 @@ def two_processes(request: pytest.FixtureRequest) -> Callable[..., str]:
 
     def run(name: str, *arguments: str | Path) -> str:
         script = request.path.with_name(f"two_process_{name}.py")
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
         command = [sys.executable, *launch, Path(__file__).with_name("launched.py")]
         environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         finished = subprocess.run(
-            [*command, script, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=120
+            [*command, script, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=500
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout

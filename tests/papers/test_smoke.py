@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from shared import report
 ROOT = Path(__file__).parents[2]
 PAPERS = [folder.name for folder in papers(ROOT)]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-SECONDS = 600
+SECONDS = 600  # of one reproduction
 KILLS = 2  # of one reproduction
+STARTED: list[subprocess.Popen[str]] = []
+pytestmark = pytest.mark.timeout(3 * SECONDS)
 
 
 def command(package: str, out: Path, *arguments: str) -> list[str]:
@@ -45,7 +48,7 @@ def start(package: str, out: Path, *arguments: str, most: int | None = None) -> 
         if most is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command(package, out, *arguments),
         cwd=ROOT,
         env=ENVIRONMENT,
@@ -55,6 +58,18 @@ def start(package: str, out: Path, *arguments: str, most: int | None = None) -> 
         start_new_session=True,
         preexec_fn=limit,
     )
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """After a test that failed."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    STARTED.clear()
 
 
 class Smoke:

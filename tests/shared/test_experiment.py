@@ -124,11 +124,11 @@ def test_a_torn_line_of_the_log_is_forgotten(whole: Path, tmp_path: Path, cache:
 
 
 def test_seconds_add_up_over_the_pieces(tmp_path: Path, cache: Path) -> None:
-    slow = replace(CONFIG, pause=0.02)
+    slow, started = replace(CONFIG, pause=0.02), time.monotonic()
     run_tiny(tmp_path, cache, replace(slow, steps=10))
     run = Run(tmp_path, cache, seed=3)
     train(slow, run)
-    assert 20 * 0.02 <= run.seconds < 10
+    assert 20 * 0.02 <= run.seconds <= time.monotonic() - started
     assert 50 < run.peak_memory_mb < 100_000
 
 
@@ -150,12 +150,13 @@ def test_seconds_of_an_earlier_phase_count(tmp_path: Path, cache: Path) -> None:
 # -- stopped and killed -----------------------------------------------------------------------------------------------
 
 
-def in_a_process(folder: Path, cache: Path, config: Config) -> None:
+def in_a_process(folder: Path, cache: Path, config: Config, linger: float = 0) -> None:
     torch.set_num_threads(1)
     try:
         run_tiny(folder, cache, config)
     except Interrupted:
         sys.exit(STOPPED)
+    time.sleep(linger)  # a kill that comes late is still a kill
 
 
 def start(*arguments: Any) -> Any:
@@ -168,14 +169,14 @@ def start(*arguments: Any) -> Any:
 
 def wait_for_lines(folder: Path, count: int) -> None:
     """Until ``count`` steps are in the log; its last line may be half written."""
-    log, end = folder / "metrics.jsonl", time.monotonic() + 60
+    log, end = folder / "metrics.jsonl", time.monotonic() + 300
     while not log.exists() or log.read_text().count("\n") < count:
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
 
 
 def test_sigterm_saves_and_leaves(whole: Path, tmp_path: Path, cache: Path) -> None:
-    child = start(tmp_path, cache, replace(CONFIG, pause=0.05))
+    child = start(tmp_path, cache, replace(CONFIG, pause=0.2))
     wait_for_lines(tmp_path, 10)
     child.terminate()
     child.join()
@@ -191,7 +192,7 @@ def test_killed_at_any_moment(whole: Path, tmp_path: Path, cache: Path, attempt:
     """``kill -9`` at a random step, the same run killed a second time, then continued to the end."""
     rng = random.Random(attempt)
     for first, last in ((2, 9), (11, 18)):
-        child = start(tmp_path, cache, replace(CONFIG, pause=0.01, save_every=3))
+        child = start(tmp_path, cache, replace(CONFIG, pause=0.01, save_every=3), 600)
         wait_for_lines(tmp_path, rng.randint(first, last))
         time.sleep(rng.uniform(0, 0.01))
         child.kill()

@@ -50,8 +50,8 @@ def test_a_difference_of_differences_is_paired_by_seed() -> None:
     judged = judge(claim(minus_a="c", minus_b="d"), four)  # (a - c) - (b - d) = 1.0 1.5 0.5 0.5 1.5 less 0 1 2 3 4
     assert judged["effect"] == pytest.approx(1.0 - 2.0)
     assert (judged["minus_a"], judged["minus_b"], judged["n"]) == ("c", "d", 5)
-    table = report.claims_table({"claims": [judged]}, [claim(minus_a="c", minus_b="d")])
-    assert "(`a` − `c`) sdr_db − (`b` − `d`) sdr_db" in table[1][3]
+    table = report.claims_table({"claims": [judged], "rows": four}, [claim(minus_a="c", minus_b="d")])
+    assert "(`a` − `c`) sdr_db (3.00) − (`b` − `d`) sdr_db (4.00), expected" in table[1][3]
     assert claim(minus_a="c", minus_b="d").variants == {"a", "b", "c", "d"}
     assert judge(claim(minus_a="gone"), four)["n"] == 0
 
@@ -174,11 +174,24 @@ def test_results_table() -> None:
 
 def test_claims_table() -> None:
     head, *body = report.claims_table(results(), CLAIMS)
-    assert head == ["#", "claim", "claimed in", "comparison (a − b)", "effect [95 % interval]", "n", "verdict"]
+    assert head == [
+        "#",
+        "claim",
+        "claimed in",
+        "comparison (a − b), means in brackets",
+        "effect [95 % interval]",
+        "n",
+        "verdict",
+    ]
     assert [row[:4] for row in body] == [
-        ["1", "It works.", "abstract", "`a` sdr_db − `b` sdr_db, expected > 0"],
-        ["2", "It is close.", "Section 5, unverified", "`a` sdr_db − `floor` sdr_db, expected within ±0.5"],
-        ["2", "The test bed works.", "ours", "`floor` sdr_db − `a` sdr_db, expected < -0.25"],
+        ["1", "It works.", "abstract", "`a` sdr_db (6.00) − `b` sdr_db (5.00), expected > 0"],
+        [
+            "2",
+            "It is close.",
+            "Section 5, unverified",
+            "`a` sdr_db (6.00) − `floor` sdr_db (0.00), expected within ±0.5",
+        ],
+        ["2", "The test bed works.", "ours", "`floor` sdr_db (0.00) − `a` sdr_db (6.00), expected < -0.25"],
     ]
     assert [row[4:] for row in body] == [
         ["+1.00 [+0.38, +1.62]", "5", "**supported**"],
@@ -277,7 +290,10 @@ def test_readme_of_a_paper(madeup: Path) -> None:
         f"\n{report.markdown(report.results_table(found, VARIANTS, COLUMNS))}\n\n{report.caption(found)}\n<!--" in text
     )
     assert "| `b` | the baseline \\| with a bar | 5.0 ± 0.9 | 2.00 | 5 | 12 |" in text
-    assert "| 1 | It works. | abstract | `a` sdr_db − `b` sdr_db, expected > 0 | +1.00 [+0.38, +1.62] | 5 |" in text
+    assert (
+        "| 1 | It works. | abstract | `a` sdr_db (6.00) − `b` sdr_db (5.00), expected > 0 | +1.00 [+0.38, +1.62] | 5 |"
+        in text
+    )
     assert "| `b` | MUSIC+ | 4.49 | a talk (unverified) |" in text
     assert report.paper_readme(madeup, "madeup", text) == text
 

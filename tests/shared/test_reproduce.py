@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tinypaper")
 IGNORED = shutil.ignore_patterns("__pycache__")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
+SECONDS = 500  # after which nothing is waited for any more
 COMMAND = ["-m", "shared.reproduce", "tinypaper", "--preset", "smoke", "--out", "out"]
 
 
@@ -37,7 +39,7 @@ def run(
         env=ENVIRONMENT | environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=SECONDS,
     )
 
 
@@ -172,13 +174,16 @@ def test_changing_the_evaluation_keeps_what_is_trained(done: Path) -> None:
 # -- stopped, killed, crowded -----------------------------------------------------------------------------------------
 
 
+SLOWER = ("pause: float = 0.02", "pause: float = 0.06")  # jobs that outlast what the test does meanwhile
+
+
 def trained(work: Path) -> int:
     """Number of jobs whose first step is logged."""
     return sum((folder / "metrics.jsonl").exists() for folder in jobs(work).values())
 
 
 def wait_for_training(work: Path, more_than: int = 0) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + SECONDS
     while trained(work) <= more_than:
         assert time.monotonic() < end, "no job has begun"
         time.sleep(0.01)
@@ -186,6 +191,7 @@ def wait_for_training(work: Path, more_than: int = 0) -> None:
 
 def test_killed_at_any_moment(first: tuple[Path, str], work: Path) -> None:
     """``kill -9`` of the whole process group, again and again, then to the end."""
+    edit(work, "config.py", *SLOWER)
     rng = random.Random(0)
     for _ in range(2):
         process = start(work)
@@ -204,13 +210,14 @@ def test_killed_at_any_moment(first: tuple[Path, str], work: Path) -> None:
 def test_stopped(first: tuple[Path, str], work: Path, whole_group: bool) -> None:
     """Ctrl-C reaches every process, ``kill PID`` the first alone; both keep what is trained so far."""
     edit(work, "config.py", "save_every: int = 7", "save_every: int = 1000")
+    edit(work, "config.py", *SLOWER)
     process = start(work)
     wait_for_training(work)
     if whole_group:
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.terminate()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130 and "Interrupted." in out and err == ""
     assert any((folder / "checkpoint" / "state.pt").exists() for folder in jobs(work).values())
     assert not all((folder / "result.json").exists() for folder in jobs(work).values())
@@ -223,7 +230,7 @@ def test_stopped(first: tuple[Path, str], work: Path, whole_group: bool) -> None
 def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
     both = [start(work), start(work)]
     for process in both:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, err
     assert outcome(work) == outcome(first[0])
     assert not list((work / "out").rglob("*.partial"))
@@ -231,9 +238,8 @@ def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
 
 def test_over_two_processes(first: tuple[Path, str], work: Path) -> None:
     """As ``accelerate launch`` starts it; without dropout the numbers are those of one process."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     launched = run(
-        work, "--variants", "plain", command=[*launch, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
+        work, "--variants", "plain", command=[*LAUNCH, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
     )
     assert launched.returncode == 0, launched.stderr
     assert launched.stdout.count("Written to") == launched.stdout.count("plain seed 1: step 30/30") == 1

@@ -210,7 +210,7 @@ def test_a_bad_file_stops_training_and_is_counted(root: Path) -> None:
     with pytest.raises(UserError, match=f"{path.name} is empty; replace it"):
         drawn.draw(5, np.random.default_rng(0))
     lines = imagenet.check(root)
-    assert lines[0].endswith("5 usable") and path.name in lines[1]
+    assert "6 images, 5 usable" in lines[0] and path.name in lines[1]
 
 
 def test_a_file_that_is_gone_is_named(root: Path) -> None:
