@@ -2,7 +2,7 @@
 
     clip = load_clip("ViT-B-32", pretrained="openai", device="cuda")       # downloads once
     clip = load_clip("ViT-B-32-quickgelu", pretrained="/models/vit_b_32.safetensors")
-    clip = load_clip()                                                     # "offline": nothing but pip packages
+    clip = load_clip()                                                     # "offline": no download
     image = clip.encode_image(clip.preprocess(photo)[None], normalize=True)
     text = clip.encode_text(["a photo of a tiger."], normalize=True)
     probability = (clip.logit_scale * image @ text.T).softmax(-1)

@@ -222,11 +222,11 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
 
 
 def _side(rows: Sequence[dict[str, Any]], variant: str, minus: str | None, metric: str) -> str:
-    """A side of a comparison: variant and metric, or a difference of two variants, with the mean over seeds."""
-    values = [_by_seed(rows, name, metric).values() for name in (variant, minus) if name]
-    first, *second = (statistics.fmean(v) if v else math.nan for v in values)
+    """A side of a comparison: variant and metric, or a difference of two variants, with the mean over its seeds."""
+    values = [list(_by_seed(rows, name, metric).values()) for name in (variant, minus) if name]
+    mean = f"{statistics.fmean(values[0]) - sum(map(statistics.fmean, values[1:])):.2f}" if all(values) else "n/a"
     name = f"(`{variant}` − `{minus}`)" if minus else f"`{variant}`"
-    return f"{name} {metric} ({first - sum(second):.2f})"
+    return f"{name} {metric} ({mean})"
 
 
 def reported_table(reported: Sequence[Reported]) -> list[list[str]]:

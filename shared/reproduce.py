@@ -408,8 +408,6 @@ class _Here:
     """Jobs one after the other in this process: alone, or one of several that ``accelerate launch`` started."""
 
     def __init__(self) -> None:
-        import torch
-
         # DistributedDataParallel imports this, and its functions keep the group of that moment as their default: the
         # group's threads would then outlive its end, and now and then abort the interpreter as it leaves.
         import torch.distributed.nn
@@ -459,6 +457,8 @@ def _child(sender: Connection, slot: int, function: Callable[..., Any], argument
     """Body of a child process: sends ("progress", ...), then ("done", result) or ("error", text, traceback)."""
     from .experiment import Interrupted
 
+    if not cast(Any, mp.parent_process()).is_alive():  # it left while the server was importing
+        return
     gc.freeze()  # what the server imported is never garbage; looking for some in it costs half a second a run
     import torch
 

@@ -11,7 +11,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported; the commands that tests start inherit it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.pop("FORCE_COLOR", None)  # what commands print is read here
+os.environ.pop("FORCE_COLOR", None)  # what commands print is read here
+
+# torchrun asks for this machine's name otherwise, which not every machine can look up.
+LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2")
 
 
 class ByFixture(LoadScopeScheduling):
@@ -30,13 +33,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFixture
 
 
 @pytest.fixture
+def launch() -> list[str]:
+    """Options of Python before a script, or ``-m`` and a module, to run in two processes as accelerate starts them."""
+    return list(LAUNCH)
+
+
+@pytest.fixture
 def two_processes(request: pytest.FixtureRequest) -> Callable[..., str]:
     """Runs ``two_process_<name>.py`` beside the test under torchrun on two CPU processes; returns what it printed."""
 
     def run(name: str, *arguments: str | Path) -> str:
         script = request.path.with_name(f"two_process_{name}.py")
-        launch = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
-        command = [sys.executable, *launch, Path(__file__).with_name("launched.py")]
+        command = [sys.executable, *LAUNCH, Path(__file__).with_name("launched.py")]
         environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         finished = subprocess.run(
             [*command, script, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=500

@@ -25,4 +25,4 @@ if __name__ == "__main__":
     end = time.monotonic() + 10  # the kernel lists a thread for a moment after it has ended
     while threads_of_the_group() and time.monotonic() < end:
         time.sleep(0.1)
-    assert not threads_of_the_group(), "it would now and then abort the interpreter as it leaves"
+    assert not threads_of_the_group(), "threads of the process group are left; now and then they abort the interpreter"

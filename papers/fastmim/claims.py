@@ -112,11 +112,25 @@ _FIGURE, _README = "paper, Figure 1", "official README"
 _EPOCHS = f"{_FIGURE}; epochs:"
 REPORTED = (
     Reported("fastmim", "ViT-B, ImageNet-1K top-1 (%)", "83.8", _FIGURE, verified=True),
-    Reported("fastmim", "ViT-B, pre-training (800 epochs) GPU hours / GB", "608 / 70", f"{_EPOCHS} {_README}", verified=True),
+    Reported(
+        "fastmim", "ViT-B, pre-training (800 epochs) GPU hours / GB", "608 / 70", f"{_EPOCHS} {_README}", verified=True
+    ),
     Reported("mae-b", "ViT-B, ImageNet-1K top-1 (%)", "83.6", _FIGURE, verified=True),
-    Reported("mae-b", "ViT-B, pre-training (1600 epochs) GPU hours / GB", "2069 / 203", f"{_EPOCHS} FastConvMAE's README", verified=True),
+    Reported(
+        "mae-b",
+        "ViT-B, pre-training (1600 epochs) GPU hours / GB",
+        "2069 / 203",
+        f"{_EPOCHS} FastConvMAE's README",
+        verified=True,
+    ),
     Reported("simmim-b", "ViT-B, ImageNet-1K top-1 (%)", "83.8", _FIGURE, verified=True),
-    Reported("simmim-b", "ViT-B, pre-training (800 epochs) GPU hours / GB", "3307 / 242", f"{_EPOCHS} SimMIM's README", verified=True),
+    Reported(
+        "simmim-b",
+        "ViT-B, pre-training (800 epochs) GPU hours / GB",
+        "3307 / 242",
+        f"{_EPOCHS} SimMIM's README",
+        verified=True,
+    ),
     Reported("swin-b", "Swin-B, ImageNet-1K top-1 (%)", "84.1", "abstract and official README", verified=True),
     Reported(
         "pvtv2-b2",

@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tinypaper")
 IGNORED = shutil.ignore_patterns("__pycache__")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}
-LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
 SECONDS = 500  # after which nothing is waited for any more
 COMMAND = ["-m", "shared.reproduce", "tinypaper", "--preset", "smoke", "--out", "out"]
 
@@ -236,10 +235,10 @@ def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
     assert not list((work / "out").rglob("*.partial"))
 
 
-def test_over_two_processes(first: tuple[Path, str], work: Path) -> None:
+def test_over_two_processes(first: tuple[Path, str], work: Path, launch: list[str]) -> None:
     """As ``accelerate launch`` starts it; without dropout the numbers are those of one process."""
     launched = run(
-        work, "--variants", "plain", command=[*LAUNCH, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
+        work, "--variants", "plain", command=[*launch, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
     )
     assert launched.returncode == 0, launched.stderr
     assert launched.stdout.count("Written to") == launched.stdout.count("plain seed 1: step 30/30") == 1
