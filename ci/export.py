@@ -1,5 +1,6 @@
 """Copy a paper and ``shared/`` to where a researcher can change them: ``make export PAPER=clipsep DEST=~/work``."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def export(paper: str, destination: str) -> str:
         raise SystemExit(f"error: cannot copy to {error.filename or target}: {error.strerror}.") from None
     return f"""Copied {paper} and shared to {target}. To run it there:
 
-  cd {target}
+  cd {shlex.quote(str(target))}
   python3 -m venv .venv
   .venv/bin/pip install -c constraints.txt -r shared/requirements.txt -r {paper}/requirements.txt
   .venv/bin/python -m shared.reproduce {paper}              # every variant and seed

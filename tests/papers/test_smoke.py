@@ -196,12 +196,12 @@ def test_killed_at_random_moments_it_ends_the_same(smoke: Smoke, tmp_path: Path)
 
 def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
     """``make export``, then two variants in the copy, with nothing of the repository on the path."""
-    copy = tmp_path / "work"
+    copy = tmp_path / "my work"
     exported = subprocess.run(
         [sys.executable, "ci/export.py", smoke.slug, str(copy)], cwd=ROOT, capture_output=True, text=True
     )
     assert exported.returncode == 0, exported.stderr
-    assert f"-m shared.reproduce {smoke.slug}" in exported.stdout
+    assert f"-m shared.reproduce {smoke.slug}" in exported.stdout and f"cd '{copy}'\n" in exported.stdout
     assert sorted(path.name for path in copy.iterdir()) == sorted([smoke.slug, "shared", "constraints.txt", "LICENSE"])
     imported = subprocess.run(
         [sys.executable, "-c", f"import shared, {smoke.slug} as p; print(shared.__file__); print(p.__file__)"],
