@@ -207,6 +207,8 @@ def test_claims_table_without_an_interval() -> None:
         ["+1.00 n/a", "1", "**inconclusive**"],
         ["n/a n/a", "0", "**inconclusive**"],
     ]
+    nothing = report.claims_table({"claims": [judge(claim(), [])], "rows": []}, [claim()])
+    assert nothing[1][3] == "`a` sdr_db (n/a) − `b` sdr_db (n/a), expected > 0"
 
 
 def test_reported_numbers_carry_their_source() -> None:
