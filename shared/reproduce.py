@@ -163,7 +163,7 @@ def _figures(package: str, runs: dict[tuple[str, int], Path], target: Path, repo
 
 def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, Any]:
     """Train (or continue) and evaluate one job; returns its row. A finished job returns its row at once."""
-    from .experiment import Run, write_json
+    from .experiment import Interrupted, Run, write_json
 
     # Another reproduction of the same checkout may be at the same job; ranks of one launch share the folder.
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -191,6 +191,8 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         run.accelerator.wait_for_everyone()
         load(package, "train").train(job.config, run)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an evaluation has no checkpoint to wait for
+        if run._stop and run.accelerator.num_processes == 1:  # asked after the last step
+            raise Interrupted(f"{job} stopped before its evaluation")
         row = {"variant": job.variant, "seed": job.seed}
         if run.accelerator.is_main_process:
             metrics = load(package, "eval").evaluate(job.config, run)

@@ -226,6 +226,17 @@ def test_stopped(first: tuple[Path, str], work: Path, whole_group: bool) -> None
         assert outcome(work) == outcome(first[0])
 
 
+def test_stopped_before_the_evaluation(first: tuple[Path, str], work: Path) -> None:
+    """SIGTERM after the last step, when no checkpoint is left to be saved."""
+    killed = "    import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n    run.export("
+    edit(work, "train.py", "    run.export(", killed)
+    train = ["-m", "tinypaper.train", "--variant", "plain", "--preset", "smoke", "--seed", "1"]
+    stopped = run(work, command=train)
+    assert stopped.returncode == 130 and "plain seed 1 stopped before its evaluation" in stopped.stdout
+    assert (work / "runs" / "custom" / "plain" / "seed1" / "checkpoint" / "model.safetensors").exists()
+    assert not (work / "runs" / "custom" / "plain" / "seed1" / "result.json").exists()
+
+
 def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
     both = [start(work), start(work)]
     for process in both:
