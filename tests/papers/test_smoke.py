@@ -210,7 +210,10 @@ def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert imported.stdout.splitlines() == [str(copy / "shared" / "__init__.py"), str(copy / smoke.slug / "__init__.py")]
+    assert imported.stdout.splitlines() == [
+        str(copy / "shared" / "__init__.py"),
+        str(copy / smoke.slug / "__init__.py"),
+    ]
 
     out = smoke.prepared(tmp_path / "out")
     variants = [smoke.other, smoke.own]
