@@ -38,16 +38,16 @@ CLAIMS = (
         "sdr_db", "clipsep", "mixture", margin=1.0,
     ),
     Claim(
-        "more-than-quieter", 1, "It is more than turning the volume down.", "abstract",
+        "more-than-quieter", 1, "It is more than turning the volume down.", "our test of claim 1",
         "sdr_db", "clipsep", "half-volume",
     ),
     Claim(
-        "text-query-si-sdr", 1, "The same by a measure that does not depend on volume.", "abstract",
+        "text-query-si-sdr", 1, "The same by a measure that does not depend on volume.", "our test of claim 1",
         "si_sdr_db", "clipsep", "mixture", margin=0.5,
     ),
     Claim(
-        "text-near-image", 1, "Text queries come close to the image queries the model was trained with.", "abstract",
-        "sdr_db", "clipsep", "clipsep", "similar", margin=1.0, metric_b="sdr_image_db",
+        "text-near-image", 1, "Text queries come close to the image queries the model was trained with.",
+        "our test of claim 1", "sdr_db", "clipsep", "clipsep", "similar", margin=1.0, metric_b="sdr_image_db",
     ),
     Claim(
         "shuffled-text", 1, "Texts of other classes do not separate.", "control",
@@ -66,12 +66,12 @@ CLAIMS = (
         "sdr_db", "nit-clean", "clipsep-clean", "lower", control=True,
     ),
     Claim(
-        "near-supervised", 3, "The unlabelled model is competitive with the supervised LabelSep.", "abstract",
-        "sdr_db", "clipsep-nit", "labelsep", margin=-1.0,
+        "near-supervised", 3, "In some settings the unlabelled model is competitive with a supervised one (LabelSep).",
+        "abstract", "sdr_db", "clipsep-nit", "labelsep", margin=-1.0,
     ),
     Claim(
-        "near-text-trained", 3, "The unlabelled model is competitive with CLIPSep trained on label texts.", "abstract",
-        "sdr_db", "clipsep-nit", "clipsep-text", margin=-1.0,
+        "near-text-trained", 3, "The unlabelled model is competitive with CLIPSep trained on label texts.",
+        "our test of claim 3", "sdr_db", "clipsep-nit", "clipsep-text", margin=-1.0,
     ),
     Claim(
         "pit-needs-selection", 4, "PIT needs post-selection: the better output is far from the mean of both.",

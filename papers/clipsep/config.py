@@ -8,12 +8,12 @@ from shared.report import Variant
 
 @dataclass(frozen=True)
 class Config:
-    """One run of CLIPSep. The defaults are the paper's (official code)."""
+    """One run of CLIPSep. The paper's values (official code) are those of the preset paper."""
 
     data: str | None = None
     """Folder with VGGSound and MUSIC (see data.LAYOUT); None: the embedded recordings."""
     train_set: Literal["vggsound", "music"] = "vggsound"
-    """Which of the two to train on; only with `data`."""
+    """Which of the two to train on; only with `data`. Models of music are validated and tested on it, too."""
     clip: str = "ViT-B-32"
     """Image-text model: a name of open_clip, or "offline"."""
     clip_weights: str | None = "openai"
@@ -22,7 +22,7 @@ class Config:
     rate: int = 16_000
     """Hz."""
     segment: int = 65_535
-    """Samples of a training or test segment (4.1 s)."""
+    """Samples of a training or test segment; the paper's last 4.1 s."""
     n_fft: int = 1024
     hop: int = 256
     bins: int = 256
@@ -34,7 +34,7 @@ class Config:
     train_query: Literal["image", "text", "hybrid"] = "image"
     """hybrid: image queries at even steps, text queries at odd ones."""
     fusion: Literal["late", "early", "middle"] = "late"
-    noise_heads: int = 0
+    noise_heads: Literal[0, 2] = 0
     """2: noise invariant training (CLIPSep-NIT)."""
     channels: int = 32
     """K, feature maps that a query weighs."""

@@ -36,8 +36,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     out: its ``--no-pit`` (its default adds noise head 1 to the query's mask).
 
     Returns: for every variant, over mixtures and with its own query, the means ``sdr_db``, ``sir_db``, ``sar_db`` and
-        ``si_sdr_db``, and of all but SI-SDR the median (``sdr_median_db``) and the standard error (``sdr_sem_db``). A
-        SAR above 100 dB is round-off and dropped; the mixture and half volume then have none.
+        ``si_sdr_db``, their medians (``sdr_median_db``) and their standard errors (``sdr_sem_db``). A SAR above 100 dB
+        is round-off and dropped; the mixture and half volume then have none.
 
         For models asked with text, also the means of SDR, SIR and SI-SDR with the target's frames as the query
         (``sdr_image_db``) and with the text of another class (``sdr_shuffled_db``), and ``sdr_image_median_db``.
@@ -156,7 +156,7 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
             continue
         name = metric.removesuffix("_db")
         of_own[metric] = float(defined.mean())
-        if metric != "si_sdr_db" and len(defined) > 1:
+        if len(defined) > 1:
             of_own[f"{name}_median_db"] = float(np.median(defined))
             of_own[f"{name}_sem_db"] = float(defined.std() / len(defined) ** 0.5)
     others = {

@@ -129,7 +129,7 @@ class CLIPSep(nn.Module):
         num_levels: int = 7,
         width: int = 64,
         fusion: Literal["late", "early", "middle"] = "late",
-        noise_heads: int = 0,
+        noise_heads: Literal[0, 2] = 0,
     ) -> None:
         super().__init__()
         if noise_heads and fusion != "late":

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -190,7 +190,7 @@ def official_model(checkpoint: Path) -> tuple[Config, nn.Module]:
         raise UserError(
             f"{checkpoint} holds more than named tensors; expected a state dict that the authors published."
         )
-    heads = sum(bool(re.search(r"pit_nets\.\d+\.weight$", name)) for name in state)
+    heads: Literal[0, 2] = 2 if any("pit_nets." in name for name in state) else 0
     config = replace(PRESETS["paper"], noise_heads=heads)
     model = CLIPSep(channels=config.channels, num_levels=config.levels, width=config.width, noise_heads=heads)
     try:

@@ -53,12 +53,14 @@ DATA/vggsound/
   preprocessed/6/e/6efVaN-dhzY/000001.jpg     one frame a second, counted from 1, 224 x 224
 DATA/MUSIC/solo/
   test.csv                     46 rows        the targets of MUSIC+
-  train.csv, val.csv      364, 92 rows        only to train on MUSIC
+  train.csv, val.csv      364, 92 rows        only to train on MUSIC (--train-set music)
   audio/accordion/Q-Jkk6mJ8AI.wav
   preprocessed/accordion/Q-Jkk6mJ8AI/000001.jpg
 The lists are in https://github.com/sony/CLIPSep below clipsep/data; its vggsound/test.csv (7,270 rows) is not needed,
 as the other test lists are parts of it. The videos have to be obtained from YouTube: the scripts in that repository's
-vggsound/ and music/ download them and make the sounds and frames. A leading data/ of the lists' paths is dropped."""
+vggsound/ and music/ download them and make the sounds and frames. A leading data/ of the lists' paths is dropped.
+MUSIC's train.csv, three columns with frames/ in place of preprocessed/, is read as it is. MUSIC's lists share videos:
+those of test.csv are left out of val.csv, and those of both out of train.csv."""
 
 LISTS = {
     "vggsound/train.csv": None,
@@ -142,7 +144,7 @@ def check(path: Path) -> list[str]:
         examine = functools.partial(_examine, config=config, training=name.endswith("train.csv"))
         found = list(zip(videos, _read_ahead(examine, videos, os.cpu_count() or 1, name), strict=True))
         faults = [fault for _, (fault, _) in found if fault]
-        notes = [note for _, (_, note) in found if note]
+        notes = [note for _, (_, of_video) in found for note in of_video]
         unusable.update(video for video, (fault, _) in found if fault)
         lines.append(f"{name}: {len(videos):,} rows{rows}, {len(videos) - len(faults):,} usable")
         for remarks in (faults, notes):
@@ -160,7 +162,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """Embed every frame and every label with the frozen towers, once.
 
     A pass that is interrupted continues where it stopped, and every later call looks again at the videos that could
-    not be used. These are left out: ``bad_rows.txt`` in the cache names each with the reason.
+    not be used. These are left out: ``bad_rows.txt`` in the cache names each with the reason. After them it names the
+    sounds whose channels are averaged, which stay.
 
     Raises:
         UserError: if a list is missing, if over half of the videos of a split cannot be used, or if what is left is
@@ -172,13 +175,19 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     clip = functools.cache(lambda: load_clip(config.clip, pretrained=config.clip_weights, device=device))
 
     splits = {"test": _both(chain(*tests.values())), "validation": _both(validation), "train": train}
-    report, faults = cache / "bad_rows.txt", list[str]()
+    report, faults, notes, digest = cache / "bad_rows.txt", list[str](), list[str](), hashlib.sha256()
     for split, videos in splits.items():
         stored = _stored(folder / split)
         missing = [video for video in videos if video.key not in stored]
         found = _embed(missing, folder / split, clip(), config, split == "train", len(videos) // 2) if missing else []
         faults += found
-        _write_lines(report, faults)
+        stored = _stored(folder / split)
+        for video in videos:
+            if video.key in stored:
+                _, sha256, of_video = stored[video.key]
+                notes += of_video
+                digest.update(f"{split} {video.label} {sha256}\n".encode())
+        _write_lines(report, faults + notes)
         if len(found) > len(videos) // 2:
             raise UserError(
                 f"Over half of the {len(videos):,} {split} videos below {config.data} cannot be used, for example: "
@@ -206,11 +215,6 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     for name, pairs in {"validation": validation_pairs, **test_pairs}.items():
         if not pairs:
             raise UserError(f"Not one mixture of {name} has both its videos; see {report}.")
-    digest = hashlib.sha256()
-    for split, videos in splits.items():
-        stored = _stored(folder / split)
-        usable = [video for video in videos if video.key in stored]
-        digest.update("".join(f"{split} {video.label} {stored[video.key][1]}\n" for video in usable).encode())
     return {
         "name": {"vggsound": "VGGSound", "music": "MUSIC solos"}[config.train_set],
         "train": len(clips),
@@ -265,18 +269,31 @@ def read_lists(config: Config) -> tuple[list[Video], list[VideoPair], dict[str, 
 
     Pairs are drawn from whole lists, as the official code draws them: an unusable video costs the mixtures it is in and
     leaves all others as they are in the paper. Models trained on MUSIC are validated and tested on pairs within MUSIC.
+    Its lists share videos: those of test are left out of validation, those of either out of training.
+
+    Raises:
+        UserError: if a list is missing, or has fewer than two videos left to mix.
     """
     assert config.data is not None
     root = Path(config.data).absolute()
 
-    def rows(name: str) -> list[Video]:
-        if len(videos := read_list(root, name)) < 2:
-            raise UserError(f"{root / name} has {len(videos)} rows, expected videos to mix. Expected:\n{LAYOUT}")
-        return videos
+    def rows(name: str, held_out: Sequence[Video] = ()) -> list[Video]:
+        videos = read_list(root, name)
+        ids = {video.sound.stem for video in held_out if not video.fault}
+        left = [video for video in videos if video.sound.stem not in ids]
+        if len(left) < 2:
+            shared = f", {len(videos) - len(left)} of them held out for validation or test" if held_out else ""
+            raise UserError(
+                f"{root / name} has {len(videos)} rows{shared}; at least 2 videos to mix are needed. "
+                f"Expected:\n{LAYOUT}"
+            )
+        return left
 
     if config.train_set == "music":
-        tests = {"music": _validation_pairs(rows("MUSIC/solo/test.csv"))}
-        return rows("MUSIC/solo/train.csv"), _validation_pairs(rows("MUSIC/solo/val.csv")), tests
+        test = rows("MUSIC/solo/test.csv")
+        validation = rows("MUSIC/solo/val.csv", test)
+        train = rows("MUSIC/solo/train.csv", validation + test)
+        return train, _validation_pairs(validation), {"music": _validation_pairs(test)}
     tests = {name: _test_pairs(rows(targets), rows(interferers)) for name, (targets, interferers) in TESTS.items()}
     return rows("vggsound/train.csv"), _validation_pairs(rows("vggsound/val.csv")), tests
 
@@ -308,9 +325,11 @@ def read_list(root: Path, name: str) -> list[Video]:
 
 def _video(root: Path, name: str, row: str, fields: list[str]) -> Video:
     fields = [field.strip() for field in fields]
-    # The training list of MUSIC that the official repository ships has three columns, which its own loader refuses.
+    # The training list of MUSIC that the official repository ships has three columns, which its own loader refuses, and
+    # names the frames as they were before they were resized.
     if name.startswith("MUSIC") and len(fields) == 3:
-        fields = [*fields, Path(fields[0]).parent.name]
+        sound, frames, n_frames = fields
+        fields = [sound, frames.replace("solo/frames/", "solo/preprocessed/"), n_frames, Path(sound).parent.name]
     if NOT_UTF8.search("".join(fields)):
         fault = "not UTF-8; save the list as UTF-8"
     elif "\0" in "".join(fields):
@@ -436,16 +455,20 @@ def _sound_of(video: Video, config: Config, training: bool) -> Tensor:
     return sound
 
 
-def _examine(video: Video, config: Config, training: bool) -> tuple[str, str]:
+def _examine(video: Video, config: Config, training: bool) -> tuple[str, list[str]]:
     """What makes a video unusable, and what is remarkable about one that is usable."""
     try:
         _sound_of(video, config, training)
         deque(read_frames(video), maxlen=0)
     except UserError as fault:
-        return str(fault), ""
+        return str(fault), []
+    return "", _notes(video)
+
+
+def _notes(video: Video) -> list[str]:
     with wave.open(str(video.sound)) as sound:
         channels = sound.getnchannels()
-    return "", f"{video.sound} has {channels} channels, which are averaged" if channels > 1 else ""
+    return [f"{video.sound} has {channels} channels, which are averaged"] if channels > 1 else []
 
 
 # -- embeddings -------------------------------------------------------------------------------------------------------
@@ -456,16 +479,16 @@ def _embed(
 ) -> list[str]:
     """Embed videos, a shard at a time; give back why some could not be, and give up when these are too many."""
 
-    def read(video: Video) -> tuple[Tensor, str] | UserError:
+    def read(video: Video) -> tuple[Tensor, str, list[str]] | UserError:
         try:
             sound = _sound_of(video, config, training)
             frames = torch.stack([clip.preprocess(frame) for frame in read_frames(video)])
         except UserError as fault:
             return fault
-        return frames, hashlib.sha256(sound.numpy().tobytes()).hexdigest()
+        return frames, hashlib.sha256(sound.numpy().tobytes()).hexdigest(), _notes(video)
 
     faults: list[str] = []
-    shard: list[tuple[Video, str, Tensor]] = []
+    shard: list[tuple[Video, str, list[str], Tensor]] = []
     contents = _read_ahead(read, videos, max(1, config.workers), f"embedding {folder.name}")
     for video, found in zip(videos, contents, strict=True):
         if isinstance(found, UserError):
@@ -473,8 +496,8 @@ def _embed(
             if len(faults) > most_faults:
                 break
             continue
-        frames, sha256 = found
-        shard.append((video, sha256, clip.encode_image(frames.to(clip.device)).float().cpu()))
+        frames, sha256, notes = found
+        shard.append((video, sha256, notes, clip.encode_image(frames.to(clip.device)).float().cpu()))
         if sum(len(embedding) for *_, embedding in shard) >= SHARD_FRAMES:
             _write_shard(folder, shard)
             shard = []
@@ -488,22 +511,22 @@ def _write_lines(path: Path, lines: list[str]) -> None:
     write_atomic(path, content)
 
 
-def _write_shard(folder: Path, shard: list[tuple[Video, str, Tensor]]) -> None:
-    videos = json.dumps([[*video.key, sha256] for video, sha256, _ in shard])
+def _write_shard(folder: Path, shard: list[tuple[Video, str, list[str], Tensor]]) -> None:
+    videos = json.dumps([[*video.key, sha256, *notes] for video, sha256, notes, _ in shard])
     content = save({"frames": torch.cat([embedding for *_, embedding in shard])}, {"videos": videos})
     name = hashlib.sha256(videos.encode()).hexdigest()[:16]
     write_atomic(folder / f"{name}.safetensors", content)
 
 
-def _stored(folder: Path) -> dict[tuple[str, str, int], tuple[Tensor, str]]:
-    """Frame embeddings (F, D), mapped rather than read, and the sound's hash, of every embedded video."""
+def _stored(folder: Path) -> dict[tuple[str, str, int], tuple[Tensor, str, list[str]]]:
+    """Frame embeddings (F, D), mapped rather than read, the sound's hash and notes, of every embedded video."""
     found = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as shard:
             videos = json.loads(shard.metadata()["videos"])
-            embeddings = shard.get_tensor("frames").split([n_frames for _, _, n_frames, _ in videos])
-        for (*key, sha256), embedding in zip(videos, embeddings, strict=True):
-            found[tuple(key)] = embedding, sha256
+            embeddings = shard.get_tensor("frames").split([n_frames for _, _, n_frames, *_ in videos])
+        for (sound, images, n_frames, sha256, *notes), embedding in zip(videos, embeddings, strict=True):
+            found[sound, images, n_frames] = embedding, sha256, notes
     return found
 
 

@@ -52,21 +52,28 @@ QUERIES = Queries(LABELS, torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 5
 
 def test_own_query_and_others() -> None:
     rows = {
-        "own": values(sdr=[1.0, 2.0, 6.0, 7.0], sir=[0.0, 4.0, 5.0, 3.0], sar=[10.0, 30.0, 20.0, 16.0]),
+        "own": values(
+            sdr=[1.0, 2.0, 6.0, 7.0],
+            sir=[0.0, 4.0, 5.0, 3.0],
+            sar=[10.0, 30.0, 20.0, 16.0],
+            si_sdr=[-4.0, 1.0, 2.0, 9.0],
+        ),
         "image": values(sdr=[0.0, 4.0, 2.0, 10.0], sir=[1.0, 1.0, 1.0, 5.0], si_sdr=[-1.0, -2.0, -3.0, -6.0]),
         "shuffled": values(sdr=[-4.0, -2.0, 0.0, 2.0]),
     }
     found = summary(rows)
     assert {name: found[name] for name in ("sdr_db", "sir_db", "sar_db", "si_sdr_db")} == {
-        "sdr_db": 4.0, "sir_db": 3.0, "sar_db": 19.0, "si_sdr_db": 0.0,
+        "sdr_db": 4.0, "sir_db": 3.0, "sar_db": 19.0, "si_sdr_db": 2.0,
     }  # fmt: skip
-    assert (found["sdr_median_db"], found["sir_median_db"], found["sar_median_db"]) == (4.0, 3.5, 18.0)
+    medians = [found[f"{metric}_median_db"] for metric in ("sdr", "sir", "sar", "si_sdr")]
+    assert medians == [4.0, 3.5, 18.0, 1.5]
     assert found["sdr_sem_db"] == pytest.approx(np.std([1, 2, 6, 7], ddof=1) / 2)
     assert found["sir_sem_db"] == pytest.approx(np.std([0, 4, 5, 3], ddof=1) / 2)
     assert found["sar_sem_db"] == pytest.approx(np.std([10, 30, 20, 16], ddof=1) / 2)
+    assert found["si_sdr_sem_db"] == pytest.approx(np.std([-4, 1, 2, 9], ddof=1) / 2)
     assert (found["sdr_image_db"], found["sdr_image_median_db"]) == (4.0, 3.0)
     assert (found["sir_image_db"], found["si_sdr_image_db"], found["sdr_shuffled_db"]) == (2.0, -3.0, -1.0)
-    assert not any("unselected" in name or name.startswith(("sar_image", "si_sdr_median")) for name in found)
+    assert not any("unselected" in name or name.startswith("sar_image") for name in found)
 
 
 def test_silent_mixtures_are_left_out() -> None:

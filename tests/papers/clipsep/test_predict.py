@@ -435,6 +435,9 @@ def test_noise_heads_of_the_official_checkpoint(
     assert ask(*arguments, model=("--checkpoint", official)) == 0
     assert all(np.abs(read(path)).max() > 1e-3 and read(path).shape == (8_000, 1) for path in noises)
 
+    torch.save({name: x for name, x in state.items() if "pit_nets.1" not in name}, official)
+    assert ask(*arguments, model=("--checkpoint", official)) == 1
+    assert_one_sentence(capsys.readouterr().err, "pit_nets.1.weight", "found nothing")
     torch.save({name: x for name, x in state.items() if "pit_nets" not in name}, official)  # of CLIPSep
     assert ask(*arguments, model=("--checkpoint", official)) == 1
     assert_one_sentence(capsys.readouterr().err, "no noise heads")

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import tyro
 from torch import Tensor
 
-from papers.clipsep.config import CPU, VARIANTS
+from papers.clipsep.config import CPU, VARIANTS, Config
 from papers.clipsep.train import build_model, build_spectrogram, choose_queries, loss_of
 
 STEPS = 150
@@ -28,6 +29,13 @@ def test_queries_of_training(variant: str, even: Tensor, odd: Tensor) -> None:
     config = replace(CPU, **VARIANTS[variant].changes)
     for step, expected in ((0, even), (1, odd), (6, even), (7, odd)):
         assert torch.equal(choose_queries(config, step, IMAGE, TEXT, LABEL), expected)
+
+
+def test_noise_heads_are_two_or_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [tyro.cli(Config, args=["--noise-heads", n]).noise_heads for n in "02"] == [0, 2]
+    with pytest.raises(SystemExit):
+        tyro.cli(Config, args=["--noise-heads", "1"])
+    assert "--noise-heads" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,15 @@ VGGSOUND = {
     "test-good-no-music": [("dbGood__001", "dog barking"), ("fbGood__009", "vehicle horn car horn honking")],
 }
 MUSIC = {
-    "train": [("tuba", "tubaTrain_0"), ("cello", "celloTrain0"), ("cello", "celloTrain1"), ("tuba", "tubaTrain_1")],
-    "val": [("tuba", "tubaVal___0"), ("cello", "celloVal__0")],
+    "train": [
+        ("tuba", "tubaTrain_0"),
+        ("tuba", "tubaTest__0"),
+        ("cello", "celloTrain0"),
+        ("cello", "celloVal__0"),
+        ("cello", "celloTrain1"),
+        ("tuba", "tubaTrain_1"),
+    ],
+    "val": [("tuba", "tubaTest__0"), ("tuba", "tubaVal___0"), ("cello", "celloVal__0")],
     "test": [("acoustic_guitar", "guitarTest0"), ("tuba", "tubaTest__0")],
 }
 
@@ -92,8 +99,9 @@ def make_dataset(root: Path) -> Path:
         for instrument, video in solos:
             place = f"{instrument}/{video}"
             write_video(root / f"MUSIC/solo/audio/{place}.wav", root / f"MUSIC/solo/preprocessed/{place}")
-            home = "/data2/somebody/data/" if name == "train" else "data/"  # as the official lists have it
-            columns = (f"{home}MUSIC/solo/audio/{place}.wav", f"{home}MUSIC/solo/preprocessed/{place}", N_FRAMES)
+            # As the official lists have it.
+            home, folder = ("/data2/somebody/data", "frames") if name == "train" else ("data", "preprocessed")
+            columns = (f"{home}/MUSIC/solo/audio/{place}.wav", f"{home}/MUSIC/solo/{folder}/{place}", N_FRAMES)
             solo_rows.append(columns if name == "train" else (*columns, instrument))
         write_list(root / f"MUSIC/solo/{name}.csv", solo_rows)
     return root
@@ -279,10 +287,26 @@ def test_training_on_music_with_the_shipped_list(config: Config, tmp_path: Path)
     loaded = data.load(config, tmp_path)
     assert loaded.queries.labels == ["cello", "tuba", "acoustic_guitar"]
     assert [clip.label for clip in loaded.train] == [1, 0, 0, 1]
+    assert [clip.name for clip in loaded.train] == ["tubaTrain_0", "celloTrain0", "celloTrain1", "tubaTrain_1"]
+    assert {p.target.name for p in loaded.validation} == {"tubaVal___0", "celloVal__0"}
     assert [(p.target.name, p.interferer.name) for p in loaded.tests["music"]] == [
         ("guitarTest0", "tubaTest__0"),
         ("tubaTest__0", "guitarTest0"),
     ]
+
+
+def test_music_that_is_all_held_out_is_refused(config: Config, dataset: Path) -> None:
+    config, solo = replace(config, train_set="music"), dataset / "MUSIC/solo"
+    solo.joinpath("test.csv").write_text((solo / "test.csv").read_text() + "a,b,c,d\n")
+    solo.joinpath("train.csv").write_text((solo / "train.csv").read_text() + "cello/a,b,c\n")
+    train, _, _ = videos.read_lists(config)
+    assert len(train) == 5 and "'c' is not a number" in train[-1].fault  # two unreadable rows are not one video
+    solo.joinpath("val.csv").write_text((solo / "test.csv").read_text())
+    with pytest.raises(UserError, match=r"val\.csv has 3 rows, 2 of them held out for validation or test; at least 2"):
+        videos.read_lists(config)
+    solo.joinpath("val.csv").write_text((solo / "train.csv").read_text())
+    with pytest.raises(UserError, match=r"train\.csv has 7 rows, 6 of them held out"):
+        videos.read_lists(config)
 
 
 def test_an_interrupted_pass_continues(
@@ -381,6 +405,21 @@ def test_unusable_videos_are_left_out_until_they_are_mended(
     assert data.prepare(config, tmp_path)["train"] == 6 and len(embedded) == 2
     assert (tmp_path / "bad_rows.txt").read_text() == ""
     assert [clip.name for clip in data.load(config, tmp_path).train] == [video for video, _ in VGGSOUND["train"]]
+
+
+def test_channels_that_are_averaged_are_named(
+    config: Config, dataset: Path, tmp_path: Path, embedded: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wav(sound(dataset, VIDEO), np.stack([NOISE, NOISE // 2], 1))
+    expected = f"{sound(dataset, VIDEO)} has 2 channels, which are averaged\n"
+    for _ in range(2):  # also when nothing is left to embed
+        assert data.prepare(config, tmp_path)["train"] == 6
+        assert (tmp_path / "bad_rows.txt").read_text() == expected and capsys.readouterr().err == ""
+    sound(dataset, "aaTrain_000").unlink()
+    data.prepare(config, tmp_path / "other")
+    missing = f"{sound(dataset, 'aaTrain_000')} is missing\n"
+    assert (tmp_path / "other/bad_rows.txt").read_text() == missing + expected
+    assert capsys.readouterr().err.startswith("1 of ")
 
 
 def test_a_sound_spoilt_after_prepare_is_named(config: Config, dataset: Path, tmp_path: Path) -> None:
@@ -519,7 +558,7 @@ def test_check_of_a_usable_folder(dataset: Path) -> None:
         "vggsound/test-good.csv: 2 rows (100 expected), 2 usable",
         "vggsound/test-no-music.csv: 6 rows (5,322 expected), 6 usable",
         "vggsound/test-good-no-music.csv: 2 rows (75 expected), 2 usable",
-        "MUSIC/solo/train.csv: 4 rows (364 expected), 4 usable",
+        "MUSIC/solo/train.csv: 6 rows (364 expected), 6 usable",
         "MUSIC/solo/val.csv: missing (92 expected), needed only to train on MUSIC",
         "MUSIC/solo/test.csv: 2 rows (46 expected), 2 usable",
         "vggsound-clean+: 2 of 2 mixtures can be made",
