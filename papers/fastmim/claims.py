@@ -106,6 +106,27 @@ CLAIMS = (
         "scenes-new-objects", 0, "Also on objects that no training image showed.", "control",
         "accuracy_new_objects_percent", "scenes", "scenes-scratch", control=True,
     ),
+    # The same at the paper's scale, whose preset has these variants instead of the offline ones; margins are the same.
+    Claim(
+        "low-resolution-equal-images-b", 2, "Low resolution is as good as full, at equal images seen.", "abstract",
+        "accuracy_percent", "fastmim", "full-b", "similar", margin=SIMILAR,
+    ),
+    Claim(
+        "hog-is-stable-b", 3, "HOG loses less than pixels when the resolution of pre-training falls.", "abstract",
+        "accuracy_percent", "fastmim", "pixel-b", minus_a="full-b", minus_b="pixel-full-b",
+    ),
+    Claim(
+        "hog-beats-pixels-b", 4, "HOG targets are no worse than pixels at low resolution.", "abstract",
+        "accuracy_percent", "fastmim", "pixel-b", margin=WORSE,
+    ),
+    Claim(
+        "discard-b", 5, "The last two blocks can be left out of pre-training.", "abstract",
+        "accuracy_percent", "discard-b", "fastmim", "similar", margin=SIMILAR,
+    ),
+    Claim(
+        "progressive-b", 7, "Raising the resolution in stages (claimed of large networks only) helps.", "abstract",
+        "accuracy_percent", "progressive-b", "fastmim", control=True,
+    ),
 )  # fmt: skip
 
 _FIGURE, _README = "paper, Figure 1", "official README"

@@ -98,17 +98,16 @@ class CMT(nn.Module):
     def layer_id(self, name: str) -> int:
         """Layer of parameter ``name`` for layer decay: scale = decay**(layers - id). ``KeyError`` if it has none.
 
-        PVTv2's rule (the official code has none for CMT): stem and first patch embedding 0, blocks 1, 2, ... through
-        all stages, a later patch embedding the id of the block before it, the final norm ``layers``. A stage's
-        relative positions go with its patch embedding, as ViT's positions do.
+        Stem 0, blocks 1, 2, ... through all stages, a stage's patch embedding and relative positions the id of its
+        first block (in PVTv2 a patch embedding has that of the block before it), the final norm ``layers``. Source:
+        official code.
         """
         if name.startswith("stem."):
             return 0
         if name.startswith("norm."):
             return self.layers
         if match := re.match(r"stages\.(\d+)\.(?:patch_embed|relative_pos$|blocks\.(\d+))", name):
-            before = sum(self.depths[: int(match[1])])
-            return before if match[2] is None else before + int(match[2]) + 1
+            return sum(self.depths[: int(match[1])]) + int(match[2] or 0) + 1
         raise KeyError(name)
 
     @staticmethod

@@ -37,6 +37,8 @@ class Config:
 
     method: Literal["fastmim", "mae", "simmim", "none"] = "fastmim"
     """none: fine-tuning from scratch."""
+    checkpoint: str | None = None
+    """Pre-trained ViT-B or Swin-B published by the authors (.pth), to fine-tune instead of pre-training here."""
     target: Literal["hog", "pixel"] = "hog"
     normalize_target: bool = True
     """HOG: L2 norm of each cell; pixels: mean and variance of each patch."""
@@ -176,6 +178,9 @@ CMT_S = {
     "reductions": (8, 4, 2, 1), "block": 32, "decoder_depth": 4,
 }  # fmt: skip
 FULL_B = {"resolutions": (224,), "micro_batch_size": 128}
+SIMMIM_B = FULL_B | {
+    "method": "simmim", "block": 32, "mask_ratio": 0.6, "batch_size": 2048, "learning_rate": 0.5e-4,
+}  # fmt: skip
 VARIANTS = {
     "scratch": Variant("floor: fine-tuning alone", NONE | {"layer_decay": 1.0}),
     "fastmim": Variant(
@@ -185,7 +190,7 @@ VARIANTS = {
     "mid": Variant("HOG at three quarters of the resolution, as many images seen", {"resolutions": (24,)}, LONG),
     "full": Variant("HOG at full resolution, as many images seen", MEDIUM | {"resolutions": (32,)}, LONG),
     "full-short": Variant(
-        "HOG at full resolution, 5 of 12 epochs: the seconds of `fastmim`",
+        "HOG at full resolution, 5 of 12 epochs: nearly the compute of `fastmim`",
         MEDIUM | {"resolutions": (32,), "epochs": (5,), "warmup_epochs": 0.5},
         LONG,
     ),
@@ -244,17 +249,10 @@ VARIANTS = {
         },
         PAPER,
     ),
-    "simmim-b": Variant(
-        "SimMIM at 224 pixels, batches of 2048",
-        {
-            "method": "simmim",
-            "resolutions": (224,),
-            "block": 32,
-            "mask_ratio": 0.6,
-            "batch_size": 2048,
-            "learning_rate": 0.5e-4,
-            "micro_batch_size": 128,
-        },
+    "simmim-b": Variant("SimMIM at 224 pixels, batches of 2048", SIMMIM_B, PAPER),
+    "simmim-swin-b": Variant(
+        "SimMIM with Swin-B at 192 pixels, batches of 2048",
+        SWIN_B | SIMMIM_B | {"resolutions": (192,), "epochs": (800,), "warmup_epochs": 20},
         PAPER,
     ),
     "progressive-b": Variant(

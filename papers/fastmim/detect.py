@@ -4,16 +4,18 @@
 fine-tuned.pth``) writes ``box_ap_percent`` and ``mask_ap_percent`` to ``result.json`` of ``--out``; ``accelerate
 launch -m papers.fastmim.detect ...`` does it on several GPUs. The same command continues an interrupted run.
 
-The numbers are those of the authors' mmdetection configuration (Swin-B, 36 epochs, steps at 27 and 33, 1024 pixels,
-scale jitter 0.1 to 2.0, AdamW 6e-5, weight decay 0.05, drop path 0.2, from the fine-tuned classifier). What deviates:
+The numbers are those of the authors' mmdetection configuration (Swin-B, 36 epochs, steps at 27 and 33, 1000 steps of
+warm-up, 1024 pixels, scale jitter 0.1 to 2.0, AdamW 6e-5, weight decay 0.05 but for bias tables and norms, drop path
+0.2, from the fine-tuned classifier). What deviates:
 
 * The detector is torchvision's Mask R-CNN on a simple feature pyramid of the last map, for all encoders; the paper's is
-  mmdetection's on the maps of all of Swin's stages.
+  mmdetection's on the maps of all of Swin's stages, with BatchNorm and a box head of four convolutions.
 * No copy-paste augmentation: torchvision has it in its reference scripts only.
 * Boxes that a crop cuts are clipped, not fitted to the mask again.
 * Swin's windows grow with the image (see pyramid.py).
-* Batch size 16 and 1000 steps of warm-up are mmdetection's habit: the authors' could not be read.
-* Tested at one scale, the longer side 1024 pixels.
+* Batch size 16 is mmdetection's habit: the authors have 4 images a GPU, and do not say how many GPUs.
+* No biases are decayed; theirs are, but for those of norms.
+* Tested with the longer side at 1024 pixels; theirs is at most 1666, the shorter at most 1024.
 """
 
 import sys
@@ -77,6 +79,9 @@ def detect(options: Options, run: Run) -> dict[str, float]:
 def build_detector(options: Options, categories: int) -> MaskRCNN:
     """Mask R-CNN for so many categories and the background, on images resized and padded to ``image_size``."""
     config, backbone = transfer.load_backbone(options, STRIDES)
+    encoder: Any = backbone.encoder
+    tables = {name for name, _ in encoder.named_parameters() if name.endswith("relative_position_bias_table")}
+    encoder.no_weight_decay = encoder.no_weight_decay | tables  # unlike in pre-training and fine-tuning
     mean, std = normalisation(config)
     return MaskRCNN(
         backbone,

@@ -30,7 +30,7 @@ from shared.reproduce import can_write, note, told
 
 from . import digits, imagenet, pictures, scenes
 from .classifier import Classifier, load_official
-from .config import PRESETS, Config
+from .config import PRESETS, VARIANTS, Config
 from .data import ENLARGED
 from .model import FastMIM
 from .train import PRETRAINED, build_classifier, build_pretraining
@@ -49,7 +49,7 @@ class Options:
     run: Path | None = None
     """Folder of a trained run; default: runs/fastmim/cpu/fastmim/seed0."""
     checkpoint: Path | None = None
-    """Fine-tuned ViT-B or Swin-B published by the authors (a .pth file), to classify with instead of --run."""
+    """Fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors (.pth file), to classify with instead of --run."""
     mask_seed: int = 0
     """Decides which blocks are masked."""
     mask_ratio: float | None = None
@@ -71,11 +71,12 @@ def predict(options: Options) -> None:
     else:
         run = options.run or RUN
         config, classifier = trained_classifier(run)
-        if options.out:
-            pretraining = trained_network(run) if config.method == "fastmim" else None
+        if options.out and config.method == "fastmim" and not config.checkpoint:
+            pretraining = trained_network(run)
     if options.out and not pretraining:
-        what = "the authors' classifiers have" if options.checkpoint else f"a run with method {config.method} has"
-        note(f"{what} no FastMIM decoder to draw the predictions of, so {options.out} is not written.")
+        published = options.checkpoint or config.checkpoint
+        which = "the authors' weights bring" if published else f"a run with method {config.method} has"
+        note(f"{which} no FastMIM decoder to draw the predictions of, so {options.out} is not written.")
 
     names = class_names(config, classifier.head.out_features)
     with torch.no_grad():
@@ -156,7 +157,7 @@ def trained_network(run: Path) -> FastMIM:
 
 
 def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
-    """ViT-B or Swin-B with fine-tuned weights that the authors published, in evaluation mode."""
+    """The encoder with fine-tuned weights that the authors published, found by its names, in evaluation mode."""
     content = load_checkpoint(checkpoint)
     weights: dict[str, Any] = content.get("model", content)
     if not isinstance(weights, dict) or not isinstance(weights.get("head.bias"), Tensor):
@@ -166,23 +167,21 @@ def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
         )
     config = replace(PRESETS["paper"], data="ImageNet-1K")  # for its normalisation; the folder need not exist
     try:
-        if any(name.endswith("relative_position_bias_table") for name in weights):
-            config = replace(
-                config, encoder="swin", patch_size=4, widths=(128,), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)
-            )
+        for part, variant in PUBLISHED.items():
+            if any(part in name for name in weights):
+                config = replace(config, **VARIANTS[variant].changes)
         classifier = build_classifier(config, len(weights["head.bias"]))
-        fresh = [name for name in load_official(classifier, finite_weights(weights)) if not name.startswith("norm.")]
-        fresh += [
-            name
-            for name, x in classifier.state_dict().items()
-            if name.startswith(("head.", "fc_norm.")) and x.shape != getattr(weights.get(name), "shape", None)
-        ]
-        if fresh:
-            found = ", ".join(fresh[:3]) + (" and others" if fresh[3:] else "")
-            raise UserError(f"It lacks {found}, or has them in another shape.")
+        unused = () if config.encoder == "pvtv2" else ("encoder.norm.",)
+        load_official(classifier, finite_weights(weights), fresh=unused)
     except (UserError, *UNREADABLE) as error:
-        raise UserError(f"{checkpoint} is no fine-tuned ViT-B or Swin-B of the authors. {error}") from error
+        raise UserError(
+            f"{checkpoint} is no fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors. {error}"
+        ) from error
     return config, classifier.eval()
+
+
+# A part of a published parameter's name -> the variant that has its encoder; others are ViT-B's.
+PUBLISHED = {"relative_position_bias_table": "swin-b", "patch_embed1.": "pvtv2-b2", "stem_conv1.": "cmt-s"}
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

@@ -4,17 +4,18 @@
 ``--checkpoint fine-tuned.pth``) writes ``miou_percent`` to ``result.json`` of ``--out``; ``accelerate launch -m
 papers.fastmim.segment ...`` does it on several GPUs. The same command continues an interrupted run.
 
-The numbers are those of the authors' mmsegmentation configuration (ViT-B, crops of 512 pixels, 160,000 steps of 16
-images, AdamW 3e-4, layer decay 0.75, windows at a stride of 341 in testing, single scale, from the fine-tuned
+The numbers are those of the authors' mmsegmentation configuration (ViT-B, images resized to 0.5 to 2.0 times the crop
+of 512 pixels, 160,000 steps of 16 images, AdamW 3e-4, weight decay 0.05, layer decay 0.75, drop path 0.1, 1500 steps of
+warm-up with a linear decay after them, windows at a stride of 341 in testing, single scale, from the fine-tuned
 classifier). What deviates:
 
 * The head adds up the maps of a simple feature pyramid and has one 3x3 and one 1x1 convolution; the paper's is UPerNet
   on maps of four blocks, with an auxiliary head.
-* ViT has its absolute positions, stretched; the paper's has BEiT's relative positions.
-* Crops that show almost a single class are not drawn again.
+* ViT has its absolute positions, stretched; the paper's has BEiT's relative positions and layer scale besides.
+* Positions and class token are not decayed; theirs are, as their list of exceptions misses the names.
+* Crops that show almost a single class are not drawn again, and padding is black instead of the mean colour.
+* The longer side of an image has no bound; theirs is four times that of the shorter.
 * Swin's windows grow with the image (see pyramid.py).
-* Weight decay 0.05, drop path 0.1, 1500 steps of warm-up with a linear decay after them, and images resized to 0.5 to
-  2.0 times the crop in training are BEiT's and mmsegmentation's habit: the authors' could not be read.
 """
 
 import sys

@@ -18,11 +18,11 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from shared import UserError
-from shared.experiment import Run, load_weights
+from shared.experiment import UNREADABLE, Run, finite_weights, load_checkpoint, load_weights
 from shared.loading import Batches, Drawable
 
 from .baselines import MAE, SimMIM
-from .classifier import Classifier, load_encoder
+from .classifier import HEADS, Classifier, load_encoder, load_official
 from .cmt import CMT
 from .config import Config
 from .data import Data, Labelled, Unlabelled, load
@@ -35,12 +35,23 @@ PRETRAINED = "pretrained.safetensors"  # beside model.safetensors
 
 
 def train(config: Config, run: Run) -> None:
-    """Pre-train and fine-tune one variant; leaves both networks' weights in the run's folder."""
+    """Pre-train and fine-tune one variant; leaves both networks' weights in the run's folder.
+
+    Raises:
+        UserError: the data or ``config.checkpoint`` cannot be used, or the loss is not a finite number any more.
+    """
+    if config.checkpoint and config.method != "fastmim":
+        raise UserError(
+            f"checkpoint is {config.checkpoint}, but method is {config.method}; the authors' files are FastMIM's: "
+            "choose such a variant, or leave checkpoint away."
+        )
     data = load(config, run.cache)
-    pretrained = pretrained_weights(run)
     total = finetune_start(config, data) + finetune_steps(config, data)
-    if config.method != "none" and not pretrained.exists():
-        pretrain(config, run, data)
+    if config.method != "none" and not pretrained_weights(run).exists():
+        if config.checkpoint:
+            take_over(Path(config.checkpoint), config, run)
+        else:
+            pretrain(config, run, data)
     finetune(config, run, data, total)
 
 
@@ -112,6 +123,28 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
         optimizer.step()
     run.export(model.state_dict(), pretrained_weights(run))
     run.accelerator.free_memory()  # network, optimizer and workers would stay through fine-tuning
+
+
+def take_over(checkpoint: Path, config: Config, run: Run) -> None:
+    """In place of pre-training, read an encoder that the authors pre-trained; exports its weights for fine-tuning.
+
+    Raises:
+        UserError: the file is damaged, fine-tuned already, or of another encoder than the variant's.
+    """
+    run.accelerator.wait_for_everyone()  # before the first one writes what the others look for
+    content = load_checkpoint(checkpoint)
+    classifier = build_classifier(config, 1, config.discard)
+    try:
+        weights = finite_weights(content.get("model", content))
+        if "head.bias" in weights:
+            raise UserError("It is fine-tuned already: classify with it, or transfer it.")
+        load_official(classifier, weights, fresh=HEADS)
+    except (UserError, *UNREADABLE) as error:
+        raise UserError(
+            f"{checkpoint} is no pre-trained encoder of the authors that fits this variant ({config.encoder}). {error}"
+        ) from error
+    encoder = {f"encoder.{name}": x for name, x in classifier.encoder.state_dict().items()}
+    run.export(encoder, pretrained_weights(run))
 
 
 class Growth:
@@ -229,7 +262,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 
 def finetune_start(config: Config, data: Data) -> int:
     """Step number at which fine-tuning starts: those of pre-training count before it."""
-    return 0 if config.method == "none" else stages(config, len(data.pretrain))[-1].stop
+    return 0 if config.method == "none" or config.checkpoint else stages(config, len(data.pretrain))[-1].stop
 
 
 def finetune_steps(config: Config, data: Data) -> int:

@@ -39,7 +39,7 @@ class Options:
     run: Path | None = None
     """Folder of a trained run, whose encoder is used."""
     checkpoint: Path | None = None
-    """Fine-tuned ViT-B or Swin-B published by the authors (a .pth file), instead of --run."""
+    """Fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors (.pth file), instead of --run."""
     start: Literal["finetuned", "pretrained", "scratch"] = "finetuned"
     """Which weights of --run: those of its classifier (as the paper does), of its pre-training, or fresh ones."""
     out: Path

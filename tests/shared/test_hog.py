@@ -34,8 +34,9 @@ def test_official_values(name: str) -> None:
         torch.testing.assert_close(found, case[key], rtol=1e-5, atol=0 if "unnorm" in key else 1e-6, msg=key)
 
 
-def test_bins_of_single_pixels() -> None:
-    case = golden("hog_basic_32")
+@pytest.mark.parametrize("name", ["hog_basic_32", "hog_pool4_32", "hog_ramps_24"])
+def test_bins_of_single_pixels(name: str) -> None:
+    case = golden(name)
     votes = hog(case["img"], cell=1, normalize=False).unflatten(1, (3, 9))
     torch.testing.assert_close(votes.sum(2), case["mag"])
     assert torch.equal(votes.argmax(2)[case["mag"] > 0], case["bin"].long()[case["mag"] > 0])
@@ -45,12 +46,18 @@ def test_orientation_and_border_of_ramps() -> None:
     case = golden("hog_ramps_24")
     found = hog(case["img"], normalize=False)
     torch.testing.assert_close(found, case["hog_unnorm"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(hog(case["img"]), case["hog_norm"], rtol=1e-5, atol=1e-6)
     assert found[:, :9, 1, 1].argmax(1).tolist() == [4, 4, 0, 0, 2, 2, 6, 1, 3, 3]
 
 
 def test_8_bit_images_are_taken_as_numbers() -> None:
     case = golden("hog_uint8_96")
     torch.testing.assert_close(hog(case["img_uint8"]), case["hog_norm_from_raw_0_255"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_image_that_skimage_was_given() -> None:
+    case = golden("hog_vs_skimage_64")
+    torch.testing.assert_close(hog(case["img"]), case["fastmim_hog_norm"], rtol=1e-5, atol=1e-6)
 
 
 def test_order_of_channels_and_bins() -> None:

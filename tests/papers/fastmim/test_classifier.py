@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.fastmim.classifier import Classifier, Encoder, load_encoder, load_official
+from papers.fastmim.classifier import HEADS, Classifier, Encoder, load_encoder, load_official
 from papers.fastmim.cmt import CMT, resize_relative_pos
 from papers.fastmim.encoders import Swin, ViT, remap_bias_table, stretch_positions
 from papers.fastmim.model import FastMIM
@@ -76,7 +76,7 @@ def test_official_checkpoints_load(kind):
     golden = official(kind)
     model = classifier(kind)
     head = model.head.weight.clone()
-    assert load_official(model, {"model": golden, "epoch": 799}) == []
+    load_official(model, {"model": golden, "epoch": 799}, fresh=HEADS)
     with np.load(GOLDEN / f"{kind}_hog_forward.npz", allow_pickle=False) as arrays:
         images, noise, latent = (torch.from_numpy(arrays[key]) for key in ("img", "noise", "latent"))
         ratio = float(arrays["mask_ratio"])
@@ -95,7 +95,7 @@ def test_official_weights_are_resized_to_the_classifiers_images():
     vit, swin, cmt, pvt = (official(kind) for kind in ("vit", "swin", "cmt", "pvtv2"))
     for kind, weights in (("vit", vit), ("swin", swin), ("cmt", cmt), ("pvtv2", pvt)):
         model = classifier(kind, size=128).eval()
-        assert load_official(model, weights) == []
+        load_official(model, weights, fresh=HEADS)
         assert model(torch.randn(1, 3, 128, 128)).isfinite().all()
         own = model.encoder.state_dict()
         if kind == "vit":
@@ -120,7 +120,7 @@ def test_fine_tuned_official_checkpoints_bring_their_head(kind):
     if kind == "cmt":
         theirs |= {f"_fc.{key}": torch.randn_like(value) for key, value in model.neck[0].state_dict().items()}
         theirs |= {"_bn.running_mean": torch.randn(1280)}
-    load_official(model, weights | theirs)
+    load_official(model, weights | theirs, fresh=("neck.",))
     own = model.state_dict()
     for name, value in theirs.items():
         assert torch.equal(own[name.replace("_fc.", "neck.0.").replace("_bn.", "neck.1.")], value), name
@@ -129,7 +129,8 @@ def test_fine_tuned_official_checkpoints_bring_their_head(kind):
 def test_a_head_for_other_classes_stays_fresh():
     model = classifier("vit", classes=5)
     head = model.head.weight.clone()
-    load_official(model, official("vit") | {"head.weight": torch.ones(1000, 48), "head.bias": torch.ones(1000)})
+    theirs = {"head.weight": torch.ones(1000, 48), "head.bias": torch.ones(1000)}
+    load_official(model, official("vit") | theirs, fresh=HEADS)
     assert torch.equal(model.head.weight, head)
     assert torch.equal(model.head.bias, torch.zeros(5))
 
@@ -157,9 +158,9 @@ def test_weights_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="no weights of a ViT; it begins with nothing"):
         load_encoder(model, {})
     with pytest.raises(UserError, match=r"has 'conv1\.weight', the encoder does not"):
-        load_official(model, {"conv1.weight": torch.zeros(1)})
+        load_official(model, {"conv1.weight": torch.zeros(1)}, fresh=HEADS)
     with pytest.raises(UserError, match="no weights of a PVTv2; it begins with 'cls_token'"):
-        load_official(classifier("pvtv2"), official("vit"))
+        load_official(classifier("pvtv2"), official("vit"), fresh=HEADS)
     with pytest.raises(UserError, match=r"'blocks.1.norm1.weight' should have shape \(48,\), found \(96,\)"):
         load_encoder(model, own | {"blocks.1.norm1.weight": torch.zeros(96)})
     with pytest.raises(UserError, match=r"'pos_embed' should have shape \(1, 17, 48\), found \(1, 17, 24\)"):
@@ -168,5 +169,10 @@ def test_weights_that_do_not_fit_are_refused():
         load_encoder(Classifier(encoder("vit", fewer=1), 7), own)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+    with pytest.raises(UserError, match=r"lacks fc_norm\.weight, fc_norm\.bias, head\.weight and others"):
+        load_official(classifier("swin"), official("swin"), fresh=())
+    statistics = {name: x for name, x in official("cmt").items() if not name.endswith("running_var")}
+    with pytest.raises(UserError, match=r"lacks stem\.2\.running_var, .* and others, or has them in another shape"):
+        load_official(classifier("cmt"), statistics, fresh=HEADS)
     with pytest.raises(UserError, match="Linear"):
         Classifier(torch.nn.Linear(2, 2), 3)

@@ -39,6 +39,13 @@ def test_impossible_masks(blocks, ratio):
         block_mask(torch.rand(2, blocks), ratio)
 
 
+@pytest.mark.parametrize("stride", [16, 32])
+def test_hog_targets(stride):
+    with np.load(GOLDEN / "hog_patch_targets_64.npz") as golden:
+        targets = hog_targets(torch.from_numpy(golden["img"]), stride)
+        np.testing.assert_allclose(targets, golden[f"target_stride{stride}"], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("case", range(5))
 def test_hog_loss(case):
     golden = load("hog_loss", case)

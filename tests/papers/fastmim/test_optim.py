@@ -13,6 +13,7 @@ from papers.fastmim.encoders import Swin, ViT, from_official
 from papers.fastmim.model import FastMIM
 from papers.fastmim.optim import layer_decay_groups, learning_rate
 from papers.fastmim.pvt import PVTv2
+from papers.fastmim.train import set_learning_rate
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
 
@@ -59,6 +60,7 @@ def test_every_trainable_parameter_of_cmt_is_in_one_group() -> None:
 def test_pre_training_groups_follow_the_official_rule(kind: str) -> None:
     with np.load(GOLDEN / "pretrain_weight_decay_groups.npz", allow_pickle=False) as golden:
         free = dict(zip(golden[f"{kind}_names"].tolist(), golden[f"{kind}_no_decay"].tolist(), strict=True))
+        frozen = set(golden[f"{kind}_frozen"].tolist()) - {""}
     encoder: ViT | Swin
     if kind == "vit":
         encoder = ViT(image_size=64, patch_size=16, width=48, depth=1, heads=3)
@@ -76,6 +78,8 @@ def test_pre_training_groups_follow_the_official_rule(kind: str) -> None:
     if kind == "swin":  # the stored decoder was built without it
         assert ours.pop("decoder.blocks.0.attn.qkv.bias")
     assert ours == expected
+    still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert still == {f"encoder.{name}" for name in frozen}
 
 
 @pytest.mark.parametrize("case", ["c0", "c1"])
@@ -83,8 +87,13 @@ def test_learning_rate_is_the_official_one(case: str) -> None:
     with np.load(GOLDEN / "lr_schedule.npz", allow_pickle=False) as golden:
         peak, least, warmup, epochs = golden[f"{case}_args"].tolist()
         at, expected = golden[f"{case}_epoch"].tolist(), golden[f"{case}_lr"]
-    ours = [learning_rate(epoch, peak, least, warmup, epochs) for epoch in at]
-    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=0)
+        scaled = golden[f"{case}_lr_group_scale0.25"]
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], **scale} for scale in ({}, {"lr_scale": 0.25})], lr=1.0)
+    ours = []
+    for epoch in at:
+        set_learning_rate(optimizer, learning_rate(epoch, peak, least, warmup, epochs))
+        ours.append([group["lr"] for group in optimizer.param_groups])
+    np.testing.assert_allclose(ours, np.stack([expected, scaled], axis=1), rtol=1e-12, atol=0)
 
 
 def test_without_warm_up_the_rate_starts_at_its_peak() -> None:

@@ -1,11 +1,13 @@
 """papers/fastmim/predict.py and pictures.py: an image in, classes and a picture out, with small untrained networks."""
 
+import argparse
 import dataclasses
 import json
 import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +19,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from papers.fastmim import digits, pictures
+from papers.fastmim.classifier import HEADS, Classifier
 from papers.fastmim.config import PRESETS, VARIANTS
-from papers.fastmim.encoders import ViT
+from papers.fastmim.encoders import ViT, from_official
 from papers.fastmim.losses import hog_targets, pixel_targets
 from papers.fastmim.model import FastMIM
 from papers.fastmim.pictures import glyphs, predicted_pixels, token_map
-from papers.fastmim.predict import main, network_input, read_image, trained_network
+from papers.fastmim.predict import main, network_input, official_classifier, read_image, trained_network
 from papers.fastmim.train import build_classifier, build_pretraining
+from shared import UserError
 from shared.hog import hog
+from shared.report import Variant
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
 CONFIG = PRESETS["smoke"]
@@ -100,11 +105,18 @@ def test_mask_follows_its_seed_and_ratio(runs: dict[str, Path], photo: Path, tmp
     assert draw("e.png", "--run", tmp_path / "half") == half  # the run's own
 
 
-def test_run_from_scratch_only_classifies(
-    runs: dict[str, Path], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("variant", ["scratch", "fastmim"])
+def test_run_without_a_decoder_only_classifies(
+    runs: dict[str, Path], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], variant: str
 ) -> None:
-    picture = tmp_path / "picture.png"
-    assert ask("--image", photo, "--out", picture, "--run", runs["scratch"]) == 0
+    """One from scratch, or from an encoder of the authors."""
+    picture, run = tmp_path / "picture.png", tmp_path / "run"
+    shutil.copytree(runs[variant], run)
+    if variant == "fastmim":
+        content = json.loads((run / "config.json").read_text())
+        content["config"]["checkpoint"] = "pretrain.pth"
+        (run / "config.json").write_text(json.dumps(content))
+    assert ask("--image", photo, "--out", picture, "--run", run) == 0
     printed = capsys.readouterr()
     assert "%  7" in printed.out and "no FastMIM decoder" in printed.err
     assert not picture.exists()
@@ -120,6 +132,61 @@ def test_network_of_growing_resolution_is_read_at_its_last(tmp_path: Path) -> No
     (tmp_path / "config.json").write_text(json.dumps(described))
     read = trained_network(tmp_path)
     assert read(torch.zeros(1, 3, 24, 24), torch.rand(1, 36)).pred.shape == (1, 36, 108)
+
+
+# checkpoints of the authors
+
+SMALL: dict[str, dict[str, Any]] = {
+    "fastmim": {"patch_size": 16, "widths": (48,), "depths": (2,), "heads": (3,)},
+    "swin-b": {"encoder": "swin", "patch_size": 4, "widths": (8,), "depths": (2, 2, 2, 1), "heads": (1, 2, 4, 8)},
+    "pvtv2-b2": {"widths": (8, 16, 20, 32), "depths": (1, 1, 1, 1), "heads": (1, 2, 5, 4), "mlp_ratios": (4, 4, 4, 4)},
+    "cmt-s": {"widths": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "heads": (1, 2, 3, 4)},
+}
+
+
+def official_names(kind: str, classifier: Classifier) -> dict[str, str]:
+    """Our names of what a fine-tuned file of the authors holds -> theirs, an encoder's as in pre-training."""
+    with np.load(GOLDEN / f"{kind}_hog_forward.npz") as golden:
+        official = [key.removeprefix("w/").removeprefix("encoder.") for key in golden.files if key.startswith("w/")]
+    encoder: Any = classifier.encoder
+    rename = encoder.from_official if kind in ("pvtv2", "cmt") else from_official
+    names = {f"encoder.{ours}": theirs for ours, theirs in rename({name: name for name in official}).items()}
+    for ours in classifier.state_dict():
+        if ours.startswith(HEADS) and not ours.endswith("num_batches_tracked"):
+            names[ours] = ours.replace("neck.0.", "_fc.").replace("neck.1.", "_bn.")
+    return {ours: theirs for ours, theirs in names.items() if kind == "pvtv2" or not ours.startswith("encoder.norm.")}
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_fine_tuned_file_of_the_authors_is_known_by_its_names(
+    tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variant: str
+) -> None:
+    """Every published encoder in small, in a file as the released code saves it: with the command line's options."""
+    monkeypatch.setitem(PRESETS, "paper", dataclasses.replace(PRESETS["paper"], image_size=64, **SMALL["fastmim"]))
+    for name, changes in SMALL.items():
+        monkeypatch.setitem(VARIANTS, name, Variant(name, VARIANTS[name].changes | changes))
+    config = dataclasses.replace(PRESETS["paper"], **VARIANTS[variant].changes)
+    classifier = build_classifier(config, 7)
+    own = classifier.state_dict()
+    for x in own.values():
+        x.copy_(torch.rand(x.shape))
+    weights = {theirs: own[ours] for ours, theirs in official_names(config.encoder, classifier).items()}
+    path, content = tmp_path / "best.pth", {"model": weights, "epoch": 99, "args": argparse.Namespace(lr=1.0)}
+    torch.save(content, path)
+
+    found, read = official_classifier(path)
+    assert found.encoder == config.encoder and not read.training
+    unused = () if config.encoder == "pvtv2" else ("encoder.norm.",)
+    for name, x in read.state_dict().items():
+        assert torch.equal(x, own[name]) or name.startswith(unused), name
+    assert ask("--image", photo, "--checkpoint", path, "--top", 2, "--out", tmp_path / "picture.png") == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("class ") == 2 and "no FastMIM decoder" in printed.err
+
+    for name in (list(weights)[9], list(weights)[-3], "head.weight"):  # -3: what is before the head
+        torch.save({"model": {k: x for k, x in weights.items() if k != name}}, path)
+        with pytest.raises(UserError, match=r"no fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S .*\. It lacks"):
+            official_classifier(path)
 
 
 # images

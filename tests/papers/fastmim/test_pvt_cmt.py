@@ -102,13 +102,15 @@ def test_pvt_layers_are_the_official_ones() -> None:
         assert decay ** (encoder.layers - encoder.layer_id(name)) == pytest.approx(scale.item()), name
 
 
-def test_cmt_layers_follow_the_blocks() -> None:
+def test_cmt_layers_are_the_official_ones() -> None:
+    """The official code's rule, written out: a stage begins with its first block."""
     encoder = small_cmt()  # two blocks, then one
     ids = {name: encoder.layer_id(name) for name, _ in encoder.named_parameters()}
     assert encoder.layers == 4
-    assert {ids["stem.0.weight"], ids["stages.0.patch_embed.proj.weight"], ids["stages.0.relative_pos"]} == {0}
+    assert {ids[f"stem.{i}.{kind}"] for i in (0, 2, 8) for kind in ("weight", "bias")} == {0}
+    assert ids["stages.0.patch_embed.proj.weight"] == ids["stages.0.relative_pos"] == 1
     assert [ids[f"stages.0.blocks.{i}.attn.q.weight"] for i in range(2)] == [1, 2]
-    assert ids["stages.1.patch_embed.norm.weight"] == ids["stages.1.relative_pos"] == 2
+    assert ids["stages.1.patch_embed.norm.weight"] == ids["stages.1.relative_pos"] == 3
     assert ids["stages.1.blocks.0.mlp.norm.bias"] == 3
     assert ids["norm.weight"] == 4
 

@@ -20,6 +20,8 @@ from torch import Tensor
 from papers.fastmim import data as data_module
 from papers.fastmim import eval as evaluation
 from papers.fastmim import train as train_module
+from papers.fastmim.claims import CLAIMS
+from papers.fastmim.classifier import HEADS, load_official
 from papers.fastmim.config import PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Labelled, load, prepare
 from papers.fastmim.encoders import stretch_positions
@@ -457,6 +459,90 @@ def test_from_scratch_there_is_no_pretraining(tmp_path: Path) -> None:
     torch.testing.assert_close(run.initial[0], dict(build_classifier(VIT, 10).state_dict()), rtol=0, atol=0)
 
 
+# -- from the authors' pre-trained files ------------------------------------------------------------------------------
+
+# Encoders of the golden pre-training networks, whose weights have the official names and are of 64 pixels.
+GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
+OFFICIAL: dict[str, Config] = {
+    "vit": replace(VIT, patch_size=16, widths=(48,), depths=(2,), heads=(3,), image_size=128),
+    "swin": replace(VIT, encoder="swin", widths=(8,), depths=(2, 2, 2, 1), heads=(1, 2, 4, 8), image_size=128),
+    "pvtv2": replace(
+        VIT,
+        encoder="pvtv2",
+        widths=(8, 16, 20, 32),
+        depths=(1, 1, 1, 1),
+        heads=(1, 2, 5, 4),
+        mlp_ratios=(4, 4, 4, 4),
+        reductions=(8, 4, 2, 1),
+        image_size=64,
+    ),
+}
+
+
+def write_official(path: Path, kind: str, **more: Tensor) -> dict[str, Tensor]:
+    """A pre-trained file of the authors in small; returns its tensors."""
+    with np.load(GOLDEN / f"{kind}_hog_forward.npz") as golden:
+        weights = {key[2:]: torch.from_numpy(golden[key]) for key in golden.files if key.startswith("w/")}
+    torch.save({"model": weights | more, "epoch": 799}, path)
+    return weights
+
+
+@pytest.mark.parametrize("kind", OFFICIAL)
+def test_fine_tuning_starts_from_a_file_of_the_authors(tmp_path: Path, kind: str) -> None:
+    official, path = write_official(tmp_path / "pretrain.pth", kind), tmp_path / "pretrain.pth"
+    config = replace(OFFICIAL[kind], checkpoint=str(path))
+    run = Watched(tmp_path / "run")
+    train(config, run)
+    assert len(run.initial) == 1 and [line["step"] for line in run.logged] == [0, 1, 2, 3]
+    assert not any("size" in line for line in run.logged), "a step of pre-training"
+    set_seed(SEED)
+    expected = build_classifier(config, 10)
+    load_official(expected, official, fresh=HEADS)
+    torch.testing.assert_close(run.initial[0], dict(expected.state_dict()), rtol=0, atol=0)
+    if kind == "vit":
+        assert torch.equal(run.initial[0]["encoder.blocks.1.mlp.fc2.weight"], official["blocks.1.mlp.fc2.weight"])
+        assert torch.equal(run.initial[0]["encoder.pos_embed"], stretch_positions(official["pos_embed"], 8))
+
+    with pytest.raises(Interrupted):
+        train(config, Watched(tmp_path / "stopped", sigterm=1))
+    path.unlink()
+    train(config, Watched(tmp_path / "stopped"))
+    assert_same_run(tmp_path / "stopped", run.folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (replace(OFFICIAL["vit"], widths=(24,)), r"fits this variant \(vit\)\. .*'cls_token' should have shape"),
+        (replace(OFFICIAL["vit"], depths=(3,)), r"It lacks blocks\.2\.norm1\.weight, .* and others"),
+        (replace(OFFICIAL["vit"], discard=1), "at least as many blocks"),
+        (OFFICIAL["swin"], r"fits this variant \(swin\)\. .*it has 'cls_token', the encoder does not"),
+        (OFFICIAL["pvtv2"], "has no weights of a PVTv2"),
+        (replace(OFFICIAL["vit"], method="none"), "method is none; the authors' files are FastMIM's"),
+    ],
+)
+def test_a_file_of_the_authors_that_does_not_fit(tmp_path: Path, config: Config, message: str) -> None:
+    path = tmp_path / "pretrain.pth"
+    write_official(path, "vit")
+    with pytest.raises(UserError, match=message) as error:
+        train(replace(config, checkpoint=str(path)), Watched(tmp_path / "run"))
+    assert str(path) in str(error.value) and not pretrained_weights(Watched(tmp_path / "run")).exists()
+
+
+def test_a_fine_tuned_or_damaged_file_is_not_fine_tuned(tmp_path: Path) -> None:
+    path, run = tmp_path / "pretrain.pth", Watched(tmp_path / "run")
+    config = replace(OFFICIAL["vit"], checkpoint=str(path))
+    write_official(path, "vit", **{"head.bias": torch.zeros(10)})
+    with pytest.raises(UserError, match="fine-tuned already"):
+        train(config, run)
+    write_official(path, "vit", cls_token=torch.full((1, 1, 48), math.nan))
+    with pytest.raises(UserError, match="cls_token is NaN or infinite"):
+        train(config, run)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"pretrain\.pth is not a checkpoint"):
+        train(config, run)
+
+
 # -- fine-tuning ------------------------------------------------------------------------------------------------------
 
 
@@ -526,6 +612,38 @@ def test_the_papers_networks(variant: str, millions: float) -> None:
     assert missing == set()
 
 
+def test_simmim_with_swin_b() -> None:
+    """192 pixels, 6 x 6 blocks of 32 and windows of 6; only its mask token and head are not of the encoder."""
+    config = paper("simmim-swin-b")
+    assert (config.resolutions, config.epochs, config.batch_size, config.mask_ratio) == ((192,), (800,), 2048, 0.6)
+    assert (config.finetune_learning_rate, config.layer_decay) == (1e-3, 0.8)
+    with torch.device("meta"):
+        pretraining, classifier = build_pretraining(config), build_classifier(config, 1000)
+        prediction = pretraining(torch.empty(2, 3, 192, 192), torch.empty(2, 36), config.mask_ratio)
+    assert prediction.pred.shape == (2, 3, 192, 192)
+    missing = {f"encoder.{name}" for name in classifier.encoder.state_dict()} - pretraining.state_dict().keys()
+    assert missing == set()
+
+
+def test_claims_of_every_scale() -> None:
+    """Those on accuracy that the paper's preset can judge, and none of them in the offline presets."""
+    judged = {
+        preset: [c for c in CLAIMS if all(preset in VARIANTS[v].presets for v in c.variants)] for preset in PRESETS
+    }
+    accuracy = {c.id for c in judged["paper"] if c.metric == "accuracy_percent"}
+    large = {"low-resolution-equal-images", "hog-is-stable", "hog-beats-pixels", "discard", "progressive"}
+    assert accuracy == {"pretraining-helps"} | {f"{name}-b" for name in large}
+    assert not {f"{name}-b" for name in large} & {c.id for c in judged["cpu"]}
+    assert {c.id for c in CLAIMS} == {c.id for c in judged["cpu"] + judged["paper"]}
+    twins = {c.id: c for c in CLAIMS}
+    for name in large:
+        offline, b = twins[name], twins[f"{name}-b"]
+        assert (b.number, b.source, b.metric, b.direction, b.margin, b.control) == (
+            offline.number, offline.source, offline.metric, offline.direction, offline.margin, offline.control,
+        )  # fmt: skip
+        assert {v.removesuffix("-b") for v in b.variants} == offline.variants
+
+
 @pytest.fixture(scope="module")
 def imagenet() -> Data:
     photos, labels = Photos(["n0/0.JPEG"] * TRAIN), torch.zeros(TRAIN, dtype=torch.int64)
@@ -586,6 +704,7 @@ def test_the_papers_recipe(variant: str) -> None:
         ("fastmim", BATCHES, 2.4e-3, 20, 800),
         ("swin-b", 625, 1.2e-3, 10, 400),
         ("simmim-b", 625, 4e-4, 20, 800),
+        ("simmim-swin-b", 625, 4e-4, 20, 800),
         ("mae-b", BATCHES, 2.4e-3, 40, 1600),
     ],
 )

@@ -198,6 +198,17 @@ def test_every_parameter_is_in_one_group(trained: dict[str, Path], tmp_path: Pat
     assert scale[id(encoder.patch_embed.proj.weight)] == 0.5**encoder.layers
 
 
+def test_bias_tables_are_not_decayed_in_detection(trained: dict[str, Path], tmp_path: Path) -> None:
+    model = detect.build_detector(detection(tmp_path, trained["swin"]), 2)
+    _, backbone = transfer.load_backbone(segmentation(tmp_path, trained["swin"]), segment.STRIDES)
+    for network, rate in ((model, 0.0), (segment.Segmenter(backbone, 5), 0.05)):
+        decay = {id(p): g["weight_decay"] for g in transfer.parameter_groups(network, 0.05, 1.0) for p in g["params"]}
+        found = {name: decay[id(p)] for name, p in network.named_parameters() if p.requires_grad}
+        tables = {name for name in found if name.endswith("relative_position_bias_table")}
+        assert len(tables) == 6 and {found[name] for name in tables} == {rate}
+        assert found["backbone.encoder.stages.0.blocks.0.attn.qkv.weight"] == 0.05
+
+
 # training
 
 
