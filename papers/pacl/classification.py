@@ -34,7 +34,7 @@ _TORCHVISION: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 SETS = (*IMAGENETS, *_TORCHVISION)
 LAYOUT = """\
-DATA/                         classification sets; those that are there are evaluated
+DATA/                         classification sets, unverified which twelve the paper has; those that are there count
   imagenet/val, imagenetv2-matched-frequency-format-val, imagenet-r, imagenet-a, imagenet-sketch
                               a folder a class, named by WordNet number (ImageNet-V2: by class index)
   caltech101, dtd, flowers-102, food-101, oxford-iiit-pet, stanford_cars, SUN397

@@ -5,7 +5,8 @@ from typing import Literal
 
 from shared.report import Variant
 
-from .nouns import Parser
+Parser = Literal["lexicon", "spacy"]
+"""What finds the nouns of a caption."""
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Config:
     data: str | None = None
     """Folder with image-text pairs and benchmarks (see data.LAYOUT); None: composed scenes."""
     clip: str = "ViT-B-16"
-    """Image-text model: a ViT of open_clip, or "mini-clip", trained here."""
+    """Image-text model: a ViT of open_clip, or "mini-clip", trained here on composed scenes, which takes no other. A
+    checkpoint file of OpenAI's weights needs the name with "-quickgelu" ("ViT-B-16-quickgelu")."""
     clip_weights: str | None = "openai"
     """open_clip tag or checkpoint file."""
 
-    method: Literal["pacl", "clip-patch"] = "pacl"
-    """clip-patch: no training, the patch tokens through CLIP's own projection."""
+    method: Literal["pacl", "clip-patch", "conse", "ridge"] = "pacl"
+    """clip-patch: no training, the patch tokens through CLIP's own projection; conse, ridge: no mini-CLIP either, the
+    cells of the packaged towers (only of composed scenes)."""
     pooling: Literal["pairwise", "diagonal", "mean", "sigmoid"] = "pairwise"
     """Which text weighs an image's patches: that of the pair compared (the equations), the image's own, or none."""
     weighting: Literal["dot", "cos"] = "dot"
@@ -34,7 +37,7 @@ class Config:
     """What finds the nouns: the embedded lexicon, or spaCy where it is installed."""
 
     batch_size: int = 4096
-    """Of all processes together."""
+    """Of all processes together; the mini-CLIP's, too."""
     epochs: int = 10
     learning_rate: float = 5e-4
     weight_decay: float = 0.2
@@ -99,6 +102,14 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
 VARIANTS = {
     "clip-patch": Variant("floor: frozen patch tokens through CLIP's own projection", {"method": "clip-patch"}),
+    "conse": Variant(
+        "no training: each cell of the packaged CNN by its ImageNet class names", {"method": "conse"}, ("smoke", "cpu")
+    ),
+    "ridge": Variant(
+        "no training: texts as that CNN's classifier weights, by ridge regression",
+        {"method": "ridge"},
+        ("smoke", "cpu"),
+    ),
     "meanpool": Variant("baseline: the embedder trained with uniform weights", {"pooling": "mean"}),
     "pacl": Variant("PACL, weights from the text of each pair (the equations)"),
     "pacl-diagonal": Variant("weights from the image's own text (third-party codes)", {"pooling": "diagonal"}),

@@ -24,8 +24,7 @@ from shared.experiment import write_atomic
 from shared.loading import cache_file
 
 from . import benchmarks, classification, lexicon, nouns, pairs, prompts, scenes
-from .config import Config
-from .nouns import Parser
+from .config import Config, Parser
 from .prompts import PACL_TEMPLATES, training_text
 
 LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
@@ -116,11 +115,13 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file; ``test`` counts what is evaluated.
 
     Raises:
-        UserError: if ``config.data`` does not hold what LAYOUT says, or is to be evaluated on validation scenes.
+        UserError: if ``config.data`` does not hold what LAYOUT says, or options are given that need it, or its absence.
     """
     if config.data:
         if config.split == "validation":
             raise UserError("--split validation is for the composed scenes alone; leave it out, or leave out --data.")
+        if config.method in ("conse", "ridge"):
+            raise UserError(f"--method {config.method} is for the composed scenes alone; choose another, or no --data.")
         found = pairs.read(Path(config.data), cache)
         tests = benchmarks.found(Path(config.data))
         counts = [f"{name} {len(test)}" for name, test in tests.items()] + classification.found(Path(config.data))
@@ -133,6 +134,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
             "test_sha256": hashlib.sha256("\n".join(counts + class_names).encode()).hexdigest(),
             "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
         }
+    if config.clip != "mini-clip":
+        raise UserError(f"--clip {config.clip} needs photographs, --data; the composed scenes have the mini-clip.")
     path = stored_file(config, cache)
     if not path.exists():
         arrays = _build(config)
@@ -171,7 +174,7 @@ def stored_file(config: Config, cache: Path) -> Path:
     """The prepared scenes."""
     modules = (scenes, nouns, lexicon, prompts, shared.stamps, shared.clip, sys.modules[__name__])
     settings = (config.scenes, config.test_scenes, config.scene_size, config.mini_components, config.mini_joint)
-    return cache_file(cache, "scenes.npz", *modules, *settings)
+    return cache_file(cache, "scenes.npz", *modules, *settings, config.noun_parser)
 
 
 def _splits(config: Config) -> dict[str, scenes.Split]:
@@ -191,7 +194,7 @@ def _build(config: Config) -> dict[str, np.ndarray]:
     training_prompts = [
         template.format(noun)
         for caption in set(captions)
-        for noun in nouns.nouns(caption)
+        for noun in nouns.nouns(caption, config.noun_parser)
         for template in PACL_TEMPLATES
     ]
     class_prompts = [

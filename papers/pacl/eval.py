@@ -67,7 +67,7 @@ def scene_metrics(
         ``two_way_percent``: only the concepts of the scene compete, on the pixels of its objects; scenes with a single
         concept, where nothing competes, are left out;
         ``auc_percent``, ``pointing_percent``: of each shown concept's own map against its mask, all other pixels
-        included;
+        included; ``chance_pointing_percent``: mean area of those masks;
         ``patch_percent``: patch classification among the concepts of the scene, scenes left out as above;
         ``coherence_auc_percent``: cosine of two frozen patch tokens as a score for lying on one object. All pairs of
         patches that lie on objects, across scenes, too; a cut-out in two scenes is one object.
@@ -77,7 +77,7 @@ def scene_metrics(
     without, with_background, random = (metrics.ConfusionMatrix(n) for n in (count, count + 1, count))
     generator, scale = torch.Generator().manual_seed(0), config.scale or towers.logit_scale
     right = of = 0
-    aucs, points, tokens_of, labels_of, scores_of, present_of = [], [], [], [], [], []
+    aucs, points, areas, tokens_of, labels_of, scores_of, present_of = [], [], [], [], [], [], []
     shown: dict[str, list[np.ndarray]] = {"maps": [], "queries": [], "labels": [], "predicted": []}
     for start in range(0, len(test.maps), EVALUATION_BATCH):
         batch = slice(start, start + EVALUATION_BATCH)
@@ -89,7 +89,7 @@ def scene_metrics(
             probability = probabilities(coarse[i : i + 1], size, scale, config.upsampling).cpu()
             objects = truth - 1
             objects[truth == 0] = IGNORED
-            best = cosine.argmax(0)
+            best = probability[0].argmax(0)
             without.update(best, objects)
             with_background.update(label_map(probability, config.entropy)[0], truth)
             random.update(torch.randint(count, size, generator=generator), objects)
@@ -99,9 +99,11 @@ def scene_metrics(
                 right += int((chosen == objects)[truth > 0].sum())
                 of += int((truth > 0).sum())
             for k in present.tolist():
-                auc = metrics.pixel_auc(cosine[k], truth == k + 1)
+                mask = truth == k + 1
+                auc = metrics.pixel_auc(cosine[k], mask)
                 aucs += [] if auc is None else [auc]
-                points.append(metrics.pointing(cosine[k], truth == k + 1))
+                points.append(metrics.pointing(cosine[k], mask))
+                areas.append(float(mask.double().mean()))
             cells = metrics.patch_labels(objects, grid).flatten()
             tokens_of.append(tokens[i].cpu()[cells != IGNORED])
             labels_of.append(cells[cells != IGNORED])
@@ -130,6 +132,7 @@ def scene_metrics(
         "two_way_percent": 100 * right / max(of, 1),
         "auc_percent": 100 * float(np.mean(aucs)),
         "pointing_percent": 100 * float(np.mean(points)),
+        "chance_pointing_percent": 100 * float(np.mean(areas)),
         "patch_percent": 100 * (patch or 0.0),
         "coherence_auc_percent": 100 * (metrics.coherence_auc(features, labels) or 0.0),
     }, kept
@@ -171,7 +174,7 @@ def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
 def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.Module | None) -> dict[str, float]:
     """mIoU of every segmentation benchmark, and top-1 of every classification set, that ``root`` holds.
 
-    Of VOC-20 also what :func:`patch_metrics` measures.
+    Of VOC-20 also what :func:`patch_metrics` measures; ``twelve_sets_top1_percent``, if all are there, is their mean.
     """
     found: dict[str, float] = {}
     for name, test in benchmarks.found(root).items():
@@ -211,7 +214,8 @@ def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.M
             )
             truth.append(label)
         found[f"{name}_top1_percent"] = 100 * classification.top1(torch.cat(scores).cpu(), torch.tensor(truth))
-    return found
+    every = [found.get(f"{name}_top1_percent", float("nan")) for name in classification.SETS]
+    return found if np.isnan(every).any() else found | {"twelve_sets_top1_percent": float(np.mean(every))}
 
 
 @torch.no_grad()

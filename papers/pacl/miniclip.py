@@ -2,8 +2,7 @@
 
 The image tower is EfficientNet-Lite0 (ImageNet), whose feature map enters a two-layer transformer with a class token;
 the text tower is MiniLM. Contrastive training aligns the class token with the text, as CLIP's does, and leaves the
-patch tokens unaligned: the situation that PACL starts from. (The feature map of a globally pooled CNN alone would be
-aligned already: its classifier applied to every cell is a class activation map.)
+patch tokens unaligned: the situation that PACL starts from. (The feature map is aligned already: :mod:`.packaged`.)
 """
 
 import sys
@@ -13,14 +12,11 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 from filelock import FileLock
-from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from torchvision.transforms.functional import pil_to_tensor
 
 import shared.losses
-from shared.clip import SentenceEncoder, efficientnet_lite0, in_batches
 from shared.experiment import Run, write_atomic
 from shared.loading import cache_file
 from shared.losses import clip_loss
@@ -28,12 +24,10 @@ from shared.losses import clip_loss
 from . import prompts
 from .config import Config
 from .data import Pairs, Scenes
-from .scenes import MEAN, STD, preprocess
-from .towers import Towers
+from .packaged import LOGIT_SCALE, PackagedTowers
 
 COMPONENTS = ("mean", "components", "text_mean", "text_components")
 DEPTH, HEADS = 2, 4  # of the transformer: pre-norm, hidden width twice its own
-LOGIT_SCALE = 20.0
 WEIGHT_DECAY = 0.1
 NOUN_PROMPTS = 0.5  # CLIP saw prompts, too: its noun prompts are no secret of stage two
 
@@ -87,37 +81,15 @@ class MiniCLIP(nn.Module):
         return (sentences - self.text_mean) @ self.text_components.T
 
 
-class MiniCLIPTowers(Towers):
-    """The frozen model behind the interface of every CLIP here. Images may be features of :mod:`.scenes` as well.
-
-    Args:
-        known: sentence embeddings (384,) of texts that were embedded before.
-    """
-
-    logit_scale = LOGIT_SCALE
+class MiniCLIPTowers(PackagedTowers):
+    """The frozen model behind the interface of every CLIP here."""
 
     def __init__(self, model: MiniCLIP, image_size: int, known: Mapping[str, Tensor] | None = None) -> None:
-        super().__init__()
-        self.model, self.image_size, self.known = model, image_size, known or {}
-        self.image_tower = efficientnet_lite0()
-        self.sentences: SentenceEncoder | None = None
+        super().__init__(model, image_size, known)
         self.joint, self.width = model.project.weight.shape
-        self.requires_grad_(False)
-        self.train(False)
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """The whole image squeezed into a square: the positions of the mini-CLIP fit no other shape."""
-        return preprocess(pil_to_tensor(image.convert("RGB")).permute(1, 2, 0)[None], self.image_size)[0]
-
-    def normalize(self, image: Image.Image) -> Tensor:
-        pixels = pil_to_tensor(image.convert("RGB")).float() / 255
-        return (pixels - MEAN) / STD
-
-    @torch.no_grad()
-    def patch_tokens(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, tuple[int, int]]:
-        tokens = self.model.tokens(self._features(images))[:, 1:]
-        side = round(tokens.shape[1] ** 0.5)
-        return tokens, (side, side)
+    def tokens(self, features: Tensor) -> Tensor:
+        return self.model.tokens(features)[:, 1:]
 
     @torch.no_grad()
     def project(self, tokens: Tensor) -> Tensor:
@@ -125,22 +97,11 @@ class MiniCLIPTowers(Towers):
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:
-        return self.model(self._features(images))
+        return self.model(self.features(images))
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        if any(text not in self.known for text in texts):
-            self.sentences = self.sentences or SentenceEncoder().to(self.model.mean.device)
-            fresh = [text for text in dict.fromkeys(texts) if text not in self.known]
-            self.known = {**self.known, **dict(zip(fresh, in_batches(self.sentences, fresh), strict=True))}
-        sentences = torch.stack([self.known[text] for text in texts]).to(self.model.mean.device)
-        return self.model.embed_text(sentences)
-
-    def _features(self, images: Tensor) -> Tensor:
-        if images.ndim == 3:
-            return images.to(self.model.mean.dtype)
-        found = self.image_tower.forward_features(images).flatten(2).transpose(1, 2)
-        return (found - self.model.mean) @ self.model.components.T
+        return self.model.embed_text(self.sentences(texts))
 
 
 def trained_mini_clip(config: Config, run: Run, data: Scenes) -> MiniCLIP:

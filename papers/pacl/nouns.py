@@ -3,13 +3,12 @@
 import importlib
 import re
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from shared import UserError
 
+from .config import Parser
 from .lexicon import load_lexicon
-
-Parser = Literal["lexicon", "spacy"]
 
 # Words that end a noun phrase; after those in DETERMINERS any word that may be a noun is taken for one.
 _DETERMINERS = "a an the this that these those some any each every no my your his her its our their of"

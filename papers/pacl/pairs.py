@@ -23,7 +23,7 @@ from shared import UserError
 from shared.experiment import write_atomic
 from shared.images import UNDECODABLE
 
-from .nouns import Parser
+from .config import Parser
 from .prompts import training_text
 
 SOURCES = ("cc3m", "cc12m", "yfcc15m")

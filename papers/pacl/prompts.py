@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .nouns import Parser, nouns
+from .config import Parser
+from .nouns import nouns
 
 # The seven of CLIP's prompts that the paper's appendix A.2.2 lists, as two independent third parties quote it.
 PACL_TEMPLATES = (

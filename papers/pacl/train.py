@@ -19,6 +19,7 @@ from .data import Pairs, load_scenes, stored_file
 from .losses import pacl_loss
 from .miniclip import MiniCLIP, MiniCLIPTowers, trained_mini_clip
 from .model import VisionEmbedder
+from .packaged import UntrainedTowers
 from .towers import OpenCLIPTowers, Towers
 
 BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as third parties quote it)
@@ -26,6 +27,10 @@ BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as third parties quote
 
 def train(config: Config, run: Run) -> None:
     """Train the vision embedder of one variant; leaves its weights, and the mini-CLIP's, in the run's folder."""
+    if config.method in ("conse", "ridge"):
+        components = load_scenes(config, run.cache).components
+        run.export({f"clip.{name}": components[name] for name in ("mean", "components")})
+        return
     towers, dataset = frozen_towers(config, run)
     frozen = {f"clip.{name}": x for name, x in towers.model.state_dict().items()} if config.data is None else {}
     if config.method == "clip-patch":
@@ -93,7 +98,7 @@ def frozen_towers(config: Config, run: Run) -> tuple[Towers, Drawable]:
 
 
 def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, VisionEmbedder | None]:
-    """The frozen towers and the trained embedder of a run, for evaluation and prediction; None for `clip-patch`.
+    """The frozen towers and the trained embedder of a run, for evaluation and prediction; None where none is trained.
 
     Args:
         cache: of the preset's runs; has the embeddings of known texts, and may be missing.
@@ -107,9 +112,11 @@ def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, Visi
     if config.data:
         towers = OpenCLIPTowers(config.clip, config.clip_weights)
     else:
+        known = load_scenes(config, cache).sentences if stored_file(config, cache).exists() else {}
+        if config.method in ("conse", "ridge"):
+            return UntrainedTowers(config.method, parts["clip"], config.scene_size, known), None
         model = MiniCLIP.shaped_like(parts["clip"])
         model.load_state_dict(parts["clip"])
-        known = load_scenes(config, cache).sentences if stored_file(config, cache).exists() else {}
         towers = MiniCLIPTowers(model, config.scene_size, known)
     if config.method == "clip-patch":
         return towers, None

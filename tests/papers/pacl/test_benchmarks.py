@@ -79,13 +79,19 @@ def test_layouts_of_the_others(tmp_path: Path) -> None:
     for folder, image, label in (
         ("coco_stuff164k", "images/val2017/1.jpg", "annotations/val2017/1_labelTrainIds.png"),
         ("coco_stuff164k", "images/val2017/1.jpg", "annotations/val2017/1_instanceTrainIds.png"),
+        ("VOCdevkit/VOC2010", "JPEGImages/1.jpg", "SegmentationClassContext/1.png"),
         ("ADEChallengeData2016", "images/validation/A_1.jpg", "annotations/validation/A_1.png"),
         ("cityscapes", "leftImg8bit/val/ulm/u_1_leftImg8bit.png", "gtFine/val/ulm/u_1_gtFine_labelTrainIds.png"),
     ):
         photo(tmp_path / folder / image)
         save_labels(tmp_path / folder / label, np.array([[1, 2, 3], [4, 5, 255]], np.uint8), palette=False)
+    listing = tmp_path / "VOCdevkit/VOC2010/ImageSets/SegmentationContext/val.txt"
+    listing.parent.mkdir(parents=True)
+    listing.write_text("1\n")
     found = benchmarks.found(tmp_path)
-    assert list(found) == ["coco_stuff171", "coco_object", "ade20k150", "cityscapes19"]
+    assert list(found) == ["context59", "context60", "coco_stuff171", "coco_object", "ade20k150", "cityscapes19"]
+    assert found["context60"][0][1].tolist() == [[1, 2, 3], [4, 5, 255]]
+    assert found["context59"][0][1].tolist() == [[0, 1, 2], [3, 4, 255]]
     assert found["coco_object"][0][1].tolist() == [[1, 2, 3], [4, 5, 255]]
     assert found["ade20k150"][0][1].tolist() == [[0, 1, 2], [3, 4, 255]]
 

@@ -69,6 +69,7 @@ def test_a_right_map_and_one_that_points_away() -> None:
     assert right["miou_percent"] > 99 and right["two_way_percent"] > 99 and right["patch_percent"] == 100
     assert right["auc_percent"] > 97 and right["pointing_percent"] == 100 and right["coherence_auc_percent"] == 100
     assert right["background_miou_percent"] > 60
+    assert right["chance_pointing_percent"] == pytest.approx(100 * 9 / 49)
     assert 3 < right["chance_miou_percent"] < 15
     assert kept["maps"].shape == (4, 56, 56) and kept["names"].tolist() == NAMES
     away, _ = scene_metrics(CONFIG, OneHot(-1), None, scenes(2))

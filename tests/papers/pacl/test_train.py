@@ -14,7 +14,10 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import Ridge
 
+from papers.pacl import data as data_module
+from papers.pacl import nouns as nouns_module
 from papers.pacl import scenes
 from papers.pacl.config import PRESETS, VARIANTS
 from papers.pacl.data import Pairs, load_scenes, prepare, principal_components, stored_file
@@ -22,9 +25,11 @@ from papers.pacl.losses import pacl_loss
 from papers.pacl.miniclip import MiniCLIPTowers, trained_mini_clip
 from papers.pacl.model import VisionEmbedder
 from papers.pacl.nouns import nouns
+from papers.pacl.packaged import UntrainedTowers
 from papers.pacl.prompts import PACL_TEMPLATES
 from papers.pacl.train import frozen_towers, load_model, train
 from shared import UserError
+from shared.clip import SentenceEncoder, efficientnet_lite0, imagenet_class_text
 from shared.experiment import Run
 
 CONFIG = PRESETS["smoke"]
@@ -110,8 +115,27 @@ def test_principal_components_keep_the_most_variance() -> None:
 def test_what_is_evaluated_is_counted(cache: Path, tmp_path: Path) -> None:
     validation = replace(CONFIG, split="validation")
     assert prepare(CONFIG, cache)["test"] == 4 * CONFIG.test_scenes == 2 * prepare(validation, cache)["test"]
-    with pytest.raises(UserError, match="--split validation is for the composed scenes alone"):
-        prepare(replace(validation, data=str(tmp_path)), cache)
+
+
+def test_options_that_need_photographs_or_their_absence(cache: Path, tmp_path: Path) -> None:
+    for options, message in (
+        ({"split": "validation", "data": str(tmp_path)}, "--split validation is for the composed scenes alone"),
+        ({"method": "conse", "data": str(tmp_path)}, "--method conse is for the composed scenes alone"),
+        ({"clip": "ViT-B-16"}, "--clip ViT-B-16 needs photographs, --data"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(replace(CONFIG, **options), cache)  # type: ignore[arg-type]
+
+
+def test_nouns_of_either_parser_are_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training looks their prompts up; spaCy's nouns are others than the lexicon's."""
+    texts = {"captions": np.array([["a photo of a shoelace."]]), "train_features": np.random.rand(1, 49, 1280)}
+    splits = {f"{name}_features": texts["train_features"] for name in scenes.splits(1, 2)}
+    monkeypatch.setattr(scenes, "build", lambda *_: splits | texts)
+    monkeypatch.setattr(data_module, "SentenceEncoder", lambda: lambda batch: torch.rand(len(batch), 384))
+    monkeypatch.setattr(nouns_module, "_spacy_nouns", lambda caption: ["long shoelace"])
+    found = data_module._build(replace(CONFIG, mini_components=2, noun_parser="spacy"))["texts"]
+    assert "art of the long shoelace." in found and "art of the shoelace." not in found
 
 
 # -- the frozen model -------------------------------------------------------------------------------------------------
@@ -153,6 +177,31 @@ def test_unknown_texts_are_embedded_like_known_ones(cache: Path, tmp_path: Path)
     torch.testing.assert_close(fresh.encode_text(texts), towers.encode_text(texts), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("bridge", ["conse", "ridge"])
+def test_maps_that_take_no_training(cache: Path, bridge: str) -> None:
+    data = load_scenes(CONFIG, cache)
+    towers = UntrainedTowers(bridge, data.components, CONFIG.scene_size)  # type: ignore[arg-type]
+    features, texts = data.features[:3], ["a photo of a tiger.", "a violin."]
+    tokens, grid = towers.patch_tokens(features)
+    cells, words = towers.project(tokens), towers.encode_text(texts)
+    assert grid == (7, 7) and cells.shape == (3, 49, towers.joint) and words.shape == (2, towers.joint)
+    names, classifier = imagenet_class_text(), efficientnet_lite0().classifier
+    sentences = SentenceEncoder()(texts) - names.mean(0)
+    if bridge == "conse":
+        probability = classifier(features @ data.components["components"] + data.components["mean"]).softmax(-1)
+        expected = sum(probability[..., k, None] * (names[k] - names.mean(0)) for k in range(1000))
+        torch.testing.assert_close(cells, expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(words, sentences)
+    else:
+        weights = classifier.weight.detach()
+        ridge = Ridge(alpha=1.0).fit(names.double().numpy(), weights.double().numpy())  # its intercept centres both
+        prototypes = torch.from_numpy(sentences.double().numpy() @ ridge.coef_.T).float()
+        torch.testing.assert_close(words, prototypes @ data.components["components"].T, rtol=1e-3, atol=1e-4)
+        assert torch.equal(cells, features)
+    whole = towers.encode_image(features)
+    torch.testing.assert_close(whole, towers.project(features.mean(1, keepdim=True))[:, 0])
+
+
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -173,13 +222,13 @@ def test_the_embedder_overfits_a_batch(pooling: str) -> None:
 
 
 def test_a_trained_run_is_all_that_evaluation_and_prediction_need(cache: Path, tmp_path: Path) -> None:
-    for name in ("pacl", "clip-patch"):
+    for name in ("pacl", "clip-patch", "conse", "ridge"):
         config = replace(CONFIG, epochs=1, **VARIANTS[name].changes)
         run = run_in(tmp_path / name, cache)
         train(config, run)
         towers, embedder = load_model(config, tmp_path / "no cache", run.weights)
         with_cache, _ = load_model(config, cache, run.weights)
-        assert (embedder is None) == (name == "clip-patch")
+        assert (embedder is None) == (name != "pacl")
         features = load_scenes(config, cache).features[:2]
         assert torch.equal(towers.patch_tokens(features)[0], with_cache.patch_tokens(features)[0])
 
@@ -195,7 +244,8 @@ def test_frozen_weights_do_not_move(cache: Path, tmp_path: Path) -> None:
 def test_the_cache_depends_on_what_it_holds() -> None:
     folder = Path("cache")
     changed = [replace(CONFIG, scenes=50), replace(CONFIG, scene_size=256), replace(CONFIG, mini_joint=64)]
-    assert len({stored_file(config, folder) for config in [CONFIG, *changed]}) == 4
+    changed.append(replace(CONFIG, noun_parser="spacy"))
+    assert len({stored_file(config, folder) for config in [CONFIG, *changed]}) == 5
     assert stored_file(replace(CONFIG, learning_rate=1.0), folder) == stored_file(CONFIG, folder)
 
 
