@@ -6,6 +6,7 @@ its interval drawn, the figures of `results/`, and the sounds a run left in `res
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -37,17 +38,16 @@ class Drawing:
 
 def drawing(claim: Claim, effect: float, interval: list[float]) -> Drawing:
     """An axis of its own for every comparison, as their units differ: it shows 0, the margin and the interval."""
-    bound = {"higher": [claim.margin], "lower": [-claim.margin], "similar": [-claim.margin, claim.margin]}
-    shown = [0.0, effect, *interval, *bound[claim.direction]]
+    shown = [0.0, effect, *interval, *(bound for bound in claim.expected if math.isfinite(bound))]
     first, last = min(shown), max(shown)
     scale = (WIDTH - 2 * MARGIN) / ((last - first) or 1.0)
 
     def x(value: float) -> float:
         return round(MARGIN + (value - first) * scale, 1)
 
-    edges = [x(value) for value in bound[claim.direction]]
-    expected = {"higher": (edges[0], WIDTH), "lower": (0, edges[0]), "similar": (edges[0], edges[-1])}
-    return Drawing(x(0), x(effect), x(interval[0]), x(interval[1]), expected[claim.direction])
+    least, most = claim.expected
+    expected = (x(least) if math.isfinite(least) else 0, x(most) if math.isfinite(most) else WIDTH)
+    return Drawing(x(0), x(effect), x(interval[0]), x(interval[1]), expected)
 
 
 def comparisons(results: dict[str, Any], claims: Any) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ The training loop stays in the paper's ``train.py``; a :class:`Run` only carries
         ...
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -237,11 +238,14 @@ class Run:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of tensors and plain values; nothing in it is ever executed.
 
+    An ``argparse.Namespace``, which many training scripts leave beside their weights, is a plain value, too.
+
     Raises:
         UserError: if the file is truncated, holds anything but tensors and plain values, or is no dictionary of them.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError, PermissionError):  # torch reports damage as OSError, too
         raise
     except Exception as error:

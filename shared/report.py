@@ -90,6 +90,16 @@ class Claim:
         """All that are compared."""
         return {name for name in (self.a, self.b, self.minus_a, self.minus_b) if name}
 
+    @property
+    def expected(self) -> tuple[float, float]:
+        """Where a - b lies if the claim holds."""
+        ranges = {
+            "higher": (self.margin, math.inf),
+            "lower": (-math.inf, -self.margin),
+            "similar": (-self.margin, self.margin),
+        }
+        return ranges[self.direction]
+
 
 @dataclass(frozen=True)
 class Reported:
@@ -113,9 +123,9 @@ def judge(claim: Claim, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         rows: ``{"variant", "seed", "metrics", ...}`` of a results file.
 
     Returns:
-        ``{"id", "metric", "a", "b", "n", "effect", "interval", "verdict"}``: ``effect`` is the mean of the per-seed
-        differences a - b and ``interval`` its 95 % Student-t interval (None with fewer than two seeds, and then the
-        verdict is ``inconclusive``).
+        ``{"id", "metric", "a", "b", "n", "met", "effect", "interval", "verdict"}``: ``effect`` is the mean of the n
+        per-seed differences a - b, ``met`` the number of those that are as claimed, and ``interval`` the mean's 95 %
+        Student-t interval (None with fewer than two seeds, and then the verdict is ``inconclusive``).
     """
     metric_b = claim.metric_b or claim.metric
     sides_a = [_by_seed(rows, v, claim.metric) for v in (claim.a, claim.minus_a) if v]
@@ -134,6 +144,7 @@ def judge(claim: Claim, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **({"minus_a": claim.minus_a} if claim.minus_a else {}),
         **({"minus_b": claim.minus_b} if claim.minus_b else {}),
         "n": len(differences),
+        "met": sum(_holds(claim, difference, difference) for difference in differences),
         "effect": statistics.fmean(differences) if differences else None,
         "interval": interval,
         "verdict": _verdict(claim, interval),
@@ -165,17 +176,18 @@ def paired_interval(differences: Sequence[float]) -> list[float] | None:
     return [mean - float(half), mean + float(half)]
 
 
+def _holds(claim: Claim, low: float, high: float) -> bool:
+    first, last = claim.expected
+    return first <= low and high <= last if claim.direction == "similar" else first < low and high < last
+
+
 def _verdict(claim: Claim, interval: list[float] | None) -> Verdict:
     if interval is None:
         return "inconclusive"
-    low, high = interval
-    if claim.direction == "similar":
-        holds, fails = -claim.margin <= low and high <= claim.margin, low > claim.margin or high < -claim.margin
-    elif claim.direction == "higher":
-        holds, fails = low > claim.margin, high < claim.margin
-    else:
-        holds, fails = high < -claim.margin, low > -claim.margin
-    return "supported" if holds else "contradicted" if fails else "inconclusive"
+    if _holds(claim, *interval):
+        return "supported"
+    (low, high), (first, last) = interval, claim.expected
+    return "contradicted" if high < first or low > last else "inconclusive"
 
 
 # -- blocks of a paper's README ---------------------------------------------------------------------------------------
@@ -196,9 +208,8 @@ def results_table(results: dict[str, Any], variants: dict[str, Any], columns: Se
 
 def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[str]]:
     """Header and one row a comparison: what is compared, with means, the effect with its interval, the verdict."""
-    table = [
-        ["#", "claim", "claimed in", "comparison (a − b), means in brackets", "effect [95 % interval]", "n", "verdict"]
-    ]
+    compared, effect = "comparison (a − b), means in brackets", "effect [95 % interval]"
+    table = [["#", "claim", "claimed in", compared, effect, "seeds as expected", "verdict"]]
     judged = {c["id"]: c for c in results["claims"]}
     for claim in claims:
         if claim.id not in judged:
@@ -206,18 +217,14 @@ def claims_table(results: dict[str, Any], claims: Sequence[Claim]) -> list[list[
         c = judged[claim.id]
         side_a = _side(results["rows"], c["a"], c.get("minus_a"), c["metric"])
         side_b = _side(results["rows"], c["b"], c.get("minus_b"), c.get("metric_b", c["metric"]))
-        bound = {
-            "higher": f"> {claim.margin:g}",
-            "lower": f"< {0 - claim.margin:g}",
-            "similar": f"within ±{claim.margin:g}",
-        }
-        comparison = f"{side_a} − {side_b}, expected {bound[claim.direction]}"
+        least, most = (bound + 0.0 for bound in claim.expected)  # no -0
+        where = {"higher": f"> {least:g}", "lower": f"< {most:g}", "similar": f"within ±{claim.margin:g}"}
+        comparison = f"{side_a} − {side_b}, expected {where[claim.direction]}"
         interval = "n/a" if c["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*c["interval"])
         effect = "n/a" if c["effect"] is None else f"{c['effect']:+.2f}"
         verdict = f"{c['verdict']} (control)" if claim.control else f"**{c['verdict']}**"
-        table.append(
-            [str(claim.number), claim.text, claim.source, comparison, f"{effect} {interval}", str(c["n"]), verdict]
-        )
+        seeds = f"{c['met']} of {c['n']}"
+        table.append([str(claim.number), claim.text, claim.source, comparison, f"{effect} {interval}", seeds, verdict])
     return table
 
 

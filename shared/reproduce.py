@@ -104,8 +104,9 @@ def reproduce(options: Options) -> None:
     workers = _Here() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
     with workers:
         info = workers.call(_prepare, options.paper, base, runs / "cache")
+        code = _code(options.paper)
         jobs = [
-            _job(options.paper, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info)
+            _job(code, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info)
             for name in variants
             for seed in seeds
         ]
@@ -205,10 +206,15 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         return row
 
 
-def _job(package: str, runs: Path, variant: str, seed: int, config: Any, data: dict[str, Any]) -> Job:
-    train_key = _digest(dataclasses.asdict(config), seed, data["sha256"], code_hash(package, "train"))
+def _code(package: str) -> tuple[str, str]:
+    """Hashes of what training runs and of what evaluation runs."""
+    return code_hash(package, "train"), code_hash(package, "eval")
+
+
+def _job(code: tuple[str, str], runs: Path, variant: str, seed: int, config: Any, data: dict[str, Any]) -> Job:
+    train_key = _digest(dataclasses.asdict(config), seed, data["sha256"], code[0])
     # A further test set is another result of the same training.
-    result_key = _digest(train_key, code_hash(package, "eval"), data["test"], data.get("test_sha256"))
+    result_key = _digest(train_key, code[1], data["test"], data.get("test_sha256"))
     return Job(variant, seed, config, runs / variant / f"seed{seed}", train_key, result_key)
 
 
@@ -542,7 +548,7 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
         table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
     (console if console.is_terminal else Console(width=220)).print(table)
     for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
-        found = f"{verdict.strip('*')}: {effect} over {seeds} seed{'s' * (seeds != '1')}; {comparison}"
+        found = f"{verdict.strip('*')}: {effect}, as expected in {seeds} seeds; {comparison}"
         console.print(f"\n{number}. {text}\n   {found}".replace("`", ""))
     console.print()
 
@@ -617,7 +623,7 @@ def train_one(package: str) -> None:
         workers = _Here()
         with workers:
             info = workers.call(_prepare, package, config, one.out / "cache")
-            job = _job(package, one.out, variant, one.seed, config, info)
+            job = _job(_code(package), one.out, variant, one.seed, config, info)
             workers.map(package, [job])
             if workers.is_main:
                 console.print_json(data=_result(job))

@@ -126,7 +126,8 @@ def test_results_are_whole(folder: Path) -> None:
         if "cpu" in x.presets
     }
     assert all(s == list(config.SEEDS["cpu"]) for s in seeds.values()), seeds
-    assert results["claims"] == [report.judge(claim, results["rows"]) for claim in claims.CLAIMS]
+    judged = [claim for claim in claims.CLAIMS if claim.variants <= seeds.keys()]
+    assert results["claims"] == [report.judge(claim, results["rows"]) for claim in judged]
     assert all(c["n"] >= 5 for c in results["claims"])
 
 

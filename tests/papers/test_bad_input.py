@@ -4,6 +4,7 @@ A reader is a row of READERS: how to write a whole example, and how to read it. 
 path. A row of TABLE joins them: reader, file, damage, and a pattern of what has to be said. A new paper adds rows.
 """
 
+import argparse
 import ast
 import contextlib
 import ctypes
@@ -1481,7 +1482,13 @@ def test_a_malicious_checkpoint_is_refused(
     reader, path = PLACES[place]
     root.mkdir()
     reader.build(root)
-    evil = {"model": Malicious(marker), "head.bias": Malicious(marker), "step": 1, "state": {}}
+    evil = {
+        "args": argparse.Namespace(x=Malicious(marker)),
+        "model": Malicious(marker),
+        "head.bias": Malicious(marker),
+        "step": 1,
+        "state": {},
+    }
     FORMS[form](evil, root / path)
     assert told(lambda: reader.read(root), debug=False) == 1
     printed = capsys.readouterr().err

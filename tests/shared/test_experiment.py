@@ -1,5 +1,6 @@
 """shared/experiment.py: a tiny real run that is stopped, killed, spoilt and continued, in one process and in two."""
 
+import argparse
 import errno
 import io
 import json
@@ -230,6 +231,11 @@ def test_a_non_finite_loss_stops_the_run(
 def test_a_checkpoint_that_may_not_be_read_stays_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "state.pt")
+
+
+def test_the_arguments_beside_weights_are_plain_values(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2)}, "args": argparse.Namespace(lr=1.0)}, tmp_path / "theirs.pth")
+    assert load_checkpoint(tmp_path / "theirs.pth")["args"].lr == 1.0
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:

@@ -83,6 +83,15 @@ def test_verdict_by_direction_and_margin(direction: str, margin: float, verdict:
     assert judge(claim(mirrored, margin), rows(a=B, b=A))["verdict"] == verdict
 
 
+@pytest.mark.parametrize(
+    ("direction", "margin", "met"),
+    [("higher", 0.0, 3), ("higher", 2.0, 1), ("lower", 0.0, 1), ("lower", 1.0, 0), ("similar", 1.0, 4)],
+)
+def test_seeds_as_claimed(direction: str, margin: float, met: int) -> None:
+    found = judge(claim(direction, margin), rows(a=[1.0, 3.0, 0.0, 0.5, -0.5], b=[0.0] * 5))
+    assert (found["met"], found["n"]) == (met, 5)
+
+
 def test_equal_values_have_an_interval_of_no_width() -> None:
     same = rows(a=A, b=A)
     assert judge(claim(), same)["interval"] == [0, 0]
@@ -180,7 +189,7 @@ def test_claims_table() -> None:
         "claimed in",
         "comparison (a − b), means in brackets",
         "effect [95 % interval]",
-        "n",
+        "seeds as expected",
         "verdict",
     ]
     assert [row[:4] for row in body] == [
@@ -194,9 +203,9 @@ def test_claims_table() -> None:
         ["2", "The test bed works.", "ours", "`floor` sdr_db (0.00) − `a` sdr_db (6.00), expected < -0.25"],
     ]
     assert [row[4:] for row in body] == [
-        ["+1.00 [+0.38, +1.62]", "5", "**supported**"],
-        ["+6.00 [+5.02, +6.98]", "5", "**contradicted**"],
-        ["-6.00 [-6.98, -5.02]", "5", "supported (control)"],
+        ["+1.00 [+0.38, +1.62]", "5 of 5", "**supported**"],
+        ["+6.00 [+5.02, +6.98]", "0 of 5", "**contradicted**"],
+        ["-6.00 [-6.98, -5.02]", "5 of 5", "supported (control)"],
     ]
 
 
@@ -204,8 +213,8 @@ def test_claims_table_without_an_interval() -> None:
     found = results()
     found["claims"] = [judge(claim(), rows(a=A, b=B[:1])), judge(CLAIMS[1], [])]
     assert [row[4:] for row in report.claims_table(found, CLAIMS)[1:]] == [
-        ["+1.00 n/a", "1", "**inconclusive**"],
-        ["n/a n/a", "0", "**inconclusive**"],
+        ["+1.00 n/a", "1 of 1", "**inconclusive**"],
+        ["n/a n/a", "0 of 0", "**inconclusive**"],
     ]
     nothing = report.claims_table({"claims": [judge(claim(), [])], "rows": []}, [claim()])
     assert nothing[1][3] == "`a` sdr_db (n/a) − `b` sdr_db (n/a), expected > 0"
@@ -292,10 +301,8 @@ def test_readme_of_a_paper(madeup: Path) -> None:
         f"\n{report.markdown(report.results_table(found, VARIANTS, COLUMNS))}\n\n{report.caption(found)}\n<!--" in text
     )
     assert "| `b` | the baseline \\| with a bar | 5.0 ± 0.9 | 2.00 | 5 | 12 |" in text
-    assert (
-        "| 1 | It works. | abstract | `a` sdr_db (6.00) − `b` sdr_db (5.00), expected > 0 | +1.00 [+0.38, +1.62] | 5 |"
-        in text
-    )
+    row = "| 1 | It works. | abstract | `a` sdr_db (6.00) − `b` sdr_db (5.00), expected > 0 | +1.00 [+0.38, +1.62]"
+    assert f"{row} | 5 of 5 |" in text
     assert "| `b` | MUSIC+ | 4.49 | a talk (unverified) |" in text
     assert report.paper_readme(madeup, "madeup", text) == text
 
