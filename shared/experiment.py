@@ -37,7 +37,7 @@ Config = TypeVar("Config")
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The run was asked to stop (SIGTERM) and has saved a checkpoint to continue from."""
 
 
@@ -76,9 +76,7 @@ class Run:
         self._progress = progress
         self._values: dict[str, float] = {}
         self._stop = False
-        self._seconds_before = 0.0
-        self._entered = False  # the first loop
-        self._started = time.monotonic()
+        self._started = time.monotonic()  # had it run in one piece
         self._tensorboard: SummaryWriter | None = None
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +162,7 @@ class Run:
     @property
     def seconds(self) -> float:
         """Wall time in seconds, over all the pieces of an interrupted run up to their last checkpoints."""
-        return self._seconds_before + time.monotonic() - self._started
+        return time.monotonic() - self._started
 
     @property
     def peak_memory_mb(self) -> float:
@@ -199,9 +197,8 @@ class Run:
         found = broadcast_object_list([self._checkpoint.exists()])[0]
         step = start
         saved = load_checkpoint(self._checkpoint) if found else None
-        if saved is not None and not self._entered:  # later ones are this process's own
-            self._seconds_before = saved["seconds"]
-        self._entered = True
+        if saved is not None:
+            self._started = min(self._started, time.monotonic() - saved["seconds"])
         if saved is not None and (saved["step"] > start or start == 0):
             for name, x in state.items():
                 self._unwrapped(x).load_state_dict(saved["state"][name])
@@ -357,14 +354,7 @@ def _set_random_state(state: dict[str, Any]) -> None:
 
 def _forget_log_from(log: Path, step: int) -> None:
     """Drop the lines of ``metrics.jsonl`` from ``step`` on: those steps are about to be run again."""
-    if not log.exists():
-        return
-    kept = [line for line in log.read_text().splitlines() if _is_before(line, step)]
-    write_atomic(log, "".join(line + "\n" for line in kept).encode())
-
-
-def _is_before(line: str, step: int) -> bool:
-    try:
-        return json.loads(line)["step"] < step
-    except ValueError:  # a line torn by a kill
-        return False
+    if log.exists():
+        whole = [line for line in log.read_text().splitlines() if line.endswith("}")]  # a kill may tear the last
+        kept = [line + "\n" for line in whole if json.loads(line)["step"] < step]
+        write_atomic(log, "".join(kept).encode())

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,16 +126,13 @@ class _Positions:
         self.start = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch = self.size // self.batch_size
-        batch, order_of = self.start, -1
-        while True:
+        per_epoch, order_of = self.size // self.batch_size, -1
+        for batch in itertools.count(self.start):
             epoch, k = divmod(batch, per_epoch)
             if epoch != order_of:
                 order, order_of = np.random.default_rng((self.seed, epoch)).permutation(self.size), epoch
-            first = k * self.batch_size
-            indices = order[first : first + self.batch_size]
-            yield [(batch * self.batch_size + i, int(index)) for i, index in enumerate(indices)]
-            batch += 1
+            indices = order[k * self.batch_size :][: self.batch_size]
+            yield list(enumerate(indices.tolist(), batch * self.batch_size))
 
 
 class _Drawn(Dataset):

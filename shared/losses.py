@@ -31,7 +31,7 @@ def all_gather(x: Tensor) -> Tensor:
 
 def mean_across_processes(x: Tensor) -> Tensor:
     """Mean of x over the processes, with gradient: for losses that are not linear in a mean over the batch."""
-    return _Mean.apply(x) if _process_count() > 1 else x
+    return all_gather(x[None]).mean(0)
 
 
 def _process_count() -> int:
@@ -55,18 +55,6 @@ class _AllGather(torch.autograd.Function):
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(_process_count())[_rank()]
-
-
-class _Mean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total / _process_count()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Mean.forward(ctx, gradient)  # the mean over processes is its own transpose
 
 
 def clip_loss(

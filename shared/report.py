@@ -328,8 +328,5 @@ def _refuse(constant: str) -> None:
 
 def _mean_sd(values: Sequence[float | None], digits: int) -> str:
     numbers = [v for v in values if v is not None]
-    if not numbers:
-        return ""
-    if len(numbers) == 1:
-        return f"{numbers[0]:.{digits}f}"
-    return f"{statistics.fmean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}"
+    mean = f"{statistics.fmean(numbers):.{digits}f}" if numbers else ""
+    return mean + (f" ± {statistics.stdev(numbers):.{digits}f}" if numbers[1:] else "")

@@ -37,7 +37,7 @@ from typing import Any, Literal, cast
 import tyro
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from . import UserError
@@ -102,7 +102,7 @@ def reproduce(options: Options) -> None:
     _has_data(options.paper, options.preset, data)
 
     workers = _Here() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
-    with workers:
+    with contextlib.closing(workers):
         info = workers.call(_prepare, options.paper, base, runs / "cache")
         code = _code(options.paper)
         jobs = [
@@ -112,7 +112,7 @@ def reproduce(options: Options) -> None:
         ]
         pending = [job for job in jobs if _result(job) is None]
         if len(pending) < len(jobs):
-            workers.say(f"{len(jobs) - len(pending)} of {len(jobs)} runs are done already; {len(pending)} to go.")
+            console.print(f"{len(jobs) - len(pending)} of {len(jobs)} runs are done already; {len(pending)} to go.")
         workers.map(options.paper, pending)
         if not workers.is_main:
             return
@@ -168,7 +168,8 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
 
     # Another reproduction of the same checkout may be at the same job; ranks of one launch share the folder.
     job.folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.nullcontext() if "WORLD_SIZE" in os.environ else FileLock(job.folder / "lock"):
+    lock = job.folder.with_name(f".{job.folder.name}.lock")
+    with contextlib.nullcontext() if "WORLD_SIZE" in os.environ else FileLock(lock):
         if (row := _result(job)) is not None:
             return row
         if os.environ.get("RANK", "0") == "0":
@@ -176,10 +177,7 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
                 torn.unlink()
             described = job.folder / "config.json"
             if _written(described, job.train_key) is None:
-                for stale in ("checkpoint", "tensorboard"):
-                    shutil.rmtree(job.folder / stale, ignore_errors=True)
-                for stale in ("metrics.jsonl", "result.json"):
-                    (job.folder / stale).unlink(missing_ok=True)
+                shutil.rmtree(job.folder)
                 content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
                 write_json(described, content | {"key": job.train_key})
         run = Run(
@@ -245,11 +243,8 @@ def code_hash(package: str, *modules: str) -> str:
 
     Docstrings, comments and ``if __name__ == "__main__"`` blocks do not count.
     """
-    roots = {}
-    for root in (package, __package__):
-        spec = importlib.util.find_spec(root)
-        if spec is not None and spec.origin is not None:
-            roots[root] = Path(spec.origin).parent
+    specs = {root: cast(Any, importlib.util.find_spec(root)) for root in (package, __package__)}
+    roots = {root: Path(spec.submodule_search_locations[0]) for root, spec in specs.items()}
     waiting = deque(f"{package}.{m}" for m in modules)
     seen: dict[str, str] = {}
     while waiting:
@@ -268,9 +263,8 @@ def code_hash(package: str, *modules: str) -> str:
             tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
-                level = node.level - (path.name == "__init__.py")  # a package is its own parent
-                parent = name.rsplit(".", level)[0] if node.level else ""
-                module = ".".join(filter(None, (parent, node.module)))
+                parent = name if base.is_dir() else name.rpartition(".")[0]  # a package is its own parent
+                module = importlib.util.resolve_name("." * node.level + (node.module or ""), parent)
                 waiting.extend([module, *(f"{module}.{alias.name}" for alias in node.names)])
             elif isinstance(node, ast.Import):
                 waiting.extend(alias.name for alias in node.names)
@@ -292,14 +286,6 @@ def _is_main_block(node: ast.stmt) -> bool:
 # -- where jobs run ---------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass
-class _Running:
-    job: Job
-    slot: int
-    bar: Any
-    part: float = 0.0  # done, 0..1
-
-
 class _Processes:
     """Jobs in child processes, one torch thread each; a live line a job. The parent never imports torch."""
 
@@ -319,64 +305,52 @@ class _Processes:
         answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
         forkserver.ensure_running()
         signal.signal(signal.SIGINT, answer)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.children: dict[Connection, tuple[Any, str]] = {}
 
-    def __enter__(self) -> "_Processes":
-        signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for child, _job in self.children.values():
             child.terminate()  # a run answers SIGTERM with a checkpoint
         for child, _job in self.children.values():
             child.join()
 
-    def say(self, text: str) -> None:
-        console.print(text)
-
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run ``function(*arguments, report)`` in a child and return its result."""
-        connection = self._start(0, function, *arguments)
-        while True:
-            kind, *content = self._receive(connection)
-            if kind == "done":
-                return content[0]
+        """Run ``function(*arguments, report)``, which reports nothing, in a child and return its result."""
+        return self._receive(self._start(0, function, *arguments))[1]
 
     def map(self, package: str, pending: list[Job]) -> None:
         waiting, free = deque(pending), deque(range(self.jobs or self.call(_devices)))
-        running: dict[Any, _Running] = {}
-        finished, started, spoken = 0, time.monotonic(), time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, console=console, transient=True) as bars:
-            overall = bars.add_task(f"[bold]{len(pending)} runs", total=max(len(pending), 1), note="")
+        running: dict[Any, tuple[Job, int, TaskID]] = {}
+        spoken, clock = time.monotonic(), TimeRemainingColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"), clock)
+        with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bars:
+            overall = bars.add_task("[bold]all runs", total=len(pending), note="")
             while waiting or running:
                 while waiting and free:
                     job, slot = waiting.popleft(), free.popleft()
                     bar = bars.add_task(str(job), total=1.0, note="starting")
-                    running[self._start(slot, run_job, package, job)] = _Running(job, slot, bar)
+                    running[self._start(slot, run_job, package, job)] = (job, slot, bar)
                 for connection in wait(list(running), timeout=1.0):
-                    run = running[connection]
+                    job, slot, bar = running[connection]
                     kind, *content = self._receive(cast(Connection, connection))
                     if kind == "progress":
                         step, total, values = content
-                        run.part = step / total
                         note = f"step {step}/{total}  loss {values.get('loss', float('nan')):.4f}"
-                        bars.update(run.bar, completed=run.part, note=note)
+                        bars.update(bar, completed=step / total, note=note)
                     else:
-                        finished += 1
-                        free.append(run.slot)
-                        bars.remove_task(run.bar)
+                        free.append(slot)
+                        bars.remove_task(bar)
                         del running[connection]
                         defined = ((n, x) for n, x in content[0]["metrics"].items() if x is not None)
                         name, value = next(defined, ("no metrics", float("nan")))
-                        console.print(f"  {run.job}: {name} {value:.3f} in {content[0]['seconds']:.0f} s")
-                part = finished + sum(run.part for run in running.values())
-                left = (len(pending) - part) * (time.monotonic() - started) / part if part else float("nan")
-                note = f"{part:.1f}/{len(pending)} runs, {_minutes(left)} left"
-                bars.update(overall, completed=part, note=note)
+                        console.print(f"  {job}: {name} {value:.3f} in {content[0]['seconds']:.0f} s")
+                whole, *parts = bars.tasks
+                done = len(pending) - len(waiting) - len(running) + sum(part.completed for part in parts)
+                bars.update(overall, completed=done, note=f"{done:.1f}/{len(pending)}")
                 if not console.is_terminal and time.monotonic() - spoken > HEARTBEAT_SECONDS:
                     spoken = time.monotonic()
-                    console.print(f"{note}; now {', '.join(f'{r.job} {r.part:.0%}' for r in running.values())}")
+                    now = ", ".join(f"{part.description} {part.percentage:.0f}%" for part in parts)
+                    console.print(f"{done:.1f}/{len(pending)} runs, {clock.render(whole)} left; now {now}")
 
     def _start(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Connection:
         receiver, sender = self.context.Pipe(duplex=False)
@@ -408,7 +382,7 @@ class _Processes:
         child.join()
         self.children.pop(connection)
         if message[0] == "error":
-            raise ChildError(job + message[1], message[2])
+            raise UserError(job + message[1]) from Exception(message[2])  # the traceback there, for --debug
         return message
 
 
@@ -421,50 +395,32 @@ class _Here:
         import torch.distributed.nn
         from accelerate import PartialState
 
-        # The others wait while the main process embeds a whole dataset.
-        patience = {"timeout": timedelta(days=1)} if "WORLD_SIZE" in os.environ else {}
-        # Without cpu=True every process of a launch on CPUs believes it is alone.
-        self.state = PartialState(cpu=not torch.cuda.is_available(), **patience)
+        # Without cpu=True every process of a launch on CPUs believes it is alone. A day: the others wait while the main
+        # process embeds a whole dataset.
+        self.state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
         self.is_main = self.state.is_main_process
+        console.quiet = not self.is_main
 
-    def __enter__(self) -> "_Here":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         gc.collect()  # the group's threads end with the last DistributedDataParallel that refers to it
         self.state.destroy_process_group()
 
-    def say(self, text: str) -> None:
-        if self.is_main:
-            console.print(text)
-
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if function is not _prepare:  # only the main process is here
-            return function(*arguments, print)
-        with self.state.main_process_first():  # the others find the cache filled
+        # Later only the main process is here; before, the others find the cache filled.
+        with self.state.main_process_first() if function is _prepare else contextlib.nullcontext():
             return function(*arguments, print)
 
     def map(self, package: str, pending: list[Job]) -> None:
         for job in pending:
 
             def tell(step: int, total: int, values: dict[str, float], job: Job = job) -> None:
-                self.say(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
+                console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
 
             run_job(package, job, _now_and_then(HEARTBEAT_SECONDS, tell))
 
 
-class ChildError(UserError):
-    """An error in a job's process, with the traceback it had there."""
-
-    def __init__(self, message: str, trace: str) -> None:
-        super().__init__(message)
-        self.trace = trace
-
-
 def _child(sender: Connection, slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """Body of a child process: sends ("progress", ...), then ("done", result) or ("error", text, traceback)."""
-    from .experiment import Interrupted
-
     if not cast(Any, mp.parent_process()).is_alive():  # it left while the server was importing
         return
     gc.freeze()  # what the server imported is never garbage; looking for some in it costs half a second a run
@@ -482,7 +438,7 @@ def _child(sender: Connection, slot: int, function: Callable[..., Any], argument
 
     try:
         sender.send(("done", function(*arguments, _now_and_then(PROGRESS_SECONDS, tell))))
-    except (Interrupted, BrokenPipeError):
+    except (KeyboardInterrupt, BrokenPipeError):
         pass
     except BaseException as error:
         with contextlib.suppress(BrokenPipeError):
@@ -500,10 +456,6 @@ def _now_and_then(seconds: float, tell: Callable[..., None]) -> Callable[[int, i
             tell(step, total, values)
 
     return report
-
-
-def _raise_keyboard_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _devices(report: Callable[..., None]) -> int:
@@ -551,10 +503,6 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
         found = f"{verdict.strip('*')}: {effect}, as expected in {seeds} seeds; {comparison}"
         console.print(f"\n{number}. {text}\n   {found}".replace("`", ""))
     console.print()
-
-
-def _minutes(seconds: float) -> str:
-    return "?" if seconds != seconds else f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
@@ -620,8 +568,7 @@ def train_one(package: str) -> None:
         whole = dataclasses.make_dataclass("Whole", [("run", One, one), ("config", type(start), start)])
         config: Any = tyro.cli(whole, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)).config
         _has_data(package, one.preset, config.data)
-        workers = _Here()
-        with workers:
+        with contextlib.closing(_Here()) as workers:
             info = workers.call(_prepare, package, config, one.out / "cache")
             job = _job(_code(package), one.out, variant, one.seed, config, info)
             workers.map(package, [job])
@@ -650,15 +597,14 @@ def told(action: Callable[[], None], debug: bool) -> int:
     """Do it; tell a person in one sentence if it does not work out. Returns the exit status."""
     try:
         action()
-    except KeyboardInterrupt:
-        console.print("Interrupted. What is finished is kept; the same command continues from there.")
+    except KeyboardInterrupt as error:  # of a run: SIGTERM, answered with a checkpoint
+        console.print(
+            f"{str(error) or 'Interrupted. What is finished is kept'}; the same command continues from there."
+        )
         return 130
     except Exception as error:
-        if type(error).__name__ == "Interrupted":  # SIGTERM, answered with a checkpoint
-            console.print(f"{error}; the same command continues from there.")
-            return 130
         if debug:
-            print(error.trace if isinstance(error, ChildError) else traceback.format_exc(), file=sys.stderr)
+            traceback.print_exc()
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0

@@ -12,6 +12,7 @@ The files and their licences are under `packs/`.
 import csv
 import hashlib
 import io
+import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -30,29 +31,7 @@ from . import UserError
 PACKS = Path(__file__).parent / "packs"
 TABLES = {  # SHA-256 of each pack's table, which holds those of its other files
     "backgrounds": "82fc6a6febe0658b990b3cbdd4d7054ae3fdac0eb9d296361a2f6a87b986de8e",
-    "stamps": "86c8eb921ab1b0f22804bbe203d8bfcfe4ff2ee7a27345023340b3dc95465804",
-}
-
-# What a stamp is, by the longest matching start of its name: (singular, plural), or None where neither would be true.
-KINDS: dict[str, tuple[str, str] | None] = {
-    "animals": ("animal", "animals"),
-    "food/fruit": ("fruit", "fruits"),
-    "food/nuts": ("nut", "nuts"),
-    "food/vegetables": ("vegetable", "vegetables"),
-    "food/vegetables/mushroom": ("mushroom", "mushrooms"),
-    "hobbies/music": ("musical instrument", "musical instruments"),
-    "household/arttools/scissors_small_closed": ("tool", "tools"),
-    "household/dishes/utensils": ("tool", "tools"),
-    "household/tools": ("tool", "tools"),
-    "military/vehicles": ("vehicle", "vehicles"),
-    "plants": ("plant", "plants"),
-    "plants/mushrooms": ("mushroom", "mushrooms"),
-    "seasonal/christmas/Christmas_Tree_photo": ("plant", "plants"),
-    "space/planets": ("planet", "planets"),
-    "vehicles": ("vehicle", "vehicles"),
-    **dict.fromkeys(("plants/flowers/flower4", "plants/flowers/flower7"), None),  # several flowers each
-    **dict.fromkeys(("animals/mammals/bears/toys", "plants/flowers/plastic"), None),
-    **dict.fromkeys(("vehicles/ship/walnutBoat", "vehicles/wheel_tractor"), None),
+    "stamps": "26a00d9edd703d659f9019a5024aa2e1d1aadc149d8e0af49007db6bea30fca6",
 }
 
 
@@ -64,18 +43,14 @@ class Stamp:
     caption: str  # "An owl."
     label: str  # "owl"; reads well in "a photo of a {label}"
     category: tuple[str, ...]  # ("animals", "birds")
+    kind: str  # "animal": what it is in one word; empty where no word would be true
+    kinds: str  # "animals"
     image_sha256: str
     sound_sha256: str  # empty if the object is silent
 
     @property
     def has_sound(self) -> bool:
         return bool(self.sound_sha256)
-
-    @property
-    def kind(self) -> tuple[str, str] | None:
-        """What it is in one word, singular and plural ("animal", "animals"), or None; see `KINDS`."""
-        starts = [start for start in KINDS if self.name == start or self.name.startswith(start + "/")]
-        return KINDS[max(starts, key=len)] if starts else None
 
     def image(self) -> np.ndarray:
         """(H, W, 4) uint8 RGBA, shortest side at most 128, read-only.
@@ -109,7 +84,7 @@ class Background:
 
 def load_stamps(sounding: bool = False) -> list[Stamp]:
     """All stamps sorted by name, or only those with a sound. Raises UserError if the table is missing or damaged."""
-    kept = ("name", "caption", "label", "image_sha256", "sound_sha256")
+    kept = ("name", "caption", "label", "kind", "kinds", "image_sha256", "sound_sha256")
     rows = read_table(PACKS / "stamps" / "stamps.csv", TABLES["stamps"])
     stamps = [Stamp(category=tuple(row["category"].split("/")), **{key: row[key] for key in kept}) for row in rows]
     return [stamp for stamp in stamps if stamp.has_sound or not sounding]
@@ -231,11 +206,9 @@ def spatial_relations(boxes: np.ndarray, size: int) -> list[tuple[int, str, int]
     """
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     found = []
-    for i in range(len(boxes)):
-        for j in range(len(boxes)):
-            dx, dy = centres[j] - centres[i]
-            if max(abs(dx), abs(dy)) < size / 10:
-                continue
+    for i, j in itertools.permutations(range(len(boxes)), 2):
+        dx, dy = centres[j] - centres[i]
+        if max(abs(dx), abs(dy)) >= size / 10:
             horizontal, vertical = ("left of" if dx > 0 else "right of"), ("above" if dy > 0 else "below")
             found.append((i, horizontal if abs(dx) > abs(dy) else vertical, j))
     return found
@@ -275,9 +248,9 @@ def _questions(
     absent = [stamp.label for stamp in stamps if stamp.label not in labels]
     if absent:
         questions.append((f"Is there {with_article(absent[rng.integers(len(absent))])}?", "no"))
-    for kind in sorted({stamp.kind for stamp in shown if stamp.kind}):
-        questions.append((f"How many {kind[1]} are there?", str(sum(stamp.kind == kind for stamp in shown))))
-    questions += [(f"What is the {stamp.label}?", with_article(stamp.kind[0])) for stamp in shown if stamp.kind]
+    for kind, kinds in sorted({(stamp.kind, stamp.kinds) for stamp in shown if stamp.kind}):
+        questions.append((f"How many {kinds} are there?", str(sum(stamp.kind == kind for stamp in shown))))
+    questions += [(f"What is the {stamp.label}?", with_article(stamp.kind)) for stamp in shown if stamp.kind]
     answers: dict[tuple[str, int], list[int]] = {}
     for i, relation, j in relations:
         answers.setdefault((relation, j), []).append(i)
@@ -323,8 +296,7 @@ def _paste(canvas: np.ndarray, cutout: np.ndarray, x: int, y: int) -> None:
 
 def _extent(mask: np.ndarray) -> np.ndarray:
     """(4,) float32 xyxy of the set pixels of a mask, x2 and y2 exclusive."""
-    ys, xs = np.nonzero(mask)
-    return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.float32)
+    return np.array(Image.fromarray(mask).getbbox(), np.float32)
 
 
 def read_pack(path: Path, sha256: str) -> bytes:

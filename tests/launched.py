@@ -20,7 +20,7 @@ def threads_of_the_group() -> list[str]:
 
 if __name__ == "__main__":
     _, script, *sys.argv[1:] = sys.argv
-    with _Here():
+    with contextlib.closing(_Here()):
         runpy.run_path(script, run_name="__main__")
     end = time.monotonic() + 10  # the kernel lists a thread for a moment after it has ended
     while threads_of_the_group() and time.monotonic() < end:

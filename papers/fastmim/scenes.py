@@ -26,7 +26,7 @@ def objects() -> tuple[dict[str, list[Stamp]], dict[str, list[Stamp]]]:
     rng = np.random.default_rng(SEED)
     seen, unseen = {}, {}
     for kind in KINDS:
-        stamps = [stamp for stamp in load_stamps() if stamp.kind and stamp.kind[0] == kind]
+        stamps = [stamp for stamp in load_stamps() if stamp.kind == kind]
         shuffled = [stamps[i] for i in rng.permutation(len(stamps))]
         unseen[kind] = shuffled[::HELD_OUT]
         seen[kind] = [stamp for i, stamp in enumerate(shuffled) if i % HELD_OUT]

@@ -81,7 +81,7 @@ def splits(train: int, test: int) -> dict[str, Split]:
 
 def kinds(stamps: list[Stamp]) -> set[str]:
     """What the stamps are in one word."""
-    return {stamp.kind[0] for stamp in stamps if stamp.kind}
+    return {stamp.kind for stamp in stamps if stamp.kind}
 
 
 def _nouns(text: str) -> set[str]:
@@ -116,7 +116,7 @@ def captions(split: Split, scene: Scene) -> list[str]:
     words that training texts hold, its name is not.
     """
     stamps = [split.stamps[k] for k in scene.classes]
-    kinds = list(dict.fromkeys(stamp.kind[0] if stamp.kind else stamp.label for stamp in stamps))
+    kinds = list(dict.fromkeys(stamp.kind or stamp.label for stamp in stamps))
     named = [with_article(kind) for kind in kinds]
     listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     return [*scene.captions[:WORDINGS], f"a photo of {listed}."]

@@ -155,7 +155,7 @@ def test_two_at_once_give_the_same_and_a_full_disk_takes_nothing(smoke: Smoke, t
     steps = [json.loads(line)["step"] for line in (folder / smoke.log).read_text().splitlines()]
     assert steps == sorted(set(steps)), "two runs wrote one log"
 
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
     third = start(smoke.package, out, *arguments, most=8_000)  # all seeds
     _, told = third.communicate(timeout=SECONDS)
     assert third.returncode == 1 and told.startswith("error: ") and "Traceback" not in told, told

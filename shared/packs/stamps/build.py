@@ -15,7 +15,19 @@ import tyro
 from PIL import Image
 
 PACK = Path(__file__).parent
-COLUMNS = ("name", "category", "caption", "label", "image_sha256", "sound", "sound_sha256", "licence", "credit")
+COLUMNS = (
+    "name",
+    "category",
+    "caption",
+    "label",
+    "kind",
+    "kinds",
+    "image_sha256",
+    "sound",
+    "sound_sha256",
+    "licence",
+    "credit",
+)
 
 EXCLUDED_PATHS = ("symbols/", "naturalforces/", "military/final", "cartoon", "roadsigns", "flags", "grave")
 EXCLUDED_SUFFIXES = ("_mirror", "_flip")
@@ -141,6 +153,29 @@ LABELS = {
     "vehicles/ship/chineseJunk": "chinese sailing ship",
 }
 
+# What a stamp is, by the longest matching start of its name: (singular, plural), or None where neither would be true.
+KINDS: dict[str, tuple[str, str] | None] = {
+    "animals": ("animal", "animals"),
+    "food/fruit": ("fruit", "fruits"),
+    "food/nuts": ("nut", "nuts"),
+    "food/vegetables": ("vegetable", "vegetables"),
+    "food/vegetables/mushroom": ("mushroom", "mushrooms"),
+    "hobbies/music": ("musical instrument", "musical instruments"),
+    "household/arttools/scissors_small_closed": ("tool", "tools"),
+    "household/dishes/utensils": ("tool", "tools"),
+    "household/tools": ("tool", "tools"),
+    "military/vehicles": ("vehicle", "vehicles"),
+    "plants": ("plant", "plants"),
+    "plants/mushrooms": ("mushroom", "mushrooms"),
+    "seasonal/christmas/Christmas_Tree_photo": ("plant", "plants"),
+    "space/planets": ("planet", "planets"),
+    "vehicles": ("vehicle", "vehicles"),
+    **dict.fromkeys(("plants/flowers/flower4", "plants/flowers/flower7"), None),  # several flowers each
+    **dict.fromkeys(("animals/mammals/bears/toys", "plants/flowers/plastic"), None),
+    **dict.fromkeys(("vehicles/ship/walnutBoat", "vehicles/wheel_tractor"), None),
+}
+
+
 # The package's copyright file puts every file under GPL-2.0-or-later; its changelog names these others.
 PACKAGE_LICENCE = ("GPL-2.0-or-later", "Tux Paint stamps, Bill Kendrick and contributors")
 LICENCES = {
@@ -186,6 +221,12 @@ def label_of(name: str, caption: str) -> str:
     return LABELS.get(name) or re.sub(r"^(an?|the) ", "", caption.lower().strip(" .!"))
 
 
+def kind_of(name: str) -> tuple[str, str]:
+    """What it is in one word, singular and plural, or two empty texts."""
+    starts = [start for start in KINDS if name == start or name.startswith(start + "/")]
+    return (KINDS[max(starts, key=len)] if starts else None) or ("", "")
+
+
 def build(source: Path, out: Path = PACK) -> None:
     """Write images/, sounds/ and stamps.csv under `out`."""
     root = source / "usr/share/tuxpaint/stamps"
@@ -221,9 +262,8 @@ def build(source: Path, out: Path = PACK) -> None:
         licence, credit = LICENCES.get(name, PACKAGE_LICENCE)
         image_sha256 = hashlib.sha256(encoded.getvalue()).hexdigest()
         category = name.rpartition("/")[0]
-        rows.append(
-            (name, category, caption, label_of(name, caption), image_sha256, sound, sound_sha256, licence, credit)
-        )
+        described = (name, category, caption, label_of(name, caption), *kind_of(name))
+        rows.append((*described, image_sha256, sound, sound_sha256, licence, credit))
     with open(out / "stamps.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
 

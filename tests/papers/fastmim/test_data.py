@@ -112,7 +112,7 @@ def test_scenes_hold_out_backgrounds_and_objects() -> None:
     assert not seen & unseen
     for part in scenes.objects():
         assert list(part) == list(scenes.KINDS) and all(len(group) >= 3 for group in part.values())
-        assert all(stamp.kind and stamp.kind[0] == kind for kind, group in part.items() for stamp in group)
+        assert all(stamp.kind == kind for kind, group in part.items() for stamp in group)
 
 
 def test_scenes_have_fine_and_coarse_labels(cache: Path) -> None:
