@@ -492,17 +492,31 @@ def _environment(package: str, report: Callable[..., None]) -> dict[str, Any]:
 
 
 def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
-    head, *body = [
-        row[:1] + row[2:] for row in results_table(results, variants, claims.COLUMNS)
-    ]  # descriptions are long
-    table = Table(*(Column(heading, overflow="fold") for heading in head), box=None, padding=(0, 2, 0, 0))
-    for row in body:
-        table.add_row(*(cell.replace("`", "").replace(" ± ", "±") for cell in row))
-    (console if console.is_terminal else Console(width=220)).print(table)
+    """The results table, in as many parts as the terminal is narrow, and the claims."""
+    rows = [
+        [cell.replace("`", "").replace(" ± ", "±") for cell in row[:1] + row[2:]]  # descriptions are long
+        for row in results_table(results, variants, claims.COLUMNS)
+    ]
+    names, *columns = zip(*rows, strict=True)
+    wide = console if console.is_terminal else Console(width=220)
+    while columns:
+        shown, free = [names], wide.width - _width(names)
+        while columns and (len(shown) == 1 or _width(columns[0]) <= free):
+            free -= _width(columns[0])
+            shown.append(columns.pop(0))
+        headings, *body = zip(*shown, strict=True)
+        table = Table(*(Column(x, width=_width(column)) for x, column in zip(headings, shown, strict=True)), box=None)
+        for row in body:
+            table.add_row(*row)
+        wide.print(table, "")
     for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
         found = f"{verdict.strip('*')}: {effect}, as expected in {seeds} seeds; {comparison}"
-        console.print(f"\n{number}. {text}\n   {found}".replace("`", ""))
-    console.print()
+        console.print(f"{number}. {text}\n   {found}\n".replace("`", ""))
+
+
+def _width(column: tuple[str, ...]) -> int:
+    """Characters that a column of the table takes: its heading wraps between words."""
+    return 2 + max(map(len, (*column[0].split(), *column[1:])))
 
 
 def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

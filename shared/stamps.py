@@ -362,7 +362,6 @@ def draw_sheet(sheet: Path, scenes: int = 0, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(draw_sheet)
-    except UserError as error:
-        sys.exit(str(error))
+    from .reproduce import told
+
+    sys.exit(told(lambda: tyro.cli(draw_sheet), debug=False))

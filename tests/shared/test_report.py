@@ -1,16 +1,18 @@
 """shared/report.py: verdicts computed by hand, tables and blocks of a made-up paper."""
 
+import io
 import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from scipy import stats
 
-from shared import UserError, report
+from shared import UserError, report, reproduce
 from shared.report import Claim, Column, Paper, Reported, Variant, judge, replace_block
 
 A = [5.0, 6.0, 7.0, 5.5, 6.5]
@@ -179,6 +181,17 @@ def test_results_table() -> None:
         ["`a`", "the method", "6.0 ± 0.8", "", "5", "12"],
         ["`b`", "the baseline | with a bar", "5.0 ± 0.9", "2.00", "5", "12"],
     ]
+
+
+@pytest.mark.parametrize(("width", "parts"), [(200, 1), (30, 2), (18, 4)])
+def test_a_narrow_terminal_gets_the_table_in_parts(monkeypatch: pytest.MonkeyPatch, width: int, parts: int) -> None:
+    drawn = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
+    monkeypatch.setattr(reproduce, "console", drawn)
+    reproduce._print(results(), VARIANTS, SimpleNamespace(COLUMNS=COLUMNS, CLAIMS=()))
+    lines = drawn.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert sum(line.split()[:1] == ["variant"] for line in lines) == parts
+    assert max(map(len, lines)) <= width
+    assert sum("6.0±0.8" in line for line in lines) == 1 and sum("floor" in line for line in lines) == parts
 
 
 def test_claims_table() -> None:
