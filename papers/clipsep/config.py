@@ -95,7 +95,7 @@ CPU = Config(
     workers=0,
 )
 PRESETS = {
-    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4, test_mixtures=16, views=2),
+    "smoke": replace(CPU, steps=12, validate_every=6, save_every=5, width=4, test_mixtures=8, views=2),
     "cpu": CPU,
     "paper": Config(),
 }

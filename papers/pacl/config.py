@@ -93,7 +93,7 @@ CPU = Config(
 )
 PRESETS = {
     "smoke": replace(
-        CPU, scenes=48, test_scenes=12, batch_size=16, epochs=80, save_every=20, mini_steps=6, mini_components=32
+        CPU, scenes=48, test_scenes=12, batch_size=16, epochs=24, save_every=20, mini_steps=6, mini_components=32
     ),
     "cpu": CPU,
     "paper": Config(),
