@@ -120,6 +120,11 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     if config.data:
         if config.split == "validation":
             raise UserError("--split validation is for the composed scenes alone; leave it out, or leave out --data.")
+        if config.clip == "mini-clip":
+            raise UserError(
+                "--clip mini-clip is for the composed scenes alone; give PRESET=paper (--preset paper) with --data, or "
+                "another --clip, such as ViT-B-16."
+            )
         if config.method in ("conse", "ridge"):
             raise UserError(f"--method {config.method} is for the composed scenes alone; choose another, or no --data.")
         found = pairs.read(Path(config.data), cache)

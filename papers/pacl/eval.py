@@ -142,9 +142,10 @@ def scene_metrics(
 def single_object_metrics(
     config: Config, towers: Towers, embedder: nn.Module | None, test: SceneTest
 ) -> dict[str, float]:
-    """Zero-shot classification of images of one object: by compatibility, or by the frozen class token.
+    """Zero-shot classification of images of one object: by compatibility, or by the frozen towers' image embedding.
 
-    Returns: ``top1_percent`` (text-conditioned pooling for every class; for `clip-patch` the class token's).
+    Returns: ``top1_percent`` (text-conditioned pooling for every class; for `clip-patch` the class token's, for `conse`
+    and `ridge` the mean cell's).
     """
     classes = class_embeddings(towers, test.names, PACL_TEMPLATES)
     truth = test.maps.flatten(1).max(1).values - 1
@@ -338,7 +339,8 @@ def _coherence(first: dict[str, dict[str, np.ndarray]]) -> Figure:
     """How well the cosine of two frozen patch tokens tells whether they lie on the same object."""
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axis = figure.subplots()
-    shown = next(iter(first.values()))
+    of_clip = [shown for name, shown in first.items() if name not in ("conse", "ridge")]
+    shown = next(iter(of_clip or first.values()))
     for split in SETS:
         if f"{split}_coherence" in shown:
             false_positive, true_positive = shown[f"{split}_coherence"]

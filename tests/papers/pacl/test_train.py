@@ -119,7 +119,8 @@ def test_what_is_evaluated_is_counted(cache: Path, tmp_path: Path) -> None:
 def test_options_that_need_photographs_or_their_absence(cache: Path, tmp_path: Path) -> None:
     for options, message in (
         ({"split": "validation", "data": str(tmp_path)}, "--split validation is for the composed scenes alone"),
-        ({"method": "conse", "data": str(tmp_path)}, "--method conse is for the composed scenes alone"),
+        ({"data": str(tmp_path)}, "--clip mini-clip is for the composed scenes alone; give PRESET=paper"),
+        ({"method": "conse", "data": str(tmp_path), "clip": "ViT-B-16"}, "--method conse is for the composed scenes"),
         ({"clip": "ViT-B-16"}, "--clip ViT-B-16 needs photographs, --data"),
     ):
         with pytest.raises(UserError, match=message):
