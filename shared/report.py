@@ -312,6 +312,8 @@ def read_results(path: Path) -> dict[str, Any] | None:
         results = json.loads(path.read_text(), parse_constant=_refuse)
         if results["schema"] != 1:
             raise KeyError("schema")
+        if not all("met" in claim for claim in results["claims"]):
+            raise KeyError("met")  # of an earlier version of this code
         runs = [(row["variant"], row["seed"]) for row in results["rows"] if row["metrics"] is not None]
         if twice := [run for run in runs if runs.count(run) > 1]:
             raise ValueError(f"it has {twice[0][0]}, seed {twice[0][1]} twice")

@@ -37,7 +37,7 @@ from typing import Any, Literal, cast
 import tyro
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
 from . import UserError
@@ -167,7 +167,7 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
     from .experiment import Interrupted, Run, write_json
 
     # Another reproduction of the same checkout may be at the same job; ranks of one launch share the folder.
-    job.folder.mkdir(parents=True, exist_ok=True)
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
     lock = job.folder.with_name(f".{job.folder.name}.lock")
     with contextlib.nullcontext() if "WORLD_SIZE" in os.environ else FileLock(lock):
         if (row := _result(job)) is not None:
@@ -177,7 +177,8 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
                 torn.unlink()
             described = job.folder / "config.json"
             if _written(described, job.train_key) is None:
-                shutil.rmtree(job.folder)
+                if job.folder.exists():
+                    shutil.rmtree(job.folder)
                 content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
                 write_json(described, content | {"key": job.train_key})
         run = Run(
@@ -321,10 +322,10 @@ class _Processes:
     def map(self, package: str, pending: list[Job]) -> None:
         waiting, free = deque(pending), deque(range(self.jobs or self.call(_devices)))
         running: dict[Any, tuple[Job, int, TaskID]] = {}
-        spoken, clock = time.monotonic(), TimeRemainingColumn()
-        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"), clock)
-        with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bars:
-            overall = bars.add_task("[bold]all runs", total=len(pending), note="")
+        started = spoken = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, console=console, transient=True) as bars:
+            overall = bars.add_task("[bold]all", total=len(pending), note="")
             while waiting or running:
                 while waiting and free:
                     job, slot = waiting.popleft(), free.popleft()
@@ -344,13 +345,17 @@ class _Processes:
                         defined = ((n, x) for n, x in content[0]["metrics"].items() if x is not None)
                         name, value = next(defined, ("no metrics", float("nan")))
                         console.print(f"  {job}: {name} {value:.3f} in {content[0]['seconds']:.0f} s")
-                whole, *parts = bars.tasks
+                parts = [task for task in bars.tasks if task.id != overall]
                 done = len(pending) - len(waiting) - len(running) + sum(part.completed for part in parts)
-                bars.update(overall, completed=done, note=f"{done:.1f}/{len(pending)}")
+                # (Not rich's own estimate: it never recovers from a bar that falls, as one does after pre-training.)
+                seconds = (time.monotonic() - started) * (len(pending) - done) / done if done else 0.0
+                left = timedelta(seconds=round(seconds)) if done else "?"
+                note = f"{done:.1f}/{len(pending)} runs, {left} left"
+                bars.update(overall, completed=done, note=note)
                 if not console.is_terminal and time.monotonic() - spoken > HEARTBEAT_SECONDS:
                     spoken = time.monotonic()
                     now = ", ".join(f"{part.description} {part.percentage:.0f}%" for part in parts)
-                    console.print(f"{done:.1f}/{len(pending)} runs, {clock.render(whole)} left; now {now}")
+                    console.print(f"{note}; now {now}")
 
     def _start(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Connection:
         receiver, sender = self.context.Pipe(duplex=False)
@@ -500,9 +505,9 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
     names, *columns = zip(*rows, strict=True)
     wide = console if console.is_terminal else Console(width=220)
     while columns:
-        shown, free = [names], wide.width - _width(names)
-        while columns and (len(shown) == 1 or _width(columns[0]) <= free):
-            free -= _width(columns[0])
+        shown, free = [names], wide.width - _width(names) - 2  # each column has a blank on either side
+        while columns and (len(shown) == 1 or _width(columns[0]) + 2 <= free):
+            free -= _width(columns[0]) + 2
             shown.append(columns.pop(0))
         headings, *body = zip(*shown, strict=True)
         table = Table(*(Column(x, width=_width(column)) for x, column in zip(headings, shown, strict=True)), box=None)
@@ -515,8 +520,8 @@ def _print(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> No
 
 
 def _width(column: tuple[str, ...]) -> int:
-    """Characters that a column of the table takes: its heading wraps between words."""
-    return 2 + max(map(len, (*column[0].split(), *column[1:])))
+    """Characters that a column of the table needs: its heading wraps between words."""
+    return max(map(len, (*column[0].split(), *column[1:])))
 
 
 def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,7 +51,10 @@ def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "schema": 1,
         "environment": {"cpu": "Abacus"},
         "rows": [{"variant": "a", "seed": seed, "metrics": {}, "seconds": 90.0} for seed in range(4)],
-        "claims": [{"id": "it-works", "verdict": "supported"}, {"id": "close", "verdict": "contradicted"}],
+        "claims": [
+            {"id": "it-works", "met": 4, "verdict": "supported"},
+            {"id": "close", "met": 0, "verdict": "contradicted"},
+        ],
     }
     (folder / "results" / "cpu.json").write_text(json.dumps(results))
     assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "1 supported, 1 contradicted"]]

@@ -38,7 +38,8 @@ class Config:
     method: Literal["fastmim", "mae", "simmim", "none"] = "fastmim"
     """none: fine-tuning from scratch."""
     checkpoint: str | None = None
-    """Pre-trained ViT-B or Swin-B published by the authors (.pth), to fine-tune instead of pre-training here."""
+    """Pre-trained ViT-B or Swin-B published by the authors (.pth), to fine-tune instead of pre-training here. A run
+    knows it by its path: give another file another name."""
     target: Literal["hog", "pixel"] = "hog"
     normalize_target: bool = True
     """HOG: L2 norm of each cell; pixels: mean and variance of each patch."""
@@ -190,7 +191,7 @@ VARIANTS = {
     "mid": Variant("HOG at three quarters of the resolution, as many images seen", {"resolutions": (24,)}, LONG),
     "full": Variant("HOG at full resolution, as many images seen", MEDIUM | {"resolutions": (32,)}, LONG),
     "full-short": Variant(
-        "HOG at full resolution, 5 of 12 epochs: nearly the compute of `fastmim`",
+        "HOG at full resolution, 5 of 12 epochs: about the compute of `fastmim`",
         MEDIUM | {"resolutions": (32,), "epochs": (5,), "warmup_epochs": 0.5},
         LONG,
     ),

@@ -64,14 +64,18 @@ def start(
     return process
 
 
-@pytest.fixture(autouse=True)
-def _nothing_runs_on() -> Iterator[None]:
-    """After a test that failed."""
-    yield
+def kill_what_runs_on() -> None:
     for process in STARTED:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     STARTED.clear()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """After a test that failed."""
+    yield
+    kill_what_runs_on()
 
 
 class Smoke:
@@ -119,7 +123,10 @@ class Smoke:
 
 @pytest.fixture(scope="module", params=PAPERS)
 def smoke(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Smoke:
-    return Smoke(request.param, tmp_path_factory.mktemp(request.param))
+    try:
+        return Smoke(request.param, tmp_path_factory.mktemp(request.param))
+    finally:
+        kill_what_runs_on()
 
 
 def test_every_variant_and_seed_has_its_metrics(smoke: Smoke) -> None:
