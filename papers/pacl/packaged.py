@@ -1,8 +1,8 @@
 """The two towers that come as Python packages: below the mini-CLIP, and by themselves, without any training here.
 
 A CNN whose classifier reads the mean of its cells can be read cell by cell: class activation maps (Zhou et al., 2016).
-MiniLM's embeddings E of the names of its classes lead from there to any text. The seen and the held-out concepts are
-alike to these maps, so they tell what the mini-CLIP's training on a few concepts keeps and what it loses.
+MiniLM's embeddings E of the names of its classes lead from there to any text. To these maps no concept is held out, so
+beside the other rows they show how much of it was in the features that the mini-CLIP is trained on.
 """
 
 from collections.abc import Mapping
