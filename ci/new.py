@@ -124,6 +124,9 @@ from .config import Config
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Metrics of a trained run; names carry their unit.
 
+    Called on every process of a launch; what it returns on the main one counts. One that leaves the others nothing to
+    do begins with ``if not run.accelerator.is_main_process: return {}``.
+
     Those that measure time end in ``_step_ratio`` or ``_total_ratio``: all others have to repeat bit for bit.
     """
     raise UserError("papers/{slug}/eval.py has no metrics yet.")

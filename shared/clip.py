@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from . import UserError
 from .stamps import PACKS, read_pack
 
-TEXT_BATCH = 32
 CLASSES_SHA256 = "4af67951f745196f388b7a018efe2ab963d6520c9f878233871dce7018e779b5"
 
 
@@ -47,6 +46,7 @@ class CLIP(nn.Module):
     image_size: int
     logit_scale: float
     transform: Any  # PIL RGB image -> (3, H, W)
+    text_batch = 32  # texts that are embedded at a time
 
     def _image_embedding(self, images: Tensor) -> Tensor:
         raise NotImplementedError
@@ -96,7 +96,7 @@ class CLIP(nn.Module):
         """Joint-space embeddings (N, D) of N texts; without `normalize` of norm about 10."""
         if isinstance(texts, str):
             raise ValueError(f"expected a list of texts, found the text {texts!r}")
-        embedding = in_batches(self._text_embedding, texts)
+        embedding = in_batches(self._text_embedding, texts, self.text_batch)
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
     def encode_prompts(self, labels: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -123,6 +123,8 @@ class CLIP(nn.Module):
 
 class OpenCLIP(CLIP):
     """Any open_clip model. See `load_clip`."""
+
+    text_batch = 256  # all are padded to one length anyway
 
     def __init__(self, name: str, pretrained: str | None = None) -> None:
         super().__init__()
@@ -276,11 +278,11 @@ def imagenet_class_text() -> Tensor:
     return load(read_pack(PACKS / "classes" / "classes.safetensors", CLASSES_SHA256))["text"]
 
 
-def in_batches(encode: Callable[[list[str]], Tensor], texts: Sequence[str]) -> Tensor:
+def in_batches(encode: Callable[[list[str]], Tensor], texts: Sequence[str], size: int = 32) -> Tensor:
     """encode(texts), a batch at a time; texts of like length share a batch, so that little of it is padding."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     embedding = torch.cat(
-        [encode([texts[i] for i in order[start : start + TEXT_BATCH]]) for start in range(0, len(order), TEXT_BATCH)]
+        [encode([texts[i] for i in order[start : start + size]]) for start in range(0, len(order), size)]
     )
     return embedding[torch.tensor(order, device=embedding.device).argsort()]
 

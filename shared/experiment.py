@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import random
 import resource
 import signal
@@ -80,6 +81,8 @@ class Run:
         self._tensorboard: SummaryWriter | None = None
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
+        if self.device.type == "cuda":  # earlier runs of this process do not count
+            torch.cuda.reset_peak_memory_stats()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         set_seed(seed)
 
@@ -116,17 +119,19 @@ class Run:
     def log(
         self, step: int, *, loss: torch.Tensor, samples: Sequence[str] = (), **values: torch.Tensor | float
     ) -> None:
-        """Log a step's values, and stop the run if its loss is not a finite number.
+        """Log a step's values, the loss averaged over processes, and stop the run if it is not a finite number.
 
-        Call it before the optimizer's step so that no bad gradient is ever applied.
+        Call it on every process, before the optimizer's step so that no bad gradient is ever applied.
 
         Raises:
-            UserError: if ``loss`` is NaN or infinite; names the step, the samples and the last good checkpoint.
+            UserError: on every process, if ``loss`` is NaN or infinite on one; names the step, that process's samples
+                and the last good checkpoint.
         """
-        value = float(loss.detach())
+        value = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
         if not np.isfinite(value):
+            suspects = gather_object([] if loss.isfinite() else list(samples))
             raise UserError(
-                f"The loss became {value} at step {step} in {self.folder}; the samples were {list(samples)[:16]}. "
+                f"The loss became {value} at step {step} in {self.folder}; the samples were {suspects[:16]}. "
                 f"The last good checkpoint is {self._checkpoint} (step {self._saved_step()}): look at those samples, "
                 "lower the learning rate, or train in full precision."
             )
@@ -315,7 +320,7 @@ def write_atomic(path: Path, content: bytes | Callable[[Any], object]) -> None:
         content: the bytes, or a function that writes them to the binary file it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.partial")  # machines may share storage
     try:
         with open(partial, "wb") as file:
             file.write(content) if isinstance(content, bytes) else content(file)

@@ -6,6 +6,8 @@ same command runs the jobs one after the other, each over all processes.
 
 A paper folder offers: ``config`` (Config with a ``data`` field, PRESETS, SEEDS, VARIANTS), ``data`` (LAYOUT, prepare,
 check), ``train.train(config, run)``, ``eval.evaluate(config, run)``, ``eval.figures(runs, folder)`` and ``claims``.
+Of a launch over several processes all call ``train`` and ``evaluate`` (what it returns counts on the main one alone);
+only the main one calls the others.
 """
 
 import ast
@@ -194,8 +196,8 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         if run._stop and run.accelerator.num_processes == 1:  # asked after the last step
             raise Interrupted(f"{job} stopped before its evaluation")
         row = {"variant": job.variant, "seed": job.seed}
+        metrics = load(package, "eval").evaluate(job.config, run)  # what the main process returns counts
         if run.accelerator.is_main_process:
-            metrics = load(package, "eval").evaluate(job.config, run)
             if undefined := [name for name, x in metrics.items() if x is not None and not math.isfinite(x)]:
                 raise UserError(f"{', '.join(undefined)} came out as NaN or infinite; the weights are in {job.folder}.")
             cost = {"seconds": round(run.seconds, 2), "peak_memory_mb": round(run.peak_memory_mb, 1)}
@@ -407,13 +409,17 @@ class _Here:
         console.quiet = not self.is_main
 
     def close(self) -> None:
+        if isinstance(sys.exception(), Exception):  # the others may wait in a collective, and the end for them: `told`
+            return
         gc.collect()  # the group's threads end with the last DistributedDataParallel that refers to it
         self.state.destroy_process_group()
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        # Later only the main process is here; before, the others find the cache filled.
-        with self.state.main_process_first() if function is _prepare else contextlib.nullcontext():
+        from accelerate.utils import broadcast_object_list
+
+        if function is not _prepare:  # only the main process is here
             return function(*arguments, print)
+        return broadcast_object_list([function(*arguments, print) if self.is_main else None])[0]
 
     def map(self, package: str, pending: list[Job]) -> None:
         for job in pending:
@@ -488,7 +494,7 @@ def _environment(package: str, report: Callable[..., None]) -> dict[str, Any]:
 
     return {
         "cpu": processor(),
-        "gpu": f"{cuda.device_count()} x {cuda.get_device_name()}" if cuda.is_available() else None,
+        "gpu": f"{os.environ.get('WORLD_SIZE', 1)} x {cuda.get_device_name()}" if cuda.is_available() else None,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": version("torch"),
@@ -624,7 +630,9 @@ def told(action: Callable[[], None], debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # a graceful end would wait for the other processes
+            os._exit(1)
         return 1
     return 0
 

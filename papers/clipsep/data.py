@@ -90,10 +90,9 @@ class MixAndSeparate:
 
 
 def mixtures(pairs: Sequence[Pair], config: Config) -> Tensor:
-    """Evaluation sources (P, 2, N) of test pairs: the centres of target and interferer, no gain, divided by two."""
+    """Evaluation sources (2, P, N) of test pairs: the centres of target and interferer, no gain, divided by two."""
     segments = [[_middle(clip, config) for clip in (pair.target, pair.interferer)] for pair in pairs]
-    sources, _ = mix(torch.stack([torch.stack(s) for s in segments], dim=1))
-    return sources.transpose(0, 1)
+    return mix(torch.stack([torch.stack(s) for s in segments], dim=1))[0]
 
 
 def _middle(clip: Clip, config: Config) -> Tensor:

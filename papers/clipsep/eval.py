@@ -30,7 +30,7 @@ METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Separate every test mixture with every kind of query the variant understands.
+    """Separate every test mixture with every kind of query the variant understands; the main process does it alone.
 
     The mask is applied soft and only the target's row counts, as in the official evaluation. The noise heads are left
     out: its ``--no-pit`` (its default adds noise head 1 to the query's mask).
@@ -49,6 +49,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         With noise heads also ``noise_activation_fraction``, their A. All names of test sets after the first begin with
         the set's name.
     """
+    if not run.accelerator.is_main_process:
+        return {}
     data = load(config, run.cache)
     spectrogram = build_spectrogram(config).to(run.device)
     model = _trained(config, run, data.queries).to(run.device)
@@ -83,12 +85,12 @@ def separate_all(
     kept = []
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
-        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (B, 2, N)
-        spectra = spectrogram.stft(sources.transpose(0, 1).unsqueeze(2))
+        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (2, B, N)
+        spectra = spectrogram.stft(sources.unsqueeze(2))
         mixture = spectra.sum(0)
         masks = _masks(config, model, spectrogram, spectra, chunk, queries)
         estimates = torch.stack([spectrogram.reconstruct(mask, mixture).squeeze(1) for mask in masks.values()], dim=1)
-        references = sources[..., : estimates.shape[-1]]
+        references = sources[..., : estimates.shape[-1]].transpose(0, 1)
         for reference, estimate in zip(references, estimates, strict=True):
             row = bss_eval(reference, estimate) | {"si_sdr_db": si_sdr(reference[0], estimate)}
             for metric, of_kind in row.items():
@@ -104,7 +106,7 @@ def noise_activation(config: Config, model: Any, spectrogram: Spectrogram, pairs
     activations = []
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
-        mixture = spectrogram.stft(mixtures(chunk, config).sum(1, keepdim=True).to(spectrogram.window.device))
+        mixture = spectrogram.stft(mixtures(chunk, config).sum(0).unsqueeze(1).to(spectrogram.window.device))
         images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in chunk], dim=1)
         _, noise_logits = model(spectrogram.network_input(magnitude(mixture)), images.to(mixture.device))
         activations.append(noise_logits.sigmoid().sum(0).mean(dim=(1, 2, 3)))
@@ -202,8 +204,8 @@ def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: 
     sources = mixtures([pairs[i] for i in chosen], config)
     for number, i in enumerate(chosen):
         for name, wave in {
-            "mixture": sources[number].sum(0),
-            "target": sources[number, 0],
+            "mixture": sources[:, number].sum(0),
+            "target": sources[0, number],
             "estimate": estimates[i],
         }.items():
             folder.mkdir(parents=True, exist_ok=True)
@@ -223,8 +225,8 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     first_seed = min(seed for _, seed in runs)
     shown = {variant: folder for (variant, seed), folder in runs.items() if seed == first_seed}
     _copy_examples(shown, target / "audio")
-    shown.pop("half-volume", None)
-    main = {variant: folder for variant, folder in shown.items() if variant in MAIN_VARIANTS}
+    shown = {variant: folder for variant, folder in shown.items() if variant != "half-volume"} or shown
+    main = {variant: folder for variant, folder in shown.items() if variant in MAIN_VARIANTS} or shown
     write_figure(_spectrograms(main), target / "spectrograms.png", colours=COLOURS)
     write_figure(_spectrograms(shown), target / "spectrograms_all.png", colours=COLOURS)
     by_class = _sdr_by_class(runs)
@@ -277,12 +279,13 @@ def _spectrograms(shown: dict[str, Path]) -> Figure:
 
 def _sdr_by_class(runs: dict[tuple[str, int], Path]) -> dict[str, dict[str, float]]:
     """Mean SDR over the test mixtures and seeds, by class and variant."""
-    variants = [v for v in MARKERS if any(v == run for run, _ in runs)]
+    ran = dict.fromkeys(variant for variant, _ in runs)
+    variants = [variant for variant in MARKERS if variant in ran] or list(ran)
     by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (variant, _), folder in runs.items():
         if variant in variants:
             for item in json.loads((folder / "items.json").read_text()):
-                if (value := item["sdr_db"]["own"]) is not None:
+                if (value := item["sdr_db"].get("own")) is not None:  # PIT has two candidates
                     by_class[item["label"]][variant].append(value)
     return {label: {v: float(np.mean(of[v] or np.nan)) for v in variants} for label, of in by_class.items()}
 
@@ -301,13 +304,14 @@ def _classes(means: dict[str, dict[str, float]]) -> Figure:
     figure = Figure(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
     axis = figure.subplots()
     for variant in variants:
-        axis.plot([means[label][variant] for label in order], MARKERS[variant], ms=4, ls="", label=variant)
+        axis.plot([means[label][variant] for label in order], MARKERS.get(variant, "o"), ms=4, ls="", label=variant)
     axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
     axis.set(
         ylabel="SDR (dB)", title="SDR by class (clipsep and clipsep-nit asked with text), mean over mixtures and seeds"
     )
     axis.grid(axis="y", lw=0.3)
-    axis.legend(fontsize=7, ncols=len(variants))
+    if variants:
+        axis.legend(fontsize=7, ncols=len(variants))
     return figure
 
 
@@ -327,5 +331,6 @@ def _training(shown: dict[str, Path]) -> Figure:
     axis.set(
         xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
     )
-    figure.legend(fontsize=6, loc="outside right center")
+    if axis.lines:  # else nothing that ran is trained
+        figure.legend(fontsize=6, loc="outside right center")
     return figure

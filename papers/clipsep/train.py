@@ -57,8 +57,7 @@ def train(config: Config, run: Run) -> None:
         model.train()
         sources = batch["sources"].transpose(0, 1)  # (n, B, N)
         queries = choose_queries(config, step, batch["image"], training_text, batch["label"]).transpose(0, 1)
-        with run.accelerator.autocast():
-            loss, parts = loss_of(config, step, model, spectrogram, sources, queries)
+        loss, parts = loss_of(config, step, model, spectrogram, sources, queries)
         run.log(step, loss=loss, samples=batch["name"], **parts)
         optimizer.zero_grad()
         run.accelerator.backward(loss)
@@ -108,7 +107,7 @@ def validate(config: Config, model: nn.Module, spectrogram: Spectrogram, data: D
     for start in range(0, -(-len(data.validation) // world), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
         weight, chunk = len(chunk), chunk or pairs[:1]
-        sources = mixtures(chunk, config).transpose(0, 1).to(run.device)
+        sources = mixtures(chunk, config).to(run.device)
         label = torch.tensor([[p.target.label, p.interferer.label] for p in chunk], device=run.device)
         image = torch.stack([torch.stack([p.image, p.swapped.image]) for p in chunk]).to(run.device)
         queries = choose_queries(config, 0, image, text, label).transpose(0, 1)

@@ -157,6 +157,13 @@ def test_figures_are_drawn(smoke: Smoke) -> None:
     assert figures and all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 2000 for path in figures)
 
 
+def test_figures_of_one_variant_alone_are_drawn(smoke: Smoke, tmp_path: Path) -> None:
+    """As ``VARIANTS=`` asks for it, whichever it is: here every fourth."""
+    draw = importlib.import_module(f"{smoke.package}.eval").figures
+    for variant in list(smoke.variants)[1::4]:
+        draw({(variant, smoke.seed): smoke.folder / variant / f"seed{smoke.seed}"}, tmp_path / variant)
+
+
 def test_two_that_meet_train_each_job_once(smoke: Smoke) -> None:
     """That the results are those of one alone is seen below: of the killed one and of the copy."""
     logs = list(smoke.folder.glob("*/seed*/metrics.jsonl"))

@@ -262,6 +262,24 @@ def test_over_two_processes(first: tuple[Path, str], work: Path, launch: list[st
         assert one["metrics"]["error"] == pytest.approx(other["metrics"]["error"], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new", "said"),
+    [
+        ("train", "loss=loss,", "loss=loss / (rank == 0),", "The loss became inf at step 0"),
+        ("eval", "load(run.cache)", "load(run.cache / ('' if rank else 'gone'))", "gone/points.safetensors"),
+    ],
+)
+def test_one_of_two_processes_fails(work: Path, launch: list[str], module: str, old: str, new: str, said: str) -> None:
+    """It says why and ends the launch; the other, which waits for it, does not."""
+    edit(work, f"{module}.py", old, new.replace("rank", "run.accelerator.process_index"))
+    command = [*launch, *COMMAND]
+    failed = run(work, "--variants", "plain", command=command, ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
+    assert failed.returncode != 0 and not (jobs(work)["plain/seed0"] / "result.json").exists()
+    told = [line for line in failed.stderr.splitlines() if line.startswith("error: ") and said in line]
+    assert told, failed.stderr
+    assert module == "eval" or "'point " in told[0], "the samples of the process whose loss it was"
+
+
 def test_one_run_by_hand(first: tuple[Path, str], work: Path) -> None:
     """``python -m paper.train``: every field of the configuration is an option."""
     one = run(work, "--variant", "plain", "--preset", "smoke", "--seed", "1", command=["-m", "tinypaper.train"])

@@ -122,7 +122,7 @@ def test_pits_candidates_are_the_first_mask_and_its_complement() -> None:
     torch.testing.assert_close(found["first"]["si_sdr_db"], half["own"]["si_sdr_db"], atol=1e-3, rtol=0)
     sources = evaluation.mixtures(some, CONFIG)
     for i in range(2):
-        expected = evaluation.bss_eval(sources[i, :, : halves.shape[-1]], 0.4 * halves[i : i + 1])["sdr_db"]
+        expected = evaluation.bss_eval(sources[:, i, : halves.shape[-1]], 0.4 * halves[i : i + 1])["sdr_db"]
         assert found["second"]["sdr_db"][i].item() == pytest.approx(expected.item(), abs=1e-3)
 
 

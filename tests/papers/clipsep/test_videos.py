@@ -216,7 +216,7 @@ def test_a_mixture_of_files_is_the_official_one(tmp_path: Path) -> None:
         read = functools.partial(videos.read_sound, path)
         clips.append(Clip(str(number), 0, read, embeddings, float(golden["param_fps"])))
     config = Config(segment=int(golden["param_audio_len"]))
-    np.testing.assert_allclose(data.mixtures([Pair(*clips)], config)[0].numpy(), golden["audios"], atol=1e-7)
+    np.testing.assert_allclose(data.mixtures([Pair(*clips)], config)[:, 0].numpy(), golden["audios"], atol=1e-7)
 
 
 # -- what prepare leaves ----------------------------------------------------------------------------------------------
