@@ -41,6 +41,10 @@ The authors, venue and year, [arXiv 0000.00000](https://arxiv.org/abs/0000.00000
 | the paper | here | why |
 | --- | --- | --- |
 
+### History of these results
+
+How the settings were chosen, on which data and seeds; how often the final seeds were run, and why.
+
 ## Data and licences
 
 ## Citation

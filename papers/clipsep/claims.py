@@ -18,8 +18,6 @@ COLUMNS = (
     Column("sdr_shuffled_db", "SDR, shuffled text"),
     Column("sdr_unselected_db", "SDR, unselected"),
     Column("si_sdr_db", "SI-SDR"),
-    Column("si_sdr_shuffled_db", "SI-SDR, shuffled text"),
-    Column("si_sdr_unselected_db", "SI-SDR, unselected"),
     Column("sir_db", "SIR"),
     Column("sar_db", "SAR"),
     Column("noise_activation_fraction", "A"),
