@@ -88,7 +88,9 @@ class Run:
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
-    def steps(self, total: int, *, save_every: int, start: int = 0, **state: Any) -> Iterator[int]:
+    def steps(
+        self, total: int, *, save_every: int, start: int = 0, whole: int | None = None, **state: Any
+    ) -> Iterator[int]:
         """Yield step numbers from the last checkpoint up to ``total``; save every ``save_every`` steps and at the end.
 
         A run of two phases (pre-training, fine-tuning) has two such loops: the second starts where the first ended,
@@ -98,6 +100,7 @@ class Run:
             total: number of the step to stop before.
             save_every: steps between two checkpoints.
             start: first step of this loop; a checkpoint of an earlier phase is not restored.
+            whole: number of the step at which the last phase ends, for the progress; default: ``total``.
             **state: what a checkpoint holds: objects with ``state_dict`` and ``load_state_dict``, restored in order.
 
         Raises:
@@ -112,7 +115,7 @@ class Run:
             if stop or done % save_every == 0 or done == total:
                 self._save(done, state)
             if self._progress is not None:
-                self._progress(done, total, self._values)
+                self._progress(done, whole or total, self._values)
             if stop:
                 raise Interrupted(f"stopped after step {done} of {total}")
 

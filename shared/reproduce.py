@@ -349,7 +349,7 @@ class _Processes:
                         console.print(f"  {job}: {name} {value:.3f} in {content[0]['seconds']:.0f} s")
                 parts = [task for task in bars.tasks if task.id != overall]
                 done = len(pending) - len(waiting) - len(running) + sum(part.completed for part in parts)
-                # (Not rich's own estimate: it never recovers from a bar that falls, as one does after pre-training.)
+                # (Not rich's own estimate, which is of the last half minute: variants differ in length.)
                 seconds = (time.monotonic() - started) * (len(pending) - done) / done if done else 0.0
                 left = timedelta(seconds=round(seconds)) if done else "?"
                 note = f"{done:.1f}/{len(pending)} runs, {left} left"

@@ -337,6 +337,14 @@ def two_phases(folder: Path, *, stop_at: int | None = None) -> torch.Tensor:
     return layer.bias.detach()
 
 
+def test_the_progress_of_two_phases_is_that_of_the_whole(tmp_path: Path) -> None:
+    told = []
+    run = Run(tmp_path, tmp_path, seed=0, progress=lambda done, total, values: told.append((done, total)))
+    for start, stop in ((0, 4), (4, 8)):
+        assert list(run.steps(stop, start=start, whole=8, save_every=8)) == list(range(start, stop))
+    assert told == [(done, 8) for done in range(1, 9)]
+
+
 @pytest.mark.parametrize("stop_at", range(8))
 def test_a_run_of_two_phases_continues_where_it_was(tmp_path: Path, stop_at: int) -> None:
     expected = two_phases(tmp_path / "whole")
