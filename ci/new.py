@@ -68,6 +68,8 @@ class Config:
     precision: Literal["no", "fp16", "bf16"] = "no"
 
 
+EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again
+
 PRESETS = {{"smoke": Config(), "cpu": Config(), "paper": Config()}}
 SEEDS = {{"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}}
 VARIANTS = {{"{slug}": Variant("the paper's method")}}

@@ -4,10 +4,10 @@
 done, continues what was interrupted, and prints the results table and the verdicts. Under ``accelerate launch`` the
 same command runs the jobs one after the other, each over all processes.
 
-A paper folder offers: ``config`` (Config with a ``data`` field, PRESETS, SEEDS, VARIANTS), ``data`` (LAYOUT, prepare,
-check), ``train.train(config, run)``, ``eval.evaluate(config, run)``, ``eval.figures(runs, folder)`` and ``claims``.
-Of a launch over several processes all call ``train`` and ``evaluate`` (what it returns counts on the main one alone);
-only the main one calls the others.
+A paper folder offers: ``config`` (Config with a ``data`` field, EVALUATION, PRESETS, SEEDS, VARIANTS), ``data``
+(LAYOUT, prepare, check), ``train.train(config, run)``, ``eval.evaluate(config, run)``, ``eval.figures(runs, folder)``
+and ``claims``. Of a launch over several processes all call ``train`` and ``evaluate`` (what it returns counts on the
+main one alone); only the main one calls the others.
 """
 
 import ast
@@ -85,6 +85,11 @@ class Job:
     train_key: str
     result_key: str
 
+    @property
+    def replaced(self) -> Path:
+        """Where a finished run with other settings, data or code is kept until this one is finished."""
+        return self.folder.with_name(f".{self.folder.name}.replaced")
+
     def __str__(self) -> str:
         return f"{self.variant} seed {self.seed}"
 
@@ -108,7 +113,7 @@ def reproduce(options: Options) -> None:
         info = workers.call(_prepare, options.paper, base, runs / "cache")
         code = _code(options.paper)
         jobs = [
-            _job(code, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info)
+            _job(config, code, runs, name, seed, dataclasses.replace(base, **config.VARIANTS[name].changes), info)
             for name in variants
             for seed in seeds
         ]
@@ -177,12 +182,10 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         if os.environ.get("RANK", "0") == "0":
             for torn in job.folder.rglob("*.partial"):  # of a run that was killed as it wrote
                 torn.unlink()
-            described = job.folder / "config.json"
-            if _written(described, job.train_key) is None:
-                if job.folder.exists():
-                    shutil.rmtree(job.folder)
-                content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
-                write_json(described, content | {"key": job.train_key})
+            if _written(job.folder / "config.json", job.train_key) is None:
+                _make_way(job)
+            content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
+            write_json(job.folder / "config.json", content | {"key": job.train_key})
         run = Run(
             job.folder,
             job.folder.parents[1] / "cache",
@@ -203,8 +206,20 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
             cost = {"seconds": round(run.seconds, 2), "peak_memory_mb": round(run.peak_memory_mb, 1)}
             row |= {"metrics": metrics} | cost
             write_json(job.folder / "result.json", row | {"key": job.result_key})
+            shutil.rmtree(job.replaced, ignore_errors=True)
         run.accelerator.wait_for_everyone()
         return row
+
+
+def _make_way(job: Job) -> None:
+    """Move what another run left out of the job's folder, and back what it had itself left there before."""
+    if (job.folder / "result.json").exists():
+        shutil.rmtree(job.replaced, ignore_errors=True)
+        job.folder.rename(job.replaced)
+    elif job.folder.exists():
+        shutil.rmtree(job.folder)
+    if _written(job.replaced / "config.json", job.train_key) is not None:
+        job.replaced.rename(job.folder)
 
 
 def _code(package: str) -> tuple[str, str]:
@@ -212,10 +227,14 @@ def _code(package: str) -> tuple[str, str]:
     return code_hash(package, "train"), code_hash(package, "eval")
 
 
-def _job(code: tuple[str, str], runs: Path, variant: str, seed: int, config: Any, data: dict[str, Any]) -> Job:
-    train_key = _digest(dataclasses.asdict(config), seed, data["sha256"], code[0])
-    # A further test set is another result of the same training.
-    result_key = _digest(train_key, code[1], data["test"], data.get("test_sha256"))
+def _job(
+    module: Any, code: tuple[str, str], runs: Path, variant: str, seed: int, config: Any, data: dict[str, Any]
+) -> Job:
+    settings = dataclasses.asdict(config)
+    # What only evaluation reads, and a further test set, make another result of the same training.
+    evaluated = {name: settings.pop(name) for name in module.EVALUATION}
+    train_key = _digest(settings, seed, data["sha256"], code[0])
+    result_key = _digest(train_key, evaluated, code[1], data["test"], data.get("test_sha256"))
     return Job(variant, seed, config, runs / variant / f"seed{seed}", train_key, result_key)
 
 
@@ -595,7 +614,7 @@ def train_one(package: str) -> None:
         _has_data(package, one.preset, config.data)
         with contextlib.closing(_Here()) as workers:
             info = workers.call(_prepare, package, config, one.out / "cache")
-            job = _job(_code(package), one.out, variant, one.seed, config, info)
+            job = _job(module, _code(package), one.out, variant, one.seed, config, info)
             workers.map(package, [job])
             if workers.is_main:
                 console.print_json(data=_result(job))

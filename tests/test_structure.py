@@ -29,7 +29,7 @@ FILES = [
     "requirements.txt",
 ]
 INTERFACE = {
-    "config": ["Config", "PRESETS", "SEEDS", "VARIANTS"],
+    "config": ["Config", "EVALUATION", "PRESETS", "SEEDS", "VARIANTS"],
     "data": ["LAYOUT", "prepare", "check"],
     "train": ["train"],
     "eval": ["evaluate", "figures"],
@@ -59,6 +59,14 @@ def structure_faults(folder: Path, package: str) -> list[str]:
         loaded = importlib.import_module(f"{package}.{module}")
         faults += [f"{module}.py has no {name}" for name in names if not hasattr(loaded, name)]
     config = importlib.import_module(f"{package}.config")
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.level, node.module) == (1, "config"):
+                faults += [
+                    f"{path.name} imports {alias.name}: a number of config.py is in a run's keys only as a field"
+                    for alias in node.names
+                    if isinstance(getattr(config, alias.name), (int, float, str))
+                ]
     faults += [f"no preset {p}" for p in ("smoke", "cpu", "paper") if p not in config.PRESETS or p not in config.SEEDS]
     return faults
 

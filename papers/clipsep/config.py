@@ -73,6 +73,8 @@ class Config:
     """Renderings of each embedded photograph that training frames show; tests have at most six of their own."""
 
 
+EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again
+
 CPU = Config(
     clip="offline",
     clip_weights=None,

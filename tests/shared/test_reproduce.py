@@ -161,13 +161,37 @@ def test_changing_a_variant_retrains_that_variant(done: Path) -> None:
     assert (jobs(done)["plain/seed0"] / "metrics.jsonl").read_text().count("\n") == 3, "steps 0, 10 and 20, once"
 
 
-def test_changing_the_evaluation_keeps_what_is_trained(done: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("eval", ".square().mean())", ".square().mean()) * 2"),
+        ("config", '"smoke": Config()', '"smoke": Config(shift=0.5)'),
+    ],
+)
+def test_changing_the_evaluation_keeps_what_is_trained(done: Path, module: str, old: str, new: str) -> None:
     trained, before = written(done, "checkpoint/state.pt"), results(done)["rows"]
-    edit(done, "eval.py", ".square().mean())", ".square().mean()) * 2")
+    edit(done, f"{module}.py", old, new)
     again = run(done)
     assert again.returncode == 0 and "done already" not in again.stdout
     assert written(done, "checkpoint/state.pt") == trained
-    assert [r["metrics"]["error"] for r in results(done)["rows"]] == [2 * r["metrics"]["error"] for r in before]
+    for was, now in zip(before, results(done)["rows"], strict=True):
+        assert now["metrics"]["error"] != was["metrics"]["error"]
+    for folder in jobs(done).values():
+        assert json.loads((folder / "config.json").read_text())["config"]["shift"] == 0.5 * (module == "config")
+
+
+def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path) -> None:
+    trained = written(done, "checkpoint/state.pt")
+    options = (
+        '"plain": Variant("without", {"dropout": 0.0}',
+        '"plain": Variant("without", {"dropout": 0.0, "steps": 31}',
+    )
+    edit(done, "config.py", *options)
+    edit(done, "eval.py", "    points = ", "    assert config.steps == 30\n    points = ")
+    assert run(done).returncode == 1
+    edit(done, "config.py", *reversed(options))
+    assert run(done).returncode == 0
+    assert written(done, "checkpoint/state.pt") == trained
 
 
 # -- stopped, killed, crowded -----------------------------------------------------------------------------------------

@@ -19,8 +19,11 @@ class Config:
     workers: int = 0
     pause: float = 0.02
     """Seconds a step, so that a test can interrupt."""
+    shift: float = 0.0
+    """Of the points that are tested."""
 
 
+EVALUATION = ("shift",)
 PRESETS = {"smoke": Config(), "cpu": Config(), "paper": Config()}
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1), "paper": (0,)}
 VARIANTS = {

@@ -18,7 +18,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     model = build_model(config).eval()
     model.load_state_dict(load_file(run.weights))
     with torch.no_grad():
-        return {"error": float((model(points.x).squeeze(1) - points.y).square().mean())}
+        return {"error": float((model(points.x + config.shift).squeeze(1) - points.y).square().mean())}
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
