@@ -84,7 +84,7 @@ class Run:
         if self.device.type == "cuda":  # earlier runs of this process do not count
             torch.cuda.reset_peak_memory_stats()
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        set_seed(seed)
+        self.reseed()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -94,7 +94,8 @@ class Run:
         """Yield step numbers from the last checkpoint up to ``total``; save every ``save_every`` steps and at the end.
 
         A run of two phases (pre-training, fine-tuning) has two such loops: the second starts where the first ended,
-        with a state of its own, and the first is not entered again once its weights are exported.
+        with a state of its own, and the first is not entered again once its weights are exported. Generators are not
+        carried from one to the next: :meth:`reseed` before the network of a phase is made.
 
         Args:
             total: number of the step to stop before.
@@ -111,13 +112,25 @@ class Run:
         for step in range(self._restore(state, start), total):
             yield step
             done = step + 1
-            stop = self._agreed_to_stop(done)
+            stop = self._agreed_to_stop()
             if stop or done % save_every == 0 or done == total:
                 self._save(done, state)
             if self._progress is not None:
                 self._progress(done, whole or total, self._values)
             if stop:
                 raise Interrupted(f"stopped after step {done} of {total}")
+
+    def reseed(self, *, per_process: bool = False) -> None:
+        """Seed Python, NumPy and torch again, as at the beginning of the run.
+
+        Args:
+            per_process: the processes after the first each in their own way, once the network is prepared: what a
+                network or a loop draws in training (dropout, drop path, mixup) should differ between them.
+        """
+        if not per_process:
+            set_seed(self.seed)
+        elif self.accelerator.process_index > 0:
+            set_seed(self.seed, device_specific=True)
 
     def log(
         self, step: int, *, loss: torch.Tensor, samples: Sequence[str] = (), **values: torch.Tensor | float
@@ -231,11 +244,8 @@ class Run:
     def _on_sigterm(self, *_: object) -> None:
         self._stop = True
 
-    def _agreed_to_stop(self, step: int) -> bool:
-        if self.accelerator.num_processes == 1:
-            return self._stop
-        if step % 10:  # all ranks must leave the loop at the same step; asking every tenth is cheap
-            return False
+    def _agreed_to_stop(self) -> bool:
+        """All processes must leave the loop at the same step."""
         flag = torch.tensor(float(self._stop), device=self.device)
         return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
 

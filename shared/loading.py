@@ -16,7 +16,10 @@ from . import UserError
 
 
 def cache_file(cache: Path, name: str, *depends_on: object) -> Path:
-    """Where prepared data is kept; the name changes with what the content depends on: modules (their text), values."""
+    """Where prepared data is kept; the name changes with what the content depends on: modules (their text), values.
+
+    A module that makes the data itself gives ``sys.modules[__name__]``, too.
+    """
     content = "".join(inspect.getsource(x) if inspect.ismodule(x) else repr(x) for x in depends_on)
     stem, _, suffix = name.rpartition(".")
     return cache / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.{suffix}"
@@ -45,8 +48,8 @@ class Batches:
         collate: makes a batch of a list of samples; default: torch's.
 
     Raises:
-        ValueError: if the dataset holds less than one batch (the last, partial batch of an epoch is dropped).
-        UserError: if the batch does not split evenly over the processes.
+        UserError: if the dataset holds less than one batch (the last, partial batch of an epoch is dropped), or the
+            batch does not split evenly over the processes.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Batches:
         collate: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         if not 0 < batch_size <= len(dataset):
-            raise ValueError(f"batch_size {batch_size} does not fit a dataset of {len(dataset)} samples")
+            raise UserError(
+                f"A batch of {batch_size} does not fit a dataset of {len(dataset)} samples; change batch_size."
+            )
         if batch_size % accelerator.num_processes:
             raise UserError(
                 f"A batch of {batch_size} does not split over {accelerator.num_processes} processes; use a number of "

@@ -325,7 +325,7 @@ def two_phases(folder: Path, *, stop_at: int | None = None) -> torch.Tensor:
     for phase, start, stop in ((0, 0, 4), (1, 4, 8)):
         if phase == 0 and first.exists():
             continue
-        torch.manual_seed(phase)
+        run.reseed()
         layer = torch.nn.Linear(3, 2 + phase)
         if phase:
             layer.bias.data[:2] = load_file(first)["bias"]

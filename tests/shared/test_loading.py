@@ -90,7 +90,7 @@ def test_leaves_the_global_generators_alone(workers: int) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, SIZE + 1])
 def test_a_batch_size_that_does_not_fit_is_named(size: int) -> None:
-    with pytest.raises(ValueError, match=f"{size} does not fit a dataset of {SIZE} samples"):
+    with pytest.raises(UserError, match=f"{size} does not fit a dataset of {SIZE} samples"):
         Batches(Drawn(), size, seed=0, accelerator=accelerator())
 
 
