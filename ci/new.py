@@ -20,16 +20,19 @@ The authors, venue and year, [arXiv 0000.00000](https://arxiv.org/abs/0000.00000
 ## Results
 
 <!-- results:begin (written by make report) -->
+Not run yet.
 <!-- results:end -->
 
 ## Claims
 
 <!-- claims:begin (written by make report) -->
+Not run yet.
 <!-- claims:end -->
 
 ## Reported by others
 
 <!-- reported:begin (written by make report) -->
+None.
 <!-- reported:end -->
 
 ## How to run
@@ -72,7 +75,7 @@ EVALUATION = ("split",)  # fields that training does not read: with other values
 
 PRESETS = {{"smoke": Config(), "cpu": Config(), "paper": Config()}}
 SEEDS = {{"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}}
-VARIANTS = {{"{slug}": Variant("the paper's method")}}
+VARIANTS = {{"{slug}": Variant("the paper's method")}}  # of the paper's name: what train.py trains by default
 ''',
     "data.py": '''"""Readers for the paper's datasets in their published layout, and the offline default."""
 
@@ -89,7 +92,8 @@ LAYOUT = "the datasets, folders and numbers of files that the paper preset expec
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """Compute once what all runs share; describe the data: ``{{"name", "train", "test", "sha256", "scale"}}``.
 
-    With ``"test_sha256"``, other test data is another result of the same training.
+    Give ``"test_sha256"`` if the test data can change without the training data: runs then are evaluated again, not
+    trained again.
     """
     raise UserError("papers/{slug}/data.py has no data yet: write prepare().")
 
@@ -131,7 +135,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Metrics of a trained run; names carry their unit.
 
     Called on every process of a launch; what it returns on the main one counts. One that leaves the others nothing to
-    do begins with ``if not run.accelerator.is_main_process: return {}``.
+    do begins with ``if not run.accelerator.is_main_process: return {{}}``.
 
     Those that measure time end in ``_step_ratio`` or ``_total_ratio``: all others have to repeat bit for bit.
     """
@@ -197,7 +201,7 @@ REPORTED: tuple[Reported, ...] = ()
 
 
 def new(slug: str) -> list[Path]:
-    """Write the folder's files.
+    """Write the folder's files, and its line of environment.yml.
 
     Raises:
         SystemExit: with one sentence, if the name is no slug or the folder exists.
@@ -212,11 +216,14 @@ def new(slug: str) -> list[Path]:
     folder.mkdir(parents=True)
     for name, text in FILES.items():
         (folder / name).write_text(text.format(slug=slug) if name.endswith((".py", ".md")) else text)
-    return [folder / name for name in FILES]
+    environment, last = Path("environment.yml"), "      - -r ci/requirements.txt\n"
+    environment.write_text(environment.read_text().replace(last, f"      - -r {folder}/requirements.txt\n{last}"))
+    return [*(folder / name for name in FILES), environment]
 
 
 if __name__ == "__main__":
     slug = sys.argv[1] if len(sys.argv) > 1 else ""
     for path in new(slug):
         print(path)
-    print(f"Next: config.py and data.py; then `make reproduce PAPER={slug} PRESET=smoke` tells what is still missing.")
+    print("Next: `make report` (its row in README.md), config.py and data.py;")
+    print(f"`make reproduce PAPER={slug} PRESET=smoke` tells what is still missing.")

@@ -282,7 +282,7 @@ def paper_readme(folder: Path, package: str, text: str) -> str:
     blocks = {
         "results": "Not run yet.",
         "claims": "Not run yet.",
-        "reported": markdown(reported_table(claims.REPORTED)),
+        "reported": markdown(reported_table(claims.REPORTED)) if claims.REPORTED else "None.",
     }
     if results:
         blocks["results"] = (

@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,12 +79,13 @@ def test_folder_has_the_files_and_names_of_every_paper(folder: Path) -> None:
 
 def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "environment.yml", tmp_path)
     new.new("freshpaper")
     monkeypatch.syspath_prepend(tmp_path / "papers")
     assert structure_faults(tmp_path / "papers" / "freshpaper", "freshpaper") == []
     readme = tmp_path / "papers" / "freshpaper" / "README.md"
-    text = report.paper_readme(readme.parent, "freshpaper", readme.read_text())
-    assert text.count("Not run yet.") == 2
+    assert report.paper_readme(readme.parent, "freshpaper", readme.read_text()) == readme.read_text()
+    assert (tmp_path / "environment.yml").read_text().count("- -r papers/freshpaper/requirements.txt\n") == 1
     with pytest.raises(SystemExit, match="exists already"):
         new.new("freshpaper")
 

@@ -19,6 +19,7 @@ import pytest
 
 from ci.report import papers
 from shared import report
+from shared.experiment import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 PAPERS = [folder.name for folder in papers(ROOT)]
@@ -215,6 +216,51 @@ def test_killed_at_random_moments_it_ends_the_same(smoke: Smoke, tmp_path: Path)
         assert smoke.metrics(*job, results) == smoke.metrics(*job), f"{job} after {moments}"
         assert smoke.files(folder, *job) == smoke.files(smoke.folder, *job), f"{job} after {moments}"
     assert not list(folder.glob("*/seed*/**/*.partial"))
+
+
+KILLED_AFTER_A_PHASE = """
+import os, sys
+from shared.experiment import Run
+from shared.reproduce import train_one
+export = Run.export
+def killed(self, weights, path=None):
+    export(self, weights, path)
+    if path is not None:
+        os._exit(9)
+Run.export = killed
+train_one(sys.argv.pop(1))
+"""
+
+
+def test_killed_between_its_phases_it_ends_the_same(smoke: Smoke, tmp_path: Path) -> None:
+    """Pre-training is exported, fine-tuning has not begun: what a random moment hardly ever meets."""
+    if len(list(smoke.folder.glob(f"{smoke.own}/seed{smoke.seed}/checkpoint/*.safetensors"))) == 1:
+        pytest.skip("it has one phase")
+    out = smoke.prepared(tmp_path)
+    folder = out / smoke.slug / "smoke"
+    options = ["--preset", "smoke", "--variant", smoke.own, "--seed", str(smoke.seed), "--out", str(folder)]
+    command = [sys.executable, "-c", KILLED_AFTER_A_PHASE, smoke.package, *options]
+    environment = ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
+    assert subprocess.run(command, cwd=ROOT, env=environment, timeout=SECONDS).returncode in (0, 9)
+    reproduce(smoke.package, out, "--variants", smoke.own, "--seeds", str(smoke.seed))
+    assert smoke.files(folder, smoke.own) == smoke.files(smoke.folder, smoke.own)
+
+
+def test_over_two_processes(smoke: Smoke, tmp_path: Path, launch: list[str]) -> None:
+    """As ``accelerate launch`` starts it; a launch is one run after the other, each over all processes."""
+    out = smoke.prepared(tmp_path)
+    environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    options = ["--variants", smoke.own, "--seeds", str(smoke.seed)]
+    command = [sys.executable, *launch, "-m", "shared.reproduce", smoke.package, "--preset", "smoke", "--out", str(out)]
+    launched = subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert launched.returncode == 0, launched.stderr
+    job = out / smoke.slug / "smoke" / smoke.own / f"seed{smoke.seed}"
+    assert len(load_checkpoint(job / "checkpoint" / "state.pt")["random"]) == 2, "there were no two processes"
+    assert (
+        json.loads((job / "result.json").read_text())["metrics"].keys() == smoke.metrics(smoke.own, smoke.seed).keys()
+    )
 
 
 def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
