@@ -9,7 +9,7 @@ import torch
 from timm.optim import param_groups_weight_decay
 
 from .config import PRESETS, Config
-from .train import build_pretraining
+from .networks import build_pretraining
 
 BATCH = 32
 FASTMIM = replace(PRESETS["paper"], widths=(384,), heads=(6,))

@@ -25,8 +25,9 @@ from .classifier import Classifier, load_encoder
 from .config import VARIANTS, Config
 from .data import Data, Evaluation, load
 from .model import FastMIM
+from .networks import build_classifier, build_pretraining, kept
 from .pictures import reconstruction
-from .train import PRETRAINED, build_classifier, build_pretraining, kept, pretrained_weights
+from .train import PRETRAINED, pretrained_weights
 
 NEIGHBOURS = 5
 FINE_LABELS = 210  # ten of each object

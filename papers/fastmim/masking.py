@@ -1,10 +1,13 @@
 """Random block masks. Source: the official code; the order from noise to mask is that of MAE's random masking."""
 
 import math
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from shared import UserError
+from shared.loading import Drawable
 
 
 def block_mask(noise: Tensor, ratio: float) -> Tensor:
@@ -27,3 +30,16 @@ def block_mask(noise: Tensor, ratio: float) -> Tensor:
 def enlarge(mask: Tensor, factor: int) -> Tensor:
     """Repeats every entry ``factor`` times in both directions: ``(..., h, w)`` -> ``(..., h*factor, w*factor)``."""
     return mask.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+
+
+class Noised:
+    """A dataset whose samples come with the noise (n^2,) that decides which blocks are masked."""
+
+    def __init__(self, dataset: Drawable, blocks: int) -> None:
+        self.dataset, self.blocks = dataset, blocks
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return self.dataset.draw(index, rng) | {"noise": rng.random(self.blocks, dtype=np.float32)}

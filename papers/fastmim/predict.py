@@ -33,7 +33,8 @@ from .classifier import Classifier, load_official
 from .config import PRESETS, VARIANTS, Config
 from .data import ENLARGED
 from .model import FastMIM
-from .train import PRETRAINED, build_classifier, build_pretraining
+from .networks import build_classifier, build_pretraining
+from .train import PRETRAINED
 
 RUN = Path("runs/fastmim/cpu/fastmim/seed0")
 

@@ -24,10 +24,11 @@ from shared.reproduce import told
 
 from .classifier import Classifier, load_encoder
 from .config import Config
-from .optim import layer_decay_groups
+from .networks import build_classifier
+from .optim import accumulation, layer_decay_groups, micro_batches, set_learning_rate
 from .predict import official_classifier, trained_classifier
 from .pyramid import Backbone
-from .train import PRETRAINED, accumulation, build_classifier, micro_batches, set_learning_rate
+from .train import PRETRAINED
 
 
 @dataclass(frozen=True, kw_only=True)

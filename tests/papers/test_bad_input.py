@@ -37,11 +37,10 @@ from torch import Tensor, nn
 import papers.clipsep.predict as clipsep_predict
 import papers.clipsep.train as clipsep_train
 import papers.fastmim.predict as fastmim_predict
-import papers.fastmim.train as fastmim_train
 import papers.pacl.predict as pacl_predict
 from papers.clipsep import config as clipsep_config
 from papers.clipsep import videos
-from papers.fastmim import ade20k, coco, imagenet, segment, transfer
+from papers.fastmim import ade20k, coco, imagenet, networks, segment, transfer
 from papers.fastmim import config as fastmim_config
 from papers.pacl import benchmarks, classification, miniclip, model, pairs
 from papers.pacl import config as pacl_config
@@ -344,8 +343,8 @@ def fastmim_state(network: nn.Module) -> bytes:
 def fastmim_weights() -> tuple[bytes, bytes]:
     config = fastmim_config.PRESETS["smoke"]
     return (
-        fastmim_state(fastmim_train.build_classifier(config, 10)),
-        fastmim_state(fastmim_train.build_pretraining(config)),
+        fastmim_state(networks.build_classifier(config, 10)),
+        fastmim_state(networks.build_pretraining(config)),
     )
 
 

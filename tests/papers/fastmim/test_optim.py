@@ -11,9 +11,8 @@ from papers.fastmim.classifier import Classifier
 from papers.fastmim.cmt import CMT
 from papers.fastmim.encoders import Swin, ViT, from_official
 from papers.fastmim.model import FastMIM
-from papers.fastmim.optim import layer_decay_groups, learning_rate
+from papers.fastmim.optim import layer_decay_groups, learning_rate, set_learning_rate
 from papers.fastmim.pvt import PVTv2
-from papers.fastmim.train import set_learning_rate
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
 

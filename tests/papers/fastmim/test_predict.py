@@ -24,9 +24,9 @@ from papers.fastmim.config import PRESETS, VARIANTS
 from papers.fastmim.encoders import ViT, from_official
 from papers.fastmim.losses import hog_targets, pixel_targets
 from papers.fastmim.model import FastMIM
+from papers.fastmim.networks import build_classifier, build_pretraining
 from papers.fastmim.pictures import glyphs, predicted_pixels, token_map
 from papers.fastmim.predict import main, network_input, official_classifier, read_image, trained_network
-from papers.fastmim.train import build_classifier, build_pretraining
 from shared import UserError
 from shared.hog import hog
 from shared.report import Variant

@@ -26,19 +26,11 @@ from papers.fastmim.config import PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Labelled, load, prepare
 from papers.fastmim.encoders import stretch_positions
 from papers.fastmim.imagenet import Photos
-from papers.fastmim.optim import learning_rate
-from papers.fastmim.train import (
-    Noised,
-    accumulation,
-    build_classifier,
-    build_pretraining,
-    finetune,
-    pretrain,
-    pretrained_weights,
-    resize,
-    stages,
-    train,
-)
+from papers.fastmim.masking import Noised
+from papers.fastmim.networks import build_classifier, build_pretraining
+from papers.fastmim.optim import accumulation, learning_rate
+from papers.fastmim.progressive import resize, stages
+from papers.fastmim.train import finetune, pretrain, pretrained_weights, train
 from shared import UserError
 from shared.experiment import Interrupted, Run, load_checkpoint
 
@@ -656,7 +648,7 @@ class Reached(Exception):
     """A step's learning rate has been set."""
 
 
-def rate_at(phase: Any, config: Config, data: Data, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: int) -> Any:
+def rate_at(phase: Any, config: Config, data: Data, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function from a step of the real loop, which then ends, to its learning rate and the number of all steps."""
     found: dict[str, Any] = {}
 
@@ -675,7 +667,7 @@ def rate_at(phase: Any, config: Config, data: Data, folder: Path, monkeypatch: p
     def at(step: int) -> tuple[float, int]:
         found["step"] = step
         with pytest.raises(Reached):
-            phase(config, run, data, *more)
+            phase(config, run, data)
         return found["rate"], found["total"]
 
     return at
@@ -731,9 +723,6 @@ def test_the_papers_pretraining_schedule(
 
 def test_the_papers_fine_tuning_schedule(imagenet: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(PAPER, widths=(48,), depths=(1,), heads=(1,), method="none")
-    total = train_module.finetune_steps(config, imagenet)
-    assert total == 100 * FINETUNE_BATCHES and train_module.finetune_start(config, imagenet) == 0
-    assert train_module.finetune_start(PAPER, imagenet) == 800 * BATCHES
-    at = rate_at(finetune, config, imagenet, tmp_path, monkeypatch, total)
+    at, total = rate_at(finetune, config, imagenet, tmp_path, monkeypatch), 100 * FINETUNE_BATCHES
     assert at(5 * FINETUNE_BATCHES) == (pytest.approx(2.4e-3), total)
     assert at(total - 1)[0] == pytest.approx(1e-6, rel=1e-2)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from papers.fastmim import ade20k, coco, detect, pyramid, segment, transfer
 from papers.fastmim.config import CMT, PRESETS, PVT, SWIN
-from papers.fastmim.train import build_classifier, build_encoder, build_pretraining
+from papers.fastmim.networks import build_classifier, build_encoder, build_pretraining
 from shared import UserError
 from shared.experiment import Run
 
