@@ -78,7 +78,7 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
         total = torch.zeros((), device=run.device)
         names: list[str] = []
         for batch, last in micro_batches(schedule.batches, schedule.accumulate):
-            with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(schedule.prepared):
+            with nullcontext() if last else run.accelerator.no_sync(schedule.prepared):
                 loss = schedule.prepared(batch["image"], batch["noise"], config.mask_ratio).loss / schedule.accumulate
                 run.accelerator.backward(loss)
             names = batch["name"] if total.isfinite() else names  # of the first part that is not
@@ -148,7 +148,7 @@ def finetune(config: Config, run: Run, data: Data) -> None:
             images, labels = batch["image"], batch["label"]
             if mixup:
                 images, labels = mixup(images, labels)
-            with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(model):
+            with nullcontext() if last else run.accelerator.no_sync(model):
                 loss = criterion(model(images), labels) / accumulate
                 run.accelerator.backward(loss)
             names = batch["name"] if sum_of_parts.isfinite() else names

@@ -157,7 +157,7 @@ def finetune(
         totals: dict[str, Tensor] = {}
         names: list[str] = []
         for batch, last in micro_batches(batches, accumulate):
-            with run.accelerator.autocast(), nullcontext() if last else run.accelerator.no_sync(prepared):
+            with nullcontext() if last else run.accelerator.no_sync(prepared):
                 losses = {k: x / accumulate for k, x in prepared(batch["image"], batch["target"]).items()}
                 run.accelerator.backward(torch.stack(list(losses.values())).sum())
             if all(bool(x.isfinite()) for x in totals.values()):  # of the first part that is not
