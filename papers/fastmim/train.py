@@ -127,6 +127,8 @@ def finetune(config: Config, run: Run, data: Data) -> None:
         )
     criterion = SoftTargetCrossEntropy() if mixup else nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     model, optimizer = run.accelerator.prepare(model, optimizer)
+    if run.accelerator.process_index:  # weights are drawn alike everywhere; mixing and drop path are each process's own
+        set_seed(run.seed, device_specific=True)
 
     for step in run.steps(
         start + config.finetune_epochs * steps_per_epoch,

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -572,6 +572,10 @@ def test_mixed_images_have_mixed_labels(
     torch.testing.assert_close(target.sum(-1), torch.ones(4, 8))
     assert target.min() == pytest.approx(0.01)
     assert ((target > 0.011).sum(-1) == 2).any()
+
+
+def test_every_process_mixes_on_its_own(tmp_path: Path, two_processes: Callable[..., str]) -> None:
+    assert "each process mixes on its own" in two_processes("finetuning", tmp_path)
 
 
 def test_without_mixing_labels_are_smoothed(tmp_path: Path) -> None:
