@@ -39,7 +39,7 @@ COLOURS = 128  # of a figure's palette
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Metrics of a trained run, at the last epoch.
+    """Metrics of a trained run, at the last epoch; the main process alone computes them, the others return nothing.
 
     Returns:
         ``accuracy_percent``: top-1 on the test set after fine-tuning (``accuracy_<set>_percent`` for further sets);
@@ -50,13 +50,16 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         ``fine_probe_percent``, ``fine_knn_percent``: the same for the 21 objects of the scenes;
         what :func:`step_costs` measures, for the variants in ``config.compared_steps``.
     """
+    if not run.accelerator.is_main_process:
+        return {}
     data = load(config, run.cache)
     model = build_classifier(config, len(data.classes)).to(run.device)
     model.load_state_dict(load_weights(run.weights))
     metrics = {}
     for number, (name, (images, labels)) in enumerate(data.tests.items()):
         metric = f"accuracy_{name}_percent" if number else "accuracy_percent"
-        metrics[metric] = accuracy(predictions(model, Evaluation(data, images, labels, config.image_size)), labels)
+        shown = Evaluation(data, images, labels, config.image_size)
+        metrics[metric] = accuracy(predictions(model, shown, config.workers), labels)
     if config.data:
         return metrics
     metrics |= read_outs(config, run, data)
@@ -156,9 +159,9 @@ class PretrainingStep:
         return sum(storages.values())
 
 
-def predictions(model: Classifier, images: Evaluation) -> np.ndarray:
-    """Predicted class (N,) of each image."""
-    return _over(images, lambda batch: model(batch).argmax(1), model)
+def predictions(model: Classifier, images: Evaluation, workers: int) -> np.ndarray:
+    """Predicted class (N,) of each image; ``workers`` processes read images ahead."""
+    return _over(images, lambda batch: model(batch).argmax(1), model, workers)
 
 
 def features(model: Classifier, images: Evaluation) -> np.ndarray:
@@ -172,10 +175,11 @@ def features(model: Classifier, images: Evaluation) -> np.ndarray:
 
 
 @torch.no_grad()
-def _over(images: Evaluation, compute: Callable[[Tensor], Tensor], model: Classifier) -> np.ndarray:
+def _over(images: Evaluation, compute: Callable[[Tensor], Tensor], model: Classifier, workers: int = 0) -> np.ndarray:
     model.eval()
     device = next(model.parameters()).device
-    return torch.cat([compute(batch.to(device)).cpu() for batch, _ in DataLoader(images, EVALUATION_BATCH)]).numpy()
+    batches = DataLoader(images, EVALUATION_BATCH, num_workers=workers)
+    return torch.cat([compute(batch.to(device)).cpu() for batch, _ in batches]).numpy()
 
 
 def accuracy(predicted: np.ndarray, labels: Tensor | np.ndarray) -> float:
