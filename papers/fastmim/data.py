@@ -4,11 +4,12 @@ One interface for ImageNet (:mod:`.imagenet`) and for the offline sources (:mod:
 """
 
 import hashlib
+import json
 import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -69,7 +70,8 @@ class Data:
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """Make the offline images, once for all runs (half a minute on one core), or list ImageNet's; describe the data.
 
-    Both offline sources are made, as variants of a preset may use either.
+    Both offline sources are made, as variants of a preset may use either. ImageNet is listed anew every time, as its
+    folders may have changed.
 
     Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file.
 
@@ -77,7 +79,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         UserError: if ``config.data`` does not hold ImageNet's layout.
     """
     if config.data:
-        (train, labels), (val, val_labels), _ = imagenet.read(Path(config.data))
+        found = (train, labels), (val, val_labels), _ = imagenet.read(Path(config.data))
+        write_atomic(_list(config, cache), json.dumps(found, default=asdict).encode())
         names = [
             f"{Path(path).relative_to(config.data)} {label}\n"
             for path, label in zip(train.paths + val.paths, labels + val_labels, strict=True)
@@ -112,7 +115,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
 
 def load(config: Config, cache: Path) -> Data:
-    """Read what :func:`prepare` left, or list ImageNet's files.
+    """Read what :func:`prepare` left: the offline images, or the list of ImageNet's.
 
     Raises:
         UserError: if there are not ``config.labels`` labelled images, or less than one a class is asked for, or a
@@ -128,11 +131,11 @@ def load(config: Config, cache: Path) -> Data:
 
 def _all(config: Config, cache: Path) -> Data:
     if config.data:
-        (train, labels), (val, val_labels), classes = imagenet.read(Path(config.data))
-        test = (val, torch.tensor(val_labels))
+        (train, labels), (val, val_labels), classes = json.loads(_list(config, cache).read_bytes())
+        photos, test = Photos(**train), (Photos(**val), torch.tensor(val_labels))
         none = (Photos([]), torch.empty(0, dtype=torch.int64))
         mean, std = imagenet.MEAN, imagenet.STD
-        return Data("imagenet", train, train, torch.tensor(labels), *none, {"val": test}, classes, mean, std)
+        return Data("imagenet", photos, photos, torch.tensor(labels), *none, {"val": test}, classes, mean, std)
     if config.source == "digits":
         stored = _stored(digits, cache)
         pretrain, labels_ = stored["pretrain"], stored["pretrain_labels"]
@@ -370,6 +373,11 @@ def _first(images: Tensor, labels: Tensor, count: int, classes: int) -> tuple[Te
             f"labels is {count}; there are {len(labels)} images with labels, and {classes} classes need one each."
         )
     return images[:count], labels[:count]
+
+
+def _list(config: Config, cache: Path) -> Path:
+    """What :func:`imagenet.read` found: to go through a million files takes minutes, and every process needs them."""
+    return cache_file(cache, "imagenet.json", config.data)
 
 
 def _stored(source: ModuleType, cache: Path) -> dict[str, Tensor]:

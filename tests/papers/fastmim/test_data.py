@@ -189,8 +189,26 @@ def test_imagenet_is_read(root: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(grey[0], grey[2])
 
 
+def test_imagenet_is_listed_by_prepare_alone(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo of another name is known, by another hash of the data, once a reproduction has prepared again."""
+    config, read = images_of(root), imagenet.read
+    before = prepare(config, tmp_path / "cache")["sha256"]
+    first = root / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG"
+    first.rename(first.with_name("another.JPEG"))
+    monkeypatch.setattr(imagenet, "read", None)
+    assert str(first) in load(config, tmp_path / "cache").pretrain.paths  # type: ignore[union-attr]
+    monkeypatch.setattr(imagenet, "read", read)
+    assert prepare(config, tmp_path / "cache")["sha256"] != before
+    found = load(config, tmp_path / "cache")
+    ((train, labels), (val, val_labels), classes) = read(root)
+    assert found.pretrain == found.train_images == train and found.tests["val"][0] == val
+    assert found.train_labels.tolist() == labels and found.tests["val"][1].tolist() == val_labels
+    assert found.classes == classes
+
+
 def test_imagenet_views_leave_the_global_generators_alone(root: Path, tmp_path: Path) -> None:
     config = images_of(root)
+    prepare(config, tmp_path)
     found: Data = load(config, tmp_path)
     for drawn in (Unlabelled(found, 16), Labelled(found, 32)):
         state = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].copy()
@@ -206,6 +224,7 @@ def test_imagenet_views_leave_the_global_generators_alone(root: Path, tmp_path: 
 def test_a_bad_file_stops_training_and_is_counted(root: Path) -> None:
     path = root / "train" / CLASSES[2] / f"{CLASSES[2]}_1.JPEG"
     path.write_bytes(b"")
+    prepare(images_of(root), root)
     drawn = Unlabelled(load(images_of(root), root), 16)
     with pytest.raises(UserError, match=f"{path.name} is empty; replace it"):
         drawn.draw(5, np.random.default_rng(0))
@@ -215,6 +234,7 @@ def test_a_bad_file_stops_training_and_is_counted(root: Path) -> None:
 
 def test_a_file_that_is_gone_is_named(root: Path) -> None:
     config = images_of(root)
+    prepare(config, root)
     drawn = Labelled(load(config, root), 32)
     (root / "train" / CLASSES[0] / f"{CLASSES[0]}_1.JPEG").unlink()
     with pytest.raises(UserError, match=r"n01440764_1\.JPEG is missing"):
@@ -223,7 +243,7 @@ def test_a_file_that_is_gone_is_named(root: Path) -> None:
 
 def test_a_missing_folder(root: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere/train is missing. Expected:\nDATA/"):
-        load(images_of(root / "nowhere"), root)
+        prepare(images_of(root / "nowhere"), root)
     with pytest.raises(UserError, match="nowhere has neither train/ nor val/"):
         imagenet.check(root / "nowhere")
     (root / "val").rename(root / "validation")
@@ -235,14 +255,14 @@ def test_a_missing_folder(root: Path) -> None:
 def test_a_file_for_a_folder(root: Path) -> None:
     (root / "file").write_text("")
     with pytest.raises(UserError, match=r"file/train is (missing|not a folder)"):
-        load(images_of(root / "file"), root)
+        prepare(images_of(root / "file"), root)
 
 
 def test_an_empty_class(root: Path) -> None:
     for path in (root / "train" / CLASSES[1]).iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"train does not hold class folders with images.*n01443537"):
-        load(images_of(root), root)
+        prepare(images_of(root), root)
     assert "n01443537" in imagenet.check(root)[0]
 
 
@@ -253,13 +273,13 @@ def test_images_without_class_folders(root: Path) -> None:
         if path.is_dir():
             path.rmdir()
     with pytest.raises(UserError, match="val does not hold class folders"):
-        load(images_of(root), root)
+        prepare(images_of(root), root)
 
 
 def test_a_class_in_one_split_only(root: Path) -> None:
     (root / "val" / CLASSES[0]).rename(root / "val" / "n99999999")
     with pytest.raises(UserError, match=r"1 classes only in val, not in train: n99999999; 1 classes only in train"):
-        load(images_of(root), root)
+        prepare(images_of(root), root)
     assert imagenet.check(root)[2:] == [
         "1 classes only in val, not in train: n99999999",
         "1 classes only in train, not in val: n01440764",
@@ -276,5 +296,6 @@ def test_imagenet_from_training_to_its_metrics(root: Path, tmp_path: Path) -> No
     config = replace(small, **VARIANTS["fastmim"].changes)
     assert config.compared_steps
     run = Run(tmp_path / "run", tmp_path / "cache", seed=0)
+    prepare(config, run.cache)
     train(config, run)
     assert list(evaluate(config, run)) == ["accuracy_percent"]
