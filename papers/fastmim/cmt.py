@@ -21,10 +21,9 @@ class CMT(nn.Module):
     """CMT: images (B, 3, S, S) -> tokens (B, (S/stride)^2, width).
 
     There are as many stages as ``widths`` has entries; ``depths``, ``heads`` and ``reductions`` give one value a stage.
-    The stem divides the resolution by ``stem_stride`` and every stage begins with a 2x2 patch embedding that halves it,
-    so ``stride = stem_stride * 2**stages``: 32 for four stages (as published), 4 for two stages and ``stem_stride`` 1.
-    Every stage's grid must be divisible by its reduction. CMT-S: widths 64-128-256-512, depths 3-3-16-3, heads 1-2-4-8,
-    reductions 8-4-2-1, stem 32.
+    The stem halves the resolution, and so does the 2x2 patch embedding that every stage begins with: the stride is 32
+    for four stages (as published), 8 for two. Every stage's grid must be divisible by its reduction. CMT-S: widths
+    64-128-256-512, depths 3-3-16-3, heads 1-2-4-8, reductions 8-4-2-1, stem 32.
 
     The relative positions belong to one image size; ``set_image_size`` changes it. A depth may be 0: pre-training
     without the last d blocks is a CMT with d blocks fewer.
@@ -40,9 +39,7 @@ class CMT(nn.Module):
         heads: Sequence[int],
         reductions: Sequence[int],
         stem: int = 32,
-        mlp_ratio: float = 4,
         drop_path: float = 0.0,
-        stem_stride: int = 2,
     ) -> None:
         super().__init__()
         for name, values in {"depths": depths, "heads": heads, "reductions": reductions}.items():
@@ -57,19 +54,16 @@ class CMT(nn.Module):
                 )
         self.depths = tuple(depths)
         self.reductions = tuple(reductions)
-        self.stem_stride = stem_stride
-        self.stride = stem_stride * 2 ** len(widths)
+        self.stride = 2 ** (len(widths) + 1)
         self.width = widths[-1]
         self.layers = sum(depths) + 1
         self.no_weight_decay: set[str] = set()
         self.image_size = image_size
 
-        self.stem = nn.Sequential(
-            *_stem_layer(3, stem, stem_stride), *_stem_layer(stem, stem, 1), *_stem_layer(stem, stem, 1)
-        )
+        self.stem = nn.Sequential(*_stem_layer(3, stem, 2), *_stem_layer(stem, stem, 1), *_stem_layer(stem, stem, 1))
         drop_paths = torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))
         self.stages = nn.ModuleList(
-            Stage(stem if k == 0 else widths[k - 1], widths[k], heads[k], reductions[k], grid, mlp_ratio, drop_paths[k])
+            Stage(stem if k == 0 else widths[k - 1], widths[k], heads[k], reductions[k], grid, drop_paths[k])
             for k, grid in enumerate(self._grids(image_size))
         )
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
@@ -135,13 +129,13 @@ class CMT(nn.Module):
     def _grids(self, size: int) -> list[int]:
         """Side of every stage's grid for images of ``size`` pixels."""
         for k, reduction in enumerate(self.reductions):
-            unit = self.stem_stride * 2 ** (k + 1) * reduction
+            unit = 2 ** (k + 2) * reduction
             if size % unit:
                 raise UserError(
-                    f"CMT cannot take images of {size} pixels: stage {k + 1} needs a multiple of {unit} (stem stride "
-                    f"{self.stem_stride}, reduction {reduction}). Change the image size or the reductions."
+                    f"CMT cannot take images of {size} pixels: stage {k + 1} needs a multiple of {unit} "
+                    f"(reduction {reduction}). Change the image size or the reductions."
                 )
-        return [size // (self.stem_stride * 2 ** (k + 1)) for k in range(len(self.reductions))]
+        return [size // 2 ** (k + 2) for k in range(len(self.reductions))]
 
 
 # Official sub-module names inside a block or a patch embedding -> those of Block and Stage.
@@ -169,7 +163,6 @@ class Stage(nn.Module):
         heads: int,
         reduction: int,
         grid: int,
-        mlp_ratio: float,
         drop_paths: Sequence[float],
     ) -> None:
         super().__init__()
@@ -178,7 +171,7 @@ class Stage(nn.Module):
             {"proj": nn.Conv2d(in_width, width, kernel_size=2, stride=2), "norm": nn.LayerNorm(width)}
         )
         self.relative_pos = nn.Parameter(torch.randn(heads, grid**2, (grid // reduction) ** 2))
-        self.blocks = nn.ModuleList(Block(width, heads, reduction, mlp_ratio, rate) for rate in drop_paths)
+        self.blocks = nn.ModuleList(Block(width, heads, reduction, rate) for rate in drop_paths)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed["proj"](x)
@@ -203,13 +196,13 @@ def resize_relative_pos(table: Tensor, queries: int, keys: int) -> Tensor:
 class Block(nn.Module):
     """Local perception unit, attention, feed-forward, each with its residual: (B, C, n, n) -> same."""
 
-    def __init__(self, width: int, heads: int, reduction: int, mlp_ratio: float, drop_path: float) -> None:
+    def __init__(self, width: int, heads: int, reduction: int, drop_path: float) -> None:
         super().__init__()
         self.perception = nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width)
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width, heads, reduction)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = FeedForward(width, int(width * mlp_ratio))
+        self.mlp = FeedForward(width, 4 * width)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, relative_pos: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ class FastMIM(nn.Module):
         self.encoder = encoder
         self.target, self.block, self.cell, self.stride, self.normalize = target, block, cell, stride, normalize
         outputs = 27 * (stride // cell) ** 2 if target == "hog" else 3 * stride**2
+        # Official code: 1e-5 with PVTv2 and CMT, too, whose own blocks have 1e-6.
         eps = 1e-6 if isinstance(encoder, ViT) else 1e-5
         self.decoder = Decoder(width, outputs, width=decoder_width, depth=decoder_depth, eps=eps)
         self.mask_token = nn.Parameter(torch.empty(1, 3, 1, 1))  # one colour, in normalised image space

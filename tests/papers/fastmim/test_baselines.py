@@ -121,7 +121,7 @@ def test_loss_falls(build):
 
 
 def test_mistakes_are_explained():
-    cmt = CMT(32, (8, 16), (1, 1), (1, 2), (4, 2), stem=8, stem_stride=1)
+    cmt = CMT(32, (8, 16), (1, 1), (1, 2), (4, 2), stem=8)
     with pytest.raises(UserError, match="Swin"):
         MAE(swin())
     with pytest.raises(UserError, match="CMT"):

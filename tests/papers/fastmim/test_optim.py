@@ -50,7 +50,7 @@ def test_fine_tuning_groups_are_the_official_ones(name: str) -> None:
 
 
 def test_every_trainable_parameter_of_cmt_is_in_one_group() -> None:
-    classifier = Classifier(CMT(32, (8, 16), (2, 1), (1, 2), (4, 2), stem=8, stem_stride=1), 5)
+    classifier = Classifier(CMT(32, (8, 16), (2, 1), (1, 2), (4, 2), stem=8), 5)
     grouped = [id(p) for group in layer_decay_groups(classifier, 0.05, 0.8) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in classifier.parameters() if p.requires_grad)
 

@@ -28,8 +28,8 @@ def small_pvt(image_size: int = 32) -> PVTv2:
 
 
 def small_cmt(image_size: int = 32) -> CMT:
-    """Two stages after a stem that keeps the resolution: stride 4."""
-    return CMT(image_size, (8, 16), (2, 1), (1, 2), (4, 2), stem=8, stem_stride=1)
+    """Two stages: stride 8."""
+    return CMT(image_size, (8, 16), (2, 1), (1, 2), (4, 2), stem=8)
 
 
 def official(name: str) -> tuple[PVTv2 | CMT, dict[str, Tensor]]:
@@ -126,30 +126,29 @@ def test_relative_positions_are_resized_as_in_the_official_code() -> None:
 def test_cmt_takes_another_size_after_set_image_size() -> None:
     encoder = small_cmt().eval()
     before = encoder.state_dict()["stages.0.relative_pos"]
-    assert before.shape == (1, 256, 16)
+    assert before.shape == (1, 64, 4)
     with pytest.raises(UserError, match="set_image_size"):
         encoder(torch.rand(1, 3, 48, 48))
     encoder.set_image_size(48)
-    torch.testing.assert_close(encoder.state_dict()["stages.0.relative_pos"], resize_relative_pos(before, 576, 36))
-    assert encoder(torch.rand(1, 3, 48, 48)).shape == (1, 144, 16)
+    torch.testing.assert_close(encoder.state_dict()["stages.0.relative_pos"], resize_relative_pos(before, 144, 9))
+    assert encoder(torch.rand(1, 3, 48, 48)).shape == (1, 36, 16)
 
 
-@pytest.mark.parametrize(("build", "stride"), [(small_pvt, 8), (small_cmt, 4)])
-def test_small_encoders_keep_the_token_grid_and_train(build: Callable[[int], PVTv2 | CMT], stride: int) -> None:
+@pytest.mark.parametrize("build", [small_pvt, small_cmt])
+def test_small_encoders_keep_the_token_grid_and_train(build: Callable[[int], PVTv2 | CMT]) -> None:
     torch.manual_seed(0)
     encoder = build(32)
     tokens = encoder(torch.rand(2, 3, 32, 32))
-    assert encoder.stride == stride
-    assert tokens.shape == (2, encoder.prefix + (32 // stride) ** 2, encoder.width)
+    assert encoder.stride == 8 and tokens.shape == (2, encoder.prefix + 16, encoder.width)
     tokens.square().mean().backward()
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
-@pytest.mark.parametrize("build", [small_pvt, small_cmt])
-def test_sizes_that_do_not_fit_are_refused(build: Callable[[int], PVTv2 | CMT]) -> None:
-    with pytest.raises(UserError, match="multiple of 8"):
+@pytest.mark.parametrize(("build", "unit"), [(small_pvt, 8), (small_cmt, 16)])
+def test_sizes_that_do_not_fit_are_refused(build: Callable[[int], PVTv2 | CMT], unit: int) -> None:
+    with pytest.raises(UserError, match=f"multiple of {unit}"):
         build(36)
-    with pytest.raises(UserError, match="multiple of 8"):
+    with pytest.raises(UserError, match=f"multiple of {unit}"):
         build(32).set_image_size(36)
 
 
