@@ -3,7 +3,6 @@
 Shapes: B images of side S, D the encoder's width, N = (S / stride)^2 tokens, n blocks a side.
 """
 
-import math
 from functools import partial
 from typing import Any
 
@@ -119,7 +118,7 @@ class SimMIM(nn.Module):
         """``images`` (B, 3, S, S), ``noise`` (B, (S / block)^2) in [0, 1): pred (B, 3, S, S), the restored images."""
         _check_images(images, self.encoder.image_size)
         _check_noise(noise, self.encoder.image_size, self.block)
-        mask = simmim_mask(noise, ratio)
+        mask = block_mask(noise, ratio, round_up=True)
         latent = self.encode(images, enlarge(mask, self.enlargement))[:, self.encoder.prefix :]
         side = images.shape[-1] // self.encoder.stride
         pred = self.decoder(latent.transpose(1, 2).unflatten(2, (side, side)))
@@ -141,22 +140,6 @@ class SimMIM(nn.Module):
         for block in encoder.blocks:
             tokens = block(tokens)
         return encoder.norm(tokens)
-
-
-def simmim_mask(noise: Tensor, ratio: float) -> Tensor:
-    """Masks the ceil(n*n * ratio) blocks with the largest noise: ``(B, n*n)`` -> ``(B, 1, n, n)`` float32, 1 = masked.
-
-    FastMIM and MAE truncate the number of kept blocks instead.
-    """
-    blocks = noise.shape[1]
-    side = math.isqrt(blocks)
-    if side * side != blocks or not 0 < ratio <= 1:
-        raise UserError(
-            f"noise for {blocks} blocks at mask ratio {ratio}: give one number for each block of a square grid, and a "
-            "ratio above 0 and at most 1."
-        )
-    rank = noise.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return (rank < math.ceil(blocks * ratio)).float().view(-1, 1, side, side)
 
 
 def simmim_loss(pred: Tensor, images: Tensor, mask: Tensor) -> Tensor:

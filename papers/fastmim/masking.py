@@ -10,11 +10,12 @@ from shared import UserError
 from shared.loading import Drawable
 
 
-def block_mask(noise: Tensor, ratio: float) -> Tensor:
+def block_mask(noise: Tensor, ratio: float, *, round_up: bool = False) -> Tensor:
     """Masks the blocks with the largest noise: ``(B, n*n)`` in [0, 1) -> ``(B, 1, n, n)`` float32, 1 = masked.
 
-    K = int(n*n * (1 - ratio)) blocks an image are kept, in double precision and truncated: of 400 blocks at a ratio of
-    0.9, 39 are kept, not 40. Raises UserError where the ratio is outside (0, 1] or the grid is not square.
+    FastMIM and MAE keep int(n*n * (1 - ratio)) blocks an image, in double precision and truncated: of 400 blocks at a
+    ratio of 0.9, 39 are kept, not 40. SimMIM masks ceil(n*n * ratio) of them: ``round_up``. Raises UserError where the
+    ratio is outside (0, 1] or the grid is not square.
     """
     blocks = noise.shape[1]
     side = math.isqrt(blocks)
@@ -22,7 +23,7 @@ def block_mask(noise: Tensor, ratio: float) -> Tensor:
         raise UserError(f"noise for {blocks} blocks is no square grid; draw (image side / block)^2 numbers an image.")
     if not 0 < ratio <= 1:
         raise UserError(f"mask ratio {ratio} is not in (0, 1]; the paper's is 0.75.")
-    kept = int(blocks * (1 - ratio))
+    kept = blocks - math.ceil(blocks * ratio) if round_up else int(blocks * (1 - ratio))
     rank = noise.argsort(dim=1, stable=True).argsort(dim=1)
     return (rank >= kept).float().view(-1, 1, side, side)
 
