@@ -16,6 +16,9 @@ warm-up, 1024 pixels, scale jitter 0.1 to 2.0, AdamW 6e-5, weight decay 0.05 but
 * Batch size 16 is mmdetection's habit: the authors have 4 images a GPU, and do not say how many GPUs.
 * No biases are decayed; theirs are, but for those of norms.
 * Tested with the longer side at 1024 pixels; theirs is at most 1666, the shorter at most 1024.
+
+Every process, and each of its ``--workers`` in time, holds a copy of COCO's annotations as Python objects: have memory
+for processes times workers of them, or ask for fewer workers.
 """
 
 import sys
@@ -103,6 +106,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Box and mask AP of COCO over a whole split, in percent, of a detector as torchvision has them.
 
+    All processes detect, the main one compares; the others return nothing.
+
     ``model`` maps a list of images (3, H, W) in [0, 1] to dictionaries of boxes (N, 4), labels (N,), scores (N,) and
     masks (N, 1, H, W) in [0, 1], in pixels of the images.
     """
@@ -118,9 +123,12 @@ def evaluate(
             one = {"image_id": int(image_id), "category_id": instances.categories[label - 1], "score": score}
             boxes.append(one | {"bbox": box})
             masks.append(one | {"segmentation": run_length.encode(np.asfortranarray(mask))})
+    boxes, masks = gather_object(boxes), gather_object(masks)
+    if not run.accelerator.is_main_process:
+        return {}
     return {
-        "box_ap_percent": coco.average_precision(instances, gather_object(boxes), "bbox"),
-        "mask_ap_percent": coco.average_precision(instances, gather_object(masks), "segm"),
+        "box_ap_percent": coco.average_precision(instances, boxes, "bbox"),
+        "mask_ap_percent": coco.average_precision(instances, masks, "segm"),
     }
 
 
