@@ -91,6 +91,9 @@ class Config:
     save_every: int = 500
 
 
+# Fields that training does not read: with other values a run is only evaluated again.
+EVALUATION = ("split", "compared_steps")
+
 CPU = Config(
     labels=64,
     image_size=32,
