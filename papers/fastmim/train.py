@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from accelerate.utils import set_seed
 from timm.data import Mixup
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import param_groups_weight_decay
@@ -57,7 +56,7 @@ def pretrained_weights(run: Run) -> Path:
 
 def pretrain(config: Config, run: Run, data: Data) -> None:
     """Train the encoder to predict what is masked; exports its weights and the decoder's."""
-    set_seed(run.seed)
+    run.reseed()
     model = run.sync_batch_norm(build_pretraining(config))
     optimizer = torch.optim.AdamW(param_groups_weight_decay(model, config.weight_decay), betas=(0.9, 0.95), fused=True)
     schedule = ResolutionSchedule(config, run, data, model, optimizer)
@@ -66,6 +65,7 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
 
     for step in run.steps(
         schedule.stages[-1].stop,
+        whole=schedule.stages[-1].stop + finetune_steps(config, data),
         save_every=config.save_every,
         schedule=schedule,
         model=model,
@@ -93,12 +93,16 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
 # -- fine-tuning ------------------------------------------------------------------------------------------------------
 
 
+def finetune_steps(config: Config, data: Data) -> int:
+    return config.finetune_epochs * (len(data.train_labels) // config.finetune_batch_size)
+
+
 def finetune(config: Config, run: Run, data: Data) -> None:
     """Train a classifier at full resolution, from the pre-trained encoder if there is one; exports its weights.
 
     Its steps are counted from where those of pre-training ended.
     """
-    set_seed(run.seed)
+    run.reseed()
     model = build_classifier(config, len(data.classes))
     if config.method != "none":
         load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
@@ -127,11 +131,10 @@ def finetune(config: Config, run: Run, data: Data) -> None:
         )
     criterion = SoftTargetCrossEntropy() if mixup else nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     model, optimizer = run.accelerator.prepare(model, optimizer)
-    if run.accelerator.process_index:  # weights are drawn alike everywhere; mixing and drop path are each process's own
-        set_seed(run.seed, device_specific=True)
+    run.reseed(per_process=True)  # weights were drawn alike; mixing and drop path are not
 
     for step in run.steps(
-        start + config.finetune_epochs * steps_per_epoch,
+        start + finetune_steps(config, data),
         start=start,
         save_every=config.save_every,
         model=model,

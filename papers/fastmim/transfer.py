@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar, cast
 
 import torch
 import tyro
-from accelerate.utils import set_seed
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError
@@ -151,8 +150,7 @@ def finetune(
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, options.weight_decay, options.layer_decay), fused=True)
     prepared, optimizer = run.accelerator.prepare(model, optimizer)
-    if run.accelerator.process_index:  # weights are drawn alike everywhere; drop path and proposals are not
-        set_seed(run.seed, device_specific=True)
+    run.reseed(per_process=True)  # weights were drawn alike; drop path and whatever else is random is not
     for step in run.steps(steps, save_every=options.save_every, model=prepared, optimizer=optimizer, batches=batches):
         set_learning_rate(optimizer, learning_rate(step))
         prepared.train()

@@ -33,7 +33,7 @@ class Recorded(train_module.Mixup):
 
 
 class Watched(Run):
-    """Its network can be seen, and its first process be asked to stop during step 8; after the tenth all know of it."""
+    """Its network can be seen, and its first process be asked to stop during step 8; after it all do."""
 
     def __init__(self, folder: Path, *, stops: bool = False) -> None:
         super().__init__(folder, folder, seed=3)
@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
         train_module.finetune(CONFIG, Watched(folder / "stopped", stops=True), digits())
         raise AssertionError("SIGTERM did not stop the run")
     except Interrupted:
-        assert len(MIXED) == STEPS + 10
+        assert len(MIXED) == STEPS + 9
     continued = Watched(folder / "stopped")
     train_module.finetune(CONFIG, continued, digits())
     assert continued.weights.read_bytes() == whole.weights.read_bytes()
