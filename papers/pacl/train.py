@@ -31,6 +31,9 @@ def train(config: Config, run: Run) -> None:
         components = load_scenes(config, run.cache).components
         run.export({f"clip.{name}": components[name] for name in ("mean", "components")})
         return
+    if config.method == "clip-patch" and config.data:
+        run.export({})  # the towers are open_clip's own, and there is nothing to train on millions of pairs
+        return
     towers, dataset = frozen_towers(config, run)
     frozen = {f"clip.{name}": x for name, x in towers.model.state_dict().items()} if config.data is None else {}
     if config.method == "clip-patch":

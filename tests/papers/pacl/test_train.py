@@ -233,6 +233,13 @@ def test_a_trained_run_is_all_that_evaluation_and_prediction_need(cache: Path, t
         assert torch.equal(towers.patch_tokens(features)[0], with_cache.patch_tokens(features)[0])
 
 
+def test_patches_of_a_clip_that_is_there_need_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("papers.pacl.pairs.read", lambda *_: pytest.fail("the pairs were read"))
+    run = run_in(tmp_path, tmp_path / "cache")
+    train(replace(PRESETS["paper"], data=str(tmp_path), method="clip-patch"), run)
+    assert load_file(run.weights) == {}
+
+
 def test_frozen_weights_do_not_move(cache: Path, tmp_path: Path) -> None:
     run = run_in(tmp_path, cache, seed=3)
     before = trained_mini_clip(CONFIG, run, load_scenes(CONFIG, cache)).state_dict()
