@@ -36,7 +36,7 @@ DATA/                         (numbers of pairs and images unverified)
   yfcc15m/*.tar               the part of YFCC100M with English titles or descriptions
   coco/annotations/captions_train2017.json, coco/train2017/*.jpg      118,287 images, a common small substitute
 Any of the four will do; those that are there are joined."""
-# Web images are damaged here and there; a damaged disk or a wrong reader shows in a row.
+# Web images and texts are damaged here and there; a damaged disk or a wrong reader shows in a row.
 WATCHED, TOLERATED = 100, 10
 
 Transform = Callable[[Image.Image], Tensor]
@@ -71,7 +71,7 @@ class Shard:
 class TextImages:
     """All pairs found; a dataset for :class:`shared.loading.Batches`.
 
-    A sample whose image cannot be decoded is replaced by the next one.
+    A sample whose image or text cannot be decoded is replaced by the next one.
     """
 
     pairs: ConcatDataset[Pair]
@@ -90,31 +90,33 @@ class TextImages:
         """``image`` by the transform, ``text``: a caption or a noun prompt, and ``name``.
 
         Raises:
-            UserError: if more than 10 of the last 100 images were damaged; names the last.
+            UserError: if more than 10 of the last 100 samples were damaged; names the last.
         """
         assert self.transform is not None
         while True:
             pair = self.pairs[index % len(self.pairs)]
             try:
                 image = self.transform(decode(read_part(pair.file, pair.image), pair.name))
-            except DamagedImage as error:
+                text = caption(pair, rng)
+            except DamagedSample as error:
                 self.recent.append(False)
                 if self.recent.count(False) > TOLERATED:
                     raise UserError(
-                        f"{error} More than {TOLERATED} of the last {WATCHED} images were damaged; look at {pair.file}."
+                        f"{error} More than {TOLERATED} of the last {WATCHED} samples were damaged; look at "
+                        f"{pair.file}."
                     ) from None
                 index += 1
                 continue
             self.recent.append(True)
             return {
                 "image": image,
-                "text": training_text(caption(pair, rng), rng, self.noun_prompts, self.noun_parser),
+                "text": training_text(text, rng, self.noun_prompts, self.noun_parser),
                 "name": pair.name,
             }
 
 
-class DamagedImage(Exception):
-    """Bytes that are no image; the message names the sample."""
+class DamagedSample(Exception):
+    """Bytes that are no image, or no text in UTF-8; the message names the sample."""
 
 
 def read(
@@ -232,18 +234,14 @@ def coco_pairs(root: Path) -> list[Pair]:
 
 
 def caption(pair: Pair, rng: np.random.Generator) -> str:
-    """The text of a pair, or one of several.
-
-    Raises:
-        UserError: if it is not UTF-8; names the sample.
-    """
+    """The text of a pair, or one of several; raises :class:`DamagedSample` if it is not UTF-8."""
     if isinstance(pair.text[0], str):
         return str(pair.text[int(rng.integers(len(pair.text)))])
     start, length = int(pair.text[0]), int(pair.text[1])
     try:
         return read_part(pair.file, (start, length)).decode("utf-8").strip()
     except UnicodeDecodeError as error:
-        raise UserError(f"The text of {pair.name} in {pair.file} is not UTF-8 ({error.reason}).") from None
+        raise DamagedSample(f"The text of {pair.name} is not UTF-8 ({error.reason}).") from None
 
 
 def read_part(file: str, place: tuple[int, int]) -> bytes:
@@ -257,11 +255,11 @@ def read_part(file: str, place: tuple[int, int]) -> bytes:
 
 
 def decode(content: bytes, name: str) -> Image.Image:
-    """RGB image; raises :class:`DamagedImage`."""
+    """RGB image; raises :class:`DamagedSample`."""
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
     except UNDECODABLE as error:
-        raise DamagedImage(f"The image of {name} cannot be decoded ({error}).") from None
+        raise DamagedSample(f"The image of {name} cannot be decoded ({error}).") from None
 
 
 def check(root: Path) -> list[str]:

@@ -111,9 +111,10 @@ def test_workers_read_the_same(root: Path, tmp_path: Path) -> None:
         assert one["text"] == two["text"] and torch.equal(one["image"], two["image"])
 
 
-def test_a_damaged_image_is_replaced_by_the_next(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("member", "content"), [("00001.jpg", b"not an image"), ("00001.txt", b"caf\xe9")])
+def test_a_damaged_sample_is_replaced_by_the_next(root: Path, tmp_path: Path, member: str, content: bytes) -> None:
     members = whole(3)
-    members["00001.jpg"] = b"not an image"
+    members[member] = content
     write_shard(root / "cc12m" / "00000.tar", members)
     data = loaded(root, tmp_path / "cache")
     names = [pair.name for pair in data.pairs]
@@ -121,12 +122,15 @@ def test_a_damaged_image_is_replaced_by_the_next(root: Path, tmp_path: Path) -> 
     assert data.draw(broken, np.random.default_rng(0))["name"] == "00000.tar:00002"
 
 
-def test_many_damaged_images_stop_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "content", "fault"), [("jpg", b"", "cannot be decoded"), ("txt", b"caf\xe9", "is not UTF-8")]
+)
+def test_many_damaged_samples_stop_the_run(tmp_path: Path, kind: str, content: bytes, fault: str) -> None:
     members = whole(30)
-    members |= {f"{i:05d}.jpg": b"" for i in range(1, 30)}
+    members |= {f"{i:05d}.{kind}": content for i in range(1, 30)}
     write_shard(tmp_path / "data" / "cc3m" / "0.tar", members)
     data = loaded(tmp_path / "data", tmp_path / "cache")
-    with pytest.raises(UserError, match=r"0\.tar:000\d\d cannot be decoded .*More than 10 of the last 100.*0\.tar"):
+    with pytest.raises(UserError, match=rf"0\.tar:000\d\d {fault} .*More than 10 of the last 100.*0\.tar"):
         data.draw(1, np.random.default_rng(0))
 
 
