@@ -89,21 +89,21 @@ class Scenes:
             )
 
 
-class Pairs:
-    """Training samples: what the frozen image tower made of each scene, and one text."""
+class ScenePairs:
+    """Training samples: what a frozen image tower made of each scene, (N, T, F), and one text."""
 
-    def __init__(self, images: Tensor, captions: list[list[str]], noun_prompts: float, noun_parser: Parser) -> None:
-        self.images, self.captions, self.noun_prompts, self.noun_parser = images, captions, noun_prompts, noun_parser
+    def __init__(self, tokens: Tensor, captions: list[list[str]], noun_prompts: float, noun_parser: Parser) -> None:
+        self.tokens, self.captions, self.noun_prompts, self.noun_parser = tokens, captions, noun_prompts, noun_parser
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.tokens)
 
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """``image`` (T, F), ``text``: one of the captions, or a noun of it in a prompt, and ``name``."""
+        """``tokens`` (T, F), ``text``: one of the captions, or a noun of it in a prompt, and ``name``."""
         wordings = self.captions[index]
         caption = wordings[int(rng.integers(len(wordings)))]
         return {
-            "image": self.images[index],
+            "tokens": self.tokens[index],
             "text": training_text(caption, rng, self.noun_prompts, self.noun_parser),
             "name": f"scene {index}",
         }

@@ -23,7 +23,7 @@ from shared.losses import clip_loss
 
 from . import prompts
 from .config import Config
-from .data import Pairs, Scenes
+from .data import ScenePairs, Scenes
 from .packaged import LOGIT_SCALE, PackagedTowers
 
 COMPONENTS = ("mean", "components", "text_mean", "text_components")
@@ -125,7 +125,7 @@ def _train(config: Config, run: Run, data: Scenes) -> dict[str, Tensor]:
     """Stage one: symmetric InfoNCE of the class token and the text."""
     set_seed(run.seed)
     model = MiniCLIP(data.features.shape[1], config.mini_width, data.components).to(run.device)
-    pairs = Pairs(data.features, data.captions, NOUN_PROMPTS, config.noun_parser)
+    pairs = ScenePairs(data.features, data.captions, NOUN_PROMPTS, config.noun_parser)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.mini_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
     )
@@ -136,9 +136,9 @@ def _train(config: Config, run: Run, data: Scenes) -> dict[str, Tensor]:
             order = rng.permutation(len(pairs))
         samples = [pairs.draw(int(i), rng) for i in order[: config.batch_size]]
         order = order[config.batch_size :]
-        images = torch.stack([sample["image"] for sample in samples]).to(run.device)
+        features = torch.stack([sample["tokens"] for sample in samples]).to(run.device)
         sentences = torch.stack([data.sentences[sample["text"]] for sample in samples]).to(run.device)
-        loss = clip_loss(model(images), model.embed_text(sentences), LOGIT_SCALE)
+        loss = clip_loss(model(features), model.embed_text(sentences), LOGIT_SCALE)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

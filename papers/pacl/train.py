@@ -15,7 +15,7 @@ from shared.loading import Batches, Drawable
 
 from . import pairs
 from .config import Config
-from .data import Pairs, load_scenes, stored_file
+from .data import ScenePairs, load_scenes, stored_file
 from .losses import pacl_loss
 from .miniclip import MiniCLIP, MiniCLIPTowers, trained_mini_clip
 from .model import VisionEmbedder
@@ -65,7 +65,7 @@ def train(config: Config, run: Run) -> None:
         batch = next(batches)
         with run.accelerator.autocast():
             # Without augmentation the tokens of a frozen tower are always the same: scenes come as tokens.
-            tokens = batch["image"] if config.data is None else towers.patch_tokens(batch["image"])[0]
+            tokens = batch["tokens"] if config.data is None else towers.patch_tokens(batch["image"])[0]
             # Unit vectors, as class embeddings at inference: their norm would sharpen the weights in training alone.
             text = F.normalize(towers.encode_text(batch["text"]), dim=-1)
             loss = pacl_loss(
@@ -97,7 +97,7 @@ def frozen_towers(config: Config, run: Run) -> tuple[Towers, Drawable]:
     data = load_scenes(config, run.cache)
     mini = MiniCLIPTowers(trained_mini_clip(config, run, data), config.scene_size, data.sentences)
     tokens = torch.cat([mini.patch_tokens(x.to(run.device))[0].cpu() for x in data.features.split(256)])
-    return mini, Pairs(tokens, data.captions, config.noun_prompts, config.noun_parser)
+    return mini, ScenePairs(tokens, data.captions, config.noun_prompts, config.noun_parser)
 
 
 def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, VisionEmbedder | None]:

@@ -20,7 +20,7 @@ from papers.pacl import data as data_module
 from papers.pacl import nouns as nouns_module
 from papers.pacl import scenes
 from papers.pacl.config import PRESETS, VARIANTS
-from papers.pacl.data import Pairs, load_scenes, prepare, principal_components, stored_file
+from papers.pacl.data import ScenePairs, load_scenes, prepare, principal_components, stored_file
 from papers.pacl.losses import pacl_loss
 from papers.pacl.miniclip import MiniCLIPTowers, trained_mini_clip
 from papers.pacl.model import VisionEmbedder
@@ -59,10 +59,10 @@ def test_training_holds_no_mask(cache: Path) -> None:
     data = load_scenes(CONFIG, cache)
     with np.load(data.path) as content:
         assert "train_maps" not in content.files and "seen_maps" in content.files
-    pairs = Pairs(data.features, data.captions, 0.5, "lexicon")
+    pairs = ScenePairs(data.features, data.captions, 0.5, "lexicon")
     rng = np.random.default_rng(0)
     drawn = [pairs.draw(i, rng) for i in range(len(pairs))]
-    assert all(set(sample) == {"image", "text", "name"} for sample in drawn)
+    assert all(set(sample) == {"tokens", "text", "name"} for sample in drawn)
     assert all(sample["text"] in data.sentences for sample in drawn), "every training text is embedded once"
 
 
