@@ -15,7 +15,7 @@ from . import benchmarks, classification, metrics
 from .config import VARIANTS, Config
 from .data import SceneTest, load_scenes, tested
 from .metrics import IGNORED
-from .model import mean_pooled, pairwise, sigmoid_pooled
+from .model import mean_pooled, pairwise, sigmoid_pairwise
 from .prompts import PACL_TEMPLATES
 from .scenes import CELL
 from .segment import class_embeddings, cosine_maps, label_map, probabilities, segment_image, upsample
@@ -167,7 +167,7 @@ def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
     if config.pooling == "mean":
         return mean_pooled(patches, classes)
     if config.pooling == "sigmoid":
-        return torch.cat([sigmoid_pooled(patches, k.expand(len(patches), -1), k) for k in classes.split(1)], dim=1)
+        return sigmoid_pairwise(patches, classes)
     return pairwise(patches, classes, weighting=config.weighting, attn_scale=config.attn_scale, chunk=config.chunk)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from shared.losses import all_gather, symmetric_info_nce
 
-from .model import Weighting, diagonal, mean_pooled, pairwise, sigmoid_pooled
+from .model import Weighting, diagonal, mean_pooled, pairwise, sigmoid_diagonal
 
 Pooling = Literal["pairwise", "diagonal", "mean", "sigmoid"]
 
@@ -38,7 +38,7 @@ def pacl_loss(
     elif pooling == "diagonal":
         scores = diagonal(patches, text, texts, weighting=weighting, attn_scale=attn_scale)
     elif pooling == "sigmoid":
-        scores = sigmoid_pooled(patches, text, texts)
+        scores = sigmoid_diagonal(patches, text, texts)
     else:
         scores = mean_pooled(patches, texts)
     return symmetric_info_nce(scores, logit_scale, gather=gather)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Weighting = Literal["dot", "cos"]
+SIGMOID_SCALE = 10.0  # of NMS05
 
 
 class VisionEmbedder(nn.Module):
@@ -96,15 +97,27 @@ def diagonal(
         return _cosine((weights.unsqueeze(-1) * patches).sum(1), text)
 
 
-def sigmoid_pooled(patches: Tensor, own: Tensor, text: Tensor, *, attn_scale: float = 10.0) -> Tensor:
+def sigmoid_diagonal(patches: Tensor, own: Tensor, text: Tensor) -> Tensor:
     """Patches weighted by sigmoid(10 cos) of the image's own text and summed: NMS05's code, not the paper's.
 
     Args and returns: as :func:`diagonal`.
     """
     with torch.autocast(patches.device.type, enabled=False):
         patches, own, text = _float(patches), _float(own), _float(text)
-        weights = (attn_scale * _similarity(patches, own, "cos")).sigmoid()
+        weights = (SIGMOID_SCALE * _similarity(patches, own, "cos")).sigmoid()
         return _cosine((weights.unsqueeze(-1) * patches).sum(1), text)
+
+
+def sigmoid_pairwise(patches: Tensor, text: Tensor) -> Tensor:
+    """The same with the weights of every text in turn: where no image has a text of its own.
+
+    Args and returns: as :func:`pairwise`; the pooled vectors, (B, M, D), are made.
+    """
+    with torch.autocast(patches.device.type, enabled=False):
+        patches, text = _float(patches), F.normalize(_float(text), dim=-1)
+        cosine = text @ F.normalize(patches, dim=-1).transpose(1, 2)  # (B, M, T)
+        pooled = (SIGMOID_SCALE * cosine).sigmoid() @ patches
+        return (F.normalize(pooled, dim=-1) * text).sum(-1)
 
 
 def mean_pooled(patches: Tensor, text: Tensor) -> Tensor:

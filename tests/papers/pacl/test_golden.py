@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.pacl.losses import pacl_loss
-from papers.pacl.model import VisionEmbedder, diagonal, mean_pooled, pairwise, sigmoid_pooled
+from papers.pacl.model import VisionEmbedder, diagonal, mean_pooled, pairwise, sigmoid_diagonal, sigmoid_pairwise
 from papers.pacl.segment import class_embeddings, cosine_maps, entropy, label_map, probabilities, upsample
 from papers.pacl.towers import Towers, resize_positions, strided_tokens
 from shared.losses import symmetric_info_nce
@@ -99,7 +99,9 @@ def test_gradients(case: str, mode: str, chunk: int | None, dtype: torch.dtype) 
 def test_sigmoid_pooling_of_a_third_party(case: str, dtype: torch.dtype) -> None:
     golden = load(case, dtype)
     pooled, text = golden["nms05_pooled"], golden["t"]
-    close(sigmoid_pooled(golden["patches"], text, text), pooled @ F.normalize(text, dim=1).T)
+    expected = pooled @ F.normalize(text, dim=1).T
+    close(sigmoid_diagonal(golden["patches"], text, text), expected)
+    close(sigmoid_pairwise(golden["patches"], text).diagonal(), expected.diagonal())
     close(pacl_loss(golden["patches"], text, 10.0, pooling="sigmoid"), golden["nms05_loss_tau0.1"])
 
 
