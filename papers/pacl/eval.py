@@ -120,7 +120,8 @@ def scene_metrics(
     labels, features, present = torch.cat(labels_of), torch.cat(tokens_of), torch.cat(present_of)
     several = present.sum(1) > 1
     patch = metrics.patch_accuracy(torch.cat(scores_of)[several], labels[several], present[several])
-    curve = metrics.coherence_curve(features, labels)
+    coherence = metrics.coherence(features, labels)
+    curve = metrics.roc_points(*coherence)
     kept = {name: np.stack(values) for name, values in shown.items()}
     kept |= {"images": test.images[:SHOWN].numpy(), "names": np.array(test.names)}
     if curve is not None:
@@ -134,7 +135,7 @@ def scene_metrics(
         "pointing_percent": 100 * float(np.mean(points)),
         "chance_pointing_percent": 100 * float(np.mean(areas)),
         "patch_percent": 100 * (patch or 0.0),
-        "coherence_auc_percent": 100 * (metrics.coherence_auc(features, labels) or 0.0),
+        "coherence_auc_percent": 100 * (metrics.roc_auc(*coherence) or 0.0),
     }, kept
 
 
@@ -260,7 +261,7 @@ def patch_metrics(
     some = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:PATCHES]
     found = {
         "patch_percent": metrics.patch_accuracy(torch.cat(scores_of)[several], labels[several], present[several]),
-        "coherence_auc_percent": metrics.coherence_auc(torch.cat(tokens_of)[some], labels[some]),
+        "coherence_auc_percent": metrics.roc_auc(*metrics.coherence(torch.cat(tokens_of)[some], labels[some])),
     }
     return {name: 100 * value for name, value in found.items() if value is not None}
 

@@ -116,12 +116,34 @@ class ConfusionMatrix:
         return float(self.area_intersect.sum().double() / self.counts.sum())
 
 
+def roc_auc(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """Probability that a positive scores higher than a negative, equal scores counting half: scores (P,), bool (P,).
+
+    Returns None if all are positive, or none.
+    """
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        return None
+    rank_sum = rankdata(score)[positive].sum()
+    return float((rank_sum - count * (count + 1) / 2) / (count * (len(positive) - count)))
+
+
+def roc_points(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """False and true positive rates behind :func:`roc_auc`, from 0 to 1, at most 200 points; None as there."""
+    if not positive.any() or positive.all():
+        return None
+    false_positive, true_positive, _ = roc_curve(positive, score)
+    count = len(false_positive)
+    shown = np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(int)
+    return false_positive[shown], true_positive[shown]
+
+
 def pixel_auc(score: Tensor, mask: Tensor) -> float | None:
     """ROC AUC of a class map (H, W) as a score for lying in a mask (H, W) bool: 0.5 is chance, so is a constant map.
 
     Returns None for a mask that is empty or full.
     """
-    return _auc(score.flatten().double().cpu().numpy(), mask.flatten().cpu().numpy())
+    return roc_auc(score.flatten().double().cpu().numpy(), mask.flatten().cpu().numpy())
 
 
 def pointing(score: Tensor, mask: Tensor) -> bool:
@@ -129,30 +151,21 @@ def pointing(score: Tensor, mask: Tensor) -> bool:
     return bool(mask.flatten()[score.argmax()])
 
 
-def coherence_auc(features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None) -> float | None:
-    """ROC AUC of the cosine of two patch features as a score for their having one label.
+def coherence(features: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine of two patch features, a score for their having one label, and whether they have: (P,) and bool (P,).
 
-    Of all pairs within ``features`` (N, D) with ``labels`` (N,), or with ``other``, features (M, D) and labels (M,) of
-    another image, of all N x M pairs. Memory: some 30 bytes a pair. Ignored patches are left out.
+    For :func:`roc_auc` and :func:`roc_points`.
+
+    Of all pairs within ``features`` (N, D) with ``labels`` (N,), each once; ignored patches are left out. Memory: some
+    30 bytes a pair.
 
     Source: the paper's motivation, as DiffCut (section "Semantic coherence in vision encoders") describes it.
-
-    Returns None if all the pairs, or none, have one label.
     """
-    return _auc(*_pairs(features, labels, other))
-
-
-def coherence_curve(
-    features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None = None
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """False and true positive rates behind :func:`coherence_auc`, from 0 to 1, at most 200 points; None as there."""
-    cosine, same = _pairs(features, labels, other)
-    if not same.any() or same.all():
-        return None
-    false_positive, true_positive, _ = roc_curve(same, cosine)
-    count = len(false_positive)
-    shown = np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(int)
-    return false_positive[shown], true_positive[shown]
+    kept = labels != IGNORED
+    features, labels = normalize(features[kept], dim=1), labels[kept]
+    rows, columns = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
+    cosine, same = (features @ features.T)[rows, columns], labels[rows] == labels[columns]
+    return cosine.cpu().numpy(), same.cpu().numpy()
 
 
 def patch_accuracy(scores: Tensor, labels: Tensor, present: Tensor | None = None) -> float | None:
@@ -183,27 +196,3 @@ def patch_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     values, index = labels.unique(return_inverse=True)  # in ascending order
     share = adaptive_avg_pool2d(one_hot(index, len(values)).permute(2, 0, 1).double(), grid)
     return values[share.argmax(dim=0)]
-
-
-def _pairs(features: Tensor, labels: Tensor, other: tuple[Tensor, Tensor] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines, and whether the labels are equal, of all pairs: (P,) and bool (P,)."""
-    kept = labels != IGNORED
-    features, labels = normalize(features[kept], dim=1), labels[kept]
-    if other is None:
-        rows, columns = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
-        cosine, same = (features @ features.T)[rows, columns], labels[rows] == labels[columns]
-    else:
-        others, other_labels = other
-        kept = other_labels != IGNORED
-        cosine = (features @ normalize(others[kept], dim=1).T).flatten()
-        same = (labels[:, None] == other_labels[kept]).flatten()
-    return cosine.cpu().numpy(), same.cpu().numpy()
-
-
-def _auc(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """Probability that a positive scores higher than a negative, equal scores counting half."""
-    count = int(positive.sum())
-    if count in (0, len(positive)):
-        return None
-    rank_sum = rankdata(score)[positive].sum()
-    return float((rank_sum - count * (count + 1) / 2) / (count * (len(positive) - count)))

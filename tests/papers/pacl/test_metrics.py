@@ -11,13 +11,14 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from papers.pacl.metrics import (
     ConfusionMatrix,
-    coherence_auc,
-    coherence_curve,
+    coherence,
     patch_accuracy,
     patch_labels,
     pixel_auc,
     pointing,
     reduce_zero_label,
+    roc_auc,
+    roc_points,
 )
 from shared import UserError
 
@@ -137,9 +138,16 @@ def test_pointing() -> None:
 
 def test_coherence_between_two_images() -> None:
     case = {name: torch.from_numpy(np.asarray(x)) for name, x in golden("coherence_a").items()}
-    other = (case["f2"], case["y2"])
-    assert coherence_auc(case["f1"], case["y1"], other) == pytest.approx(float(case["auc"]), abs=1e-12)
-    curve = coherence_curve(case["f1"], case["y1"], other)
+    cosine, same = coherence(torch.cat([case["f1"], case["f2"]]), torch.cat([case["y1"], case["y2"]]))
+    count, first = (int((labels != 255).sum()) for labels in (torch.cat([case["y1"], case["y2"]]), case["y1"]))
+    rows, columns = torch.triu_indices(count, count, offset=1)
+    between = ((rows < first) & (columns >= first)).numpy()
+    cosine, same = cosine[between], same[between]
+    valid = case["valid"].bool()
+    np.testing.assert_allclose(cosine, case["sim"][valid], rtol=0, atol=1e-12)
+    assert np.array_equal(same, case["target"][valid].bool())
+    assert roc_auc(cosine, same) == pytest.approx(float(case["auc"]), abs=1e-12)
+    curve = roc_points(cosine, same)
     assert curve is not None
     assert len(curve[0]) <= 200 and curve[0][[0, -1]].tolist() == [0, 1] == curve[1][[0, -1]].tolist()
     assert np.trapezoid(curve[1], curve[0]) == pytest.approx(float(case["auc"]), abs=0.01)
@@ -154,10 +162,11 @@ def test_coherence_within_an_image() -> None:
     pairs = [(i, j) for i in range(20) for j in range(i) if 255 not in (labels[i], labels[j])]
     cosine = [float(torch.cosine_similarity(features[i], features[j], dim=0)) for i, j in pairs]
     expected = roc_auc_score([bool(labels[i] == labels[j]) for i, j in pairs], cosine)
-    assert coherence_auc(features, labels) == pytest.approx(expected, abs=1e-6)
-    assert coherence_auc(1000 * features, labels) == pytest.approx(expected, abs=1e-6)
-    assert coherence_auc(features, torch.ones(20)) is None
-    assert coherence_auc(features, torch.full((20,), 255)) is None is coherence_curve(features, torch.ones(20))
+    assert roc_auc(*coherence(features, labels)) == pytest.approx(expected, abs=1e-6)
+    assert roc_auc(*coherence(1000 * features, labels)) == pytest.approx(expected, abs=1e-6)
+    for constant in (torch.ones(20), torch.full((20,), 255)):
+        pairs_of = coherence(features, constant)
+        assert roc_auc(*pairs_of) is None is roc_points(*pairs_of)
 
 
 def test_patch_accuracy() -> None:
