@@ -76,8 +76,7 @@ def scene_metrics(
     count, size = len(test.names), (test.maps.shape[-2], test.maps.shape[-1])
     without, with_background, random = (metrics.ConfusionMatrix(n) for n in (count, count + 1, count))
     generator, scale = torch.Generator().manual_seed(0), config.scale or towers.logit_scale
-    right = of = 0
-    aucs, points, areas, tokens_of, labels_of, scores_of, present_of = [], [], [], [], [], [], []
+    localisation, all_patches = metrics.Localisation(), metrics.Patches()
     shown: dict[str, list[np.ndarray]] = {"maps": [], "queries": [], "labels": [], "predicted": []}
     for start in range(0, len(test.maps), EVALUATION_BATCH):
         batch = slice(start, start + EVALUATION_BATCH)
@@ -93,34 +92,15 @@ def scene_metrics(
             without.update(best, objects)
             with_background.update(label_map(probability, config.entropy)[0], truth)
             random.update(torch.randint(count, size, generator=generator), objects)
-            present = (truth[truth > 0] - 1).unique()
-            if len(present) > 1:
-                chosen = present[cosine[present].argmax(0)]
-                right += int((chosen == objects)[truth > 0].sum())
-                of += int((truth > 0).sum())
-            for k in present.tolist():
-                mask = truth == k + 1
-                auc = metrics.pixel_auc(cosine[k], mask)
-                aucs += [] if auc is None else [auc]
-                points.append(metrics.pointing(cosine[k], mask))
-                areas.append(float(mask.double().mean()))
-            cells = metrics.patch_labels(objects, grid).flatten()
-            tokens_of.append(tokens[i].cpu()[cells != IGNORED])
-            labels_of.append(cells[cells != IGNORED])
-            scores_of.append(coarse[i].flatten(1).T.cpu()[cells != IGNORED])
-            present_of.append(
-                torch.zeros(count, dtype=torch.bool).index_fill(0, present, True).expand_as(scores_of[-1])
-            )
+            localisation.add(cosine, objects)
+            all_patches.add(tokens[i], coarse[i], objects)
             if start + i < SHOWN:
-                query = int(present[0])
+                query = int(objects.min())
                 shown["maps"].append(cosine[query].half().numpy())
                 shown["queries"].append(np.array(query))
                 shown["labels"].append(truth.short().numpy())
                 shown["predicted"].append(best.short().numpy())
-    labels, features, present = torch.cat(labels_of), torch.cat(tokens_of), torch.cat(present_of)
-    several = present.sum(1) > 1
-    patch = metrics.patch_accuracy(torch.cat(scores_of)[several], labels[several], present[several])
-    coherence = metrics.coherence(features, labels)
+    coherence = metrics.coherence(torch.cat(all_patches.tokens), torch.cat(all_patches.labels))
     curve = metrics.roc_points(*coherence)
     kept = {name: np.stack(values) for name, values in shown.items()}
     kept |= {"images": test.images[:SHOWN].numpy(), "names": np.array(test.names)}
@@ -130,11 +110,8 @@ def scene_metrics(
         "miou_percent": 100 * without.miou,
         "chance_miou_percent": 100 * random.miou,
         "background_miou_percent": 100 * with_background.miou,
-        "two_way_percent": 100 * right / max(of, 1),
-        "auc_percent": 100 * float(np.mean(aucs)),
-        "pointing_percent": 100 * float(np.mean(points)),
-        "chance_pointing_percent": 100 * float(np.mean(areas)),
-        "patch_percent": 100 * (patch or 0.0),
+        **localisation.percents(),
+        "patch_percent": 100 * (all_patches.accuracy() or 0.0),
         "coherence_auc_percent": 100 * (metrics.roc_auc(*coherence) or 0.0),
     }, kept
 
@@ -239,7 +216,7 @@ def patch_metrics(
         ``coherence_auc_percent``: cosine of two patch tokens as a score for one class, of all pairs of 5,000 labelled
         patches drawn at random from the whole set.
     """
-    tokens_of, labels_of, scores_of, present_of = [], [], [], []
+    all_patches = metrics.Patches()
     for image, labels in test:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -247,21 +224,12 @@ def patch_metrics(
         pixels = towers.preprocess(image.crop((left, top, left + side, top + side)))[None].to(classes.device)
         tokens, grid = towers.patch_tokens(pixels)
         patches = towers.project(tokens) if embedder is None else embedder(tokens)
-        cells = metrics.patch_labels(square, grid).flatten()
-        kept = cells != IGNORED
-        shown = square[square != IGNORED].unique()
-        tokens_of.append(tokens[0].cpu()[kept])
-        labels_of.append(cells[kept])
-        scores_of.append(cosine_maps(patches, classes, grid)[0].flatten(1).T.cpu()[kept])
-        present_of.append(
-            torch.zeros(len(classes), dtype=torch.bool).index_fill(0, shown, True).expand(len(cells[kept]), -1)
-        )
-    labels, present = torch.cat(labels_of), torch.cat(present_of)
-    several = present.sum(1) > 1
+        all_patches.add(tokens[0], cosine_maps(patches, classes, grid)[0], square)
+    features, labels = torch.cat(all_patches.tokens), torch.cat(all_patches.labels)
     some = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:PATCHES]
     found = {
-        "patch_percent": metrics.patch_accuracy(torch.cat(scores_of)[several], labels[several], present[several]),
-        "coherence_auc_percent": metrics.roc_auc(*metrics.coherence(torch.cat(tokens_of)[some], labels[some])),
+        "patch_percent": all_patches.accuracy(),
+        "coherence_auc_percent": metrics.roc_auc(*metrics.coherence(features[some], labels[some])),
     }
     return {name: 100 * value for name, value in found.items() if value is not None}
 

@@ -151,6 +151,80 @@ def pointing(score: Tensor, mask: Tensor) -> bool:
     return bool(mask.flatten()[score.argmax()])
 
 
+@dataclass
+class Localisation:
+    """Collects how well maps of the cosines of every concept find those that a scene holds."""
+
+    right: int = 0
+    of: int = 0
+    """Pixels of objects, where more than one concept competes."""
+    aucs: list[float] = field(default_factory=list)
+    points: list[bool] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+
+    def add(self, cosine: Tensor, labels: Tensor) -> None:
+        """Cosines (C, H, W) of a scene, and its labels (H, W) or 255."""
+        objects = labels != IGNORED
+        present = labels[objects].unique()
+        if len(present) > 1:
+            chosen = present[cosine[present].argmax(0)]
+            self.right += int((chosen == labels)[objects].sum())
+            self.of += int(objects.sum())
+        for k in present.tolist():
+            mask = labels == k
+            auc = pixel_auc(cosine[k], mask)
+            self.aucs += [] if auc is None else [auc]
+            self.points.append(pointing(cosine[k], mask))
+            self.areas.append(float(mask.double().mean()))
+
+    def percents(self) -> dict[str, float]:
+        """``two_way``: only the concepts of a scene compete, on the pixels of its objects; ``auc``, ``pointing``: of
+        each concept's own map; ``chance_pointing``: mean area of the concepts."""
+        return {
+            "two_way_percent": 100 * self.right / max(self.of, 1),
+            "auc_percent": 100 * float(np.mean(self.aucs)),
+            "pointing_percent": 100 * float(np.mean(self.points)),
+            "chance_pointing_percent": 100 * float(np.mean(self.areas)),
+        }
+
+
+@dataclass
+class Patches:
+    """Collects labelled patches: for their classification by text, and the coherence of their frozen tokens.
+
+    Every list has an entry an image.
+    """
+
+    tokens: list[Tensor] = field(default_factory=list)
+    """(n, Dv), frozen."""
+    labels: list[Tensor] = field(default_factory=list)
+    """(n,)"""
+    scores: list[Tensor] = field(default_factory=list)
+    """(n, C)"""
+    present: list[Tensor] = field(default_factory=list)
+    """bool (n, C): the classes of the image."""
+
+    def add(self, tokens: Tensor, cosine: Tensor, labels: Tensor) -> None:
+        """Tokens (h * w, Dv) of an image, its cosine maps (C, h, w), and its labels (H, W) or 255."""
+        cells = patch_labels(labels, (cosine.shape[1], cosine.shape[2])).flatten()
+        kept = cells != IGNORED
+        present = torch.zeros(len(cosine), dtype=torch.bool)
+        present[labels[labels != IGNORED].long().unique()] = True
+        self.tokens.append(tokens.cpu()[kept])
+        self.labels.append(cells[kept])
+        self.scores.append(cosine.flatten(1).T.cpu()[kept])
+        self.present.append(present.expand(len(self.labels[-1]), -1))
+
+    def accuracy(self) -> float | None:
+        """Share of patches whose best class, among those of their image, is their label.
+
+        Images with a single class, where nothing competes, are left out; None if there are no others.
+        """
+        labels, present = torch.cat(self.labels), torch.cat(self.present)
+        several = present.sum(1) > 1
+        return patch_accuracy(torch.cat(self.scores)[several], labels[several], present[several])
+
+
 def coherence(features: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Cosine of two patch features, a score for their having one label, and whether they have: (P,) and bool (P,).
 
