@@ -175,6 +175,14 @@ def found(root: Path) -> dict[str, Segmented]:
     return present
 
 
+def by_images(tests: dict[str, Segmented]) -> list[dict[str, Segmented]]:
+    """The benchmarks in groups that have the same images in the same order."""
+    groups: dict[tuple[Path, ...], dict[str, Segmented]] = {}
+    for name, test in tests.items():
+        groups.setdefault(tuple(image for image, _ in test.pairs), {})[name] = test
+    return list(groups.values())
+
+
 def check(root: Path) -> list[str]:
     """How many images of each benchmark are below ``root``, and the first fault of each that cannot be used."""
     lines = []

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from timm.data import ImageNetInfo
 from torch import Tensor
@@ -128,6 +129,12 @@ def readable(text: str) -> str:
     """Class names of the files as words: Faces_easy -> faces easy, /a/abbey -> abbey, /a/apse/indoor -> indoor apse."""
     parts = [part for part in text.split("/") if len(part) > 1]
     return " ".join(reversed(parts)).replace("_", " ").replace("-", " ").lower()
+
+
+def batch(preprocess: Callable[[Image.Image], Tensor], samples: list[tuple[Image.Image, int]]) -> tuple[Tensor, Tensor]:
+    """Preprocessed images (B, 3, H, W) and their class numbers (B,)."""
+    images, labels = zip(*samples, strict=True)
+    return torch.stack([preprocess(image) for image in images]), torch.tensor(labels)
 
 
 def top1(scores: Tensor, labels: Tensor) -> float:

@@ -1,12 +1,18 @@
 """Segmentation, localisation and image-level classification by text; coherence of the frozen patch tokens; figures."""
 
+from collections.abc import Sized
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate.utils import gather_object
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 
 from shared.experiment import Run, write_atomic
 from shared.images import write_figure
@@ -18,29 +24,35 @@ from .metrics import IGNORED
 from .model import mean_pooled, pairwise, sigmoid_pairwise
 from .prompts import PACL_TEMPLATES
 from .scenes import CELL
-from .segment import class_embeddings, cosine_maps, label_map, probabilities, segment_image, upsample
+from .segment import Windows, class_embeddings, cosine_maps, label_map, probabilities, upsample
 from .towers import Towers
 from .train import load_model
 
 SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
+CLASSIFIED = 64  # photographs at a time
 PATCHES = 5000  # of a benchmark whose pairs are compared: 12.5 million, some 400 MB
 SHOWN = 4  # scenes of each set in the figures
 COLOURS = 256  # of a figure's palette
 CLASS_COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
 
+T = TypeVar("T")
+
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Metrics of a trained run: :func:`scene_metrics` of the offline sets, or those of all benchmarks found.
 
+    Called on every process: they share the benchmarks' images, and the main one alone has the scenes, and all metrics.
     Validation scenes have the names of the test's: ``seen_*`` and ``held_out_*``.
     """
+    if config.data is None and not run.accelerator.is_main_process:
+        return {}
     towers, embedder = load_model(config, run.cache, run.weights)
     towers = towers.to(run.device)
     if embedder is not None:
         embedder = embedder.to(run.device)
     if config.data:
-        return benchmark_metrics(config, Path(config.data), towers, embedder)
+        return benchmark_metrics(config, run, towers, embedder)
     data = load_scenes(config, run.cache)
     found: dict[str, float] = {}
     shown: dict[str, np.ndarray] = {}
@@ -149,57 +161,80 @@ def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
     return pairwise(patches, classes, weighting=config.weighting, attn_scale=config.attn_scale, chunk=config.chunk)
 
 
-@torch.no_grad()
-def benchmark_metrics(config: Config, root: Path, towers: Towers, embedder: nn.Module | None) -> dict[str, float]:
-    """mIoU of every segmentation benchmark, and top-1 of every classification set, that ``root`` holds.
+# -- the paper's data -------------------------------------------------------------------------------------------------
+
+
+def benchmark_metrics(config: Config, run: Run, towers: Towers, embedder: nn.Module | None) -> dict[str, float]:
+    """mIoU of every segmentation benchmark, and top-1 of every classification set, that ``config.data`` holds.
+
+    Every process takes its :func:`share` of the images; what is returned on the main one is of all.
 
     Of VOC-20 also what :func:`patch_metrics` measures; ``twelve_sets_top1_percent``, if all are there, is their mean.
     """
+    root = Path(str(config.data))
     found: dict[str, float] = {}
-    for name, test in benchmarks.found(root).items():
-        benchmark = benchmarks.BENCHMARKS[name]
-        classes = class_embeddings(towers, benchmark.queries, PACL_TEMPLATES)
-        confusion = metrics.ConfusionMatrix(benchmark.classes)
-        for image, labels in test:
-            predicted, _ = segment_image(
-                towers,
-                embedder,
-                image,
-                classes,
-                short_side=config.short_side,
-                window=config.window,
-                window_stride=config.window_stride,
-                stride=config.stride,
-                scale=config.scale or towers.logit_scale,
-                order=config.upsampling,
-                entropy_threshold=config.entropy if benchmark.background else None,
-            )
-            confusion.update(predicted.cpu(), labels)
-        found[f"{name}_miou_percent"] = 100 * confusion.miou
-        if name == "voc20":
-            found |= {f"{name}_{key}": value for key, value in patch_metrics(towers, embedder, classes, test).items()}
+    for tests in benchmarks.by_images(benchmarks.found(root)):
+        found |= segmentation_metrics(config, run, towers, embedder, tests)
+        if "voc20" in tests:
+            classes = class_embeddings(towers, tests["voc20"].benchmark.queries, PACL_TEMPLATES)
+            measured = patch_metrics(run, towers, embedder, classes, tests["voc20"])
+            found |= {f"voc20_{metric}": value for metric, value in measured.items()}
     for name in classification.found(root):
-        images, names = classification.load_set(name, root)
-        classes = class_embeddings(towers, names, PACL_TEMPLATES)
-        scores, truth = [], []
-        for image, label in images:
-            pixels = towers.preprocess(image)[None].to(classes.device)
-            tokens, _ = towers.patch_tokens(pixels)
-            by_token = embedder is None
-            scores.append(
-                F.normalize(towers.encode_image(pixels), dim=-1) @ classes.T
-                if by_token
-                else compatibility(config, embedder(tokens), classes)  # type: ignore[misc]
-            )
-            truth.append(label)
-        found[f"{name}_top1_percent"] = 100 * classification.top1(torch.cat(scores).cpu(), torch.tensor(truth))
+        found[f"{name}_top1_percent"] = top1_percent(
+            config, run, towers, embedder, *classification.load_set(name, root)
+        )
     every = [found.get(f"{name}_top1_percent", float("nan")) for name in classification.SETS]
     return found if np.isnan(every).any() else found | {"twelve_sets_top1_percent": float(np.mean(every))}
 
 
+def share(run: Run, images: Sized) -> range:
+    """Numbers of the images that this process takes."""
+    return range(run.accelerator.process_index, len(images), run.accelerator.num_processes)
+
+
+def in_order(values: list[T]) -> list[T]:
+    """A value for each image of this process's :func:`share`: those of all processes, in the order of the images."""
+    rounds = zip_longest(*gather_object([values]))
+    return [value for of_processes in rounds for value in of_processes if value is not None]
+
+
+@torch.no_grad()
+def segmentation_metrics(
+    config: Config, run: Run, towers: Towers, embedder: nn.Module | None, tests: dict[str, benchmarks.Segmented]
+) -> dict[str, float]:
+    """``<name>_miou_percent`` of benchmarks that share their images: the towers see each of these once."""
+    classes = {name: class_embeddings(towers, x.benchmark.queries, PACL_TEMPLATES) for name, x in tests.items()}
+    confusion = {name: metrics.ConfusionMatrix(x.benchmark.classes) for name, x in tests.items()}
+    for i in share(run, next(iter(tests.values()))):
+        samples = {name: test[i] for name, test in tests.items()}
+        image, _ = next(iter(samples.values()))
+        with run.accelerator.autocast():
+            windows = Windows(
+                towers,
+                embedder,
+                image,
+                run.device,
+                short_side=config.short_side,
+                window=config.window,
+                window_stride=config.window_stride,
+                stride=config.stride,
+            )
+        for name, (_, labels) in samples.items():
+            predicted, _ = windows.segment(
+                classes[name],
+                scale=config.scale or towers.logit_scale,
+                order=config.upsampling,
+                entropy_threshold=config.entropy if tests[name].benchmark.background else None,
+            )
+            confusion[name].update(predicted.cpu(), labels)
+    for matrix in confusion.values():
+        matrix.counts = run.accelerator.reduce(matrix.counts.to(run.device), "sum").cpu()
+    return {f"{name}_miou_percent": 100 * matrix.miou for name, matrix in confusion.items()}
+
+
 @torch.no_grad()
 def patch_metrics(
-    towers: Towers, embedder: nn.Module | None, classes: Tensor, test: benchmarks.Segmented
+    run: Run, towers: Towers, embedder: nn.Module | None, classes: Tensor, test: benchmarks.Segmented
 ) -> dict[str, float]:
     """Alignment of the patches with the class texts, and coherence of the frozen patch tokens (introduction).
 
@@ -210,28 +245,63 @@ def patch_metrics(
     Args:
         classes: (C, D).
 
-    Returns, where it is defined:
+    Returns, on the main process, where it is defined:
         ``patch_percent``: the best class of a patch among those of its square is its label; squares with a single
         class, where nothing competes, are left out;
         ``coherence_auc_percent``: cosine of two patch tokens as a score for one class, of all pairs of 5,000 labelled
         patches drawn at random from the whole set.
     """
-    all_patches = metrics.Patches()
-    for image, labels in test:
+    own = metrics.Patches()
+    for i in share(run, test):
+        image, labels = test[i]
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         square = labels[top : top + side, left : left + side]
-        pixels = towers.preprocess(image.crop((left, top, left + side, top + side)))[None].to(classes.device)
-        tokens, grid = towers.patch_tokens(pixels)
-        patches = towers.project(tokens) if embedder is None else embedder(tokens)
-        all_patches.add(tokens[0], cosine_maps(patches, classes, grid)[0], square)
-    features, labels = torch.cat(all_patches.tokens), torch.cat(all_patches.labels)
-    some = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:PATCHES]
+        pixels = towers.preprocess(image.crop((left, top, left + side, top + side)))[None].to(run.device)
+        with run.accelerator.autocast():
+            tokens, grid = towers.patch_tokens(pixels)
+            patches = towers.project(tokens) if embedder is None else embedder(tokens)
+        own.add(tokens[0].float(), cosine_maps(patches.float(), classes, grid)[0], square)
+    all_patches = metrics.Patches([], *(in_order(x) for x in (own.labels, own.scores, own.present)))
+    labels = torch.cat(all_patches.labels)
+    drawn = torch.zeros(len(labels), dtype=torch.bool)
+    drawn[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:PATCHES]] = True
+    of_images = drawn.split([len(x) for x in all_patches.labels])
+    # Tokens are large, so that those which are not drawn stay where they are.
+    features = in_order([own.tokens[k][of_images[i]] for k, i in enumerate(share(run, test))])
+    if not run.accelerator.is_main_process:
+        return {}
     found = {
         "patch_percent": all_patches.accuracy(),
-        "coherence_auc_percent": metrics.roc_auc(*metrics.coherence(features[some], labels[some])),
+        "coherence_auc_percent": metrics.roc_auc(*metrics.coherence(torch.cat(features), labels[drawn])),
     }
     return {name: 100 * value for name, value in found.items() if value is not None}
+
+
+@torch.no_grad()
+def top1_percent(
+    config: Config, run: Run, towers: Towers, embedder: nn.Module | None, images: Any, names: list[str]
+) -> float:
+    """Share of images whose best class is theirs: a sequence of (image, class number), and the names of the classes."""
+    classes = class_embeddings(towers, names, PACL_TEMPLATES)
+    loader = DataLoader(
+        Subset(images, share(run, images)),
+        batch_size=CLASSIFIED,
+        num_workers=config.workers,
+        collate_fn=partial(classification.batch, towers.preprocess),
+        pin_memory=run.device.type == "cuda",
+    )
+    right = of = 0
+    for pixels, truth in loader:
+        pixels = pixels.to(run.device)
+        with run.accelerator.autocast():
+            seen = towers.encode_image(pixels) if embedder is None else embedder(towers.patch_tokens(pixels)[0])
+        seen = seen.float()
+        scores = F.normalize(seen, dim=-1) @ classes.T if embedder is None else compatibility(config, seen, classes)
+        right += int((scores.argmax(1).cpu() == truth).sum())
+        of += len(truth)
+    right, of = run.accelerator.reduce(torch.tensor([right, of], device=run.device), "sum").tolist()
+    return 100 * (right / of)
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from shared.reproduce import can_write, note, told
 
 from .config import Config
 from .prompts import PACL_TEMPLATES
-from .segment import class_embeddings, segment_image
+from .segment import Windows, class_embeddings
 from .towers import Towers
 from .train import load_model
 
@@ -84,15 +84,18 @@ def predict(options: Options) -> None:
             f"no pixel can be background: the entropy of {len(names)} names is at most ln {len(names)} = "
             f"{math.log(len(names)):.2f} nats, and the threshold {threshold:g}; give more names or a smaller --entropy."
         )
-    labels, probability = segment_image(
+    windows = Windows(
         towers,
         embedder,
         image,
-        class_embeddings(towers, names, PACL_TEMPLATES),
+        device,
         short_side=config.short_side,
         window=config.window,
         window_stride=config.window_stride,
         stride=options.stride or config.stride,
+    )
+    labels, probability = windows.segment(
+        class_embeddings(towers, names, PACL_TEMPLATES),
         scale=scale,
         order=config.upsampling,
         entropy_threshold=threshold if options.background else None,

@@ -13,6 +13,7 @@ from shared import UserError
 from .towers import Towers
 
 Order = Literal["upsample-softmax", "softmax-upsample"]
+WINDOWS = 16  # that the image tower sees at a time; most images have fewer
 
 
 @torch.no_grad()
@@ -87,64 +88,91 @@ def label_map(probability: Tensor, entropy_threshold: float | None = None) -> Te
     return torch.where(entropy(probability) > entropy_threshold, 0, best + 1)
 
 
-@torch.no_grad()
-def segment_image(
-    towers: Towers,
-    embedder: nn.Module | None,
-    image: Image.Image,
-    classes: Tensor,
-    *,
-    short_side: int,
-    window: int,
-    window_stride: int,
-    stride: int | None,
-    scale: float,
-    order: Order = "upsample-softmax",
-    entropy_threshold: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Segment an image of any size by sliding windows over a resized copy.
-
-    The cosines of the windows are upsampled, those of a ViT from where the centres of its patches lie, averaged where
-    windows overlap, and brought to the image's own resolution.
+class Windows:
+    """An image by sliding windows over a resized copy: what the towers make of it, for any sets of classes.
 
     Args:
         embedder: patch tokens -> joint space; None: CLIP's own projection.
-        classes: (C, D).
         short_side: pixels of the resized copy, its ratio kept.
         window, window_stride: pixels; the last window of a row or column ends at the border.
         stride: pixels between two patches; None: the patch size.
-        scale, order, entropy_threshold: see :func:`probabilities` and :func:`label_map`.
 
     Raises:
         UserError: if the windows would leave gaps.
-
-    Returns: label map int64 (H, W) and probabilities (C, H, W) at the image's resolution.
     """
-    if not 0 < window_stride <= window:
-        raise UserError(f"window_stride is {window_stride}; expected 1 to the window's {window} pixels.")
-    ratio = short_side / min(image.size)
-    width, height = (max(window, round(length * ratio)) for length in image.size)
-    resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    pixels = towers.normalize(resized)[None].to(classes.device)
-    total = torch.zeros(1, len(classes), height, width, device=classes.device)
-    count = torch.zeros(1, 1, height, width, device=classes.device)
-    for top in window_starts(height, window, window_stride):
-        for left in window_starts(width, window, window_stride):
-            part = (slice(None), slice(None), slice(top, top + window), slice(left, left + window))
-            tokens, grid = towers.patch_tokens(pixels[part], stride)
-            patches = towers.project(tokens) if embedder is None else embedder(tokens)
-            maps = cosine_maps(patches, classes, grid)
-            if order == "softmax-upsample":
-                maps = (scale * maps).softmax(1)
-            if towers.patch_size is None:
-                total[part] += upsample(maps, (window, window))
-            else:
-                total[part] += upsample_patches(maps, (window, window), towers.patch_size, stride or towers.patch_size)
-            count[part] += 1
-    size = (image.height, image.width)
-    averaged = total / count
-    probability = probabilities(averaged, size, scale) if order == "upsample-softmax" else upsample(averaged, size)
-    return label_map(probability, entropy_threshold)[0], probability[0]
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        towers: Towers,
+        embedder: nn.Module | None,
+        image: Image.Image,
+        device: torch.device,
+        *,
+        short_side: int,
+        window: int,
+        window_stride: int,
+        stride: int | None,
+    ) -> None:
+        if not 0 < window_stride <= window:
+            raise UserError(f"window_stride is {window_stride}; expected 1 to the window's {window} pixels.")
+        ratio = short_side / min(image.size)
+        width, height = (max(window, round(length * ratio)) for length in image.size)
+        resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        pixels = towers.normalize(resized).to(device)
+        self.image_size, self.resized_size, self.window = (image.height, image.width), (height, width), window
+        self.patch_size, self.stride = towers.patch_size, stride
+        self.places = [
+            (slice(None), slice(top, top + window), slice(left, left + window))
+            for top in window_starts(height, window, window_stride)
+            for left in window_starts(width, window, window_stride)
+        ]
+        parts = []
+        for start in range(0, len(self.places), WINDOWS):
+            batch = torch.stack([pixels[place] for place in self.places[start : start + WINDOWS]])
+            tokens, self.grid = towers.patch_tokens(batch, stride)
+            parts.append(towers.project(tokens) if embedder is None else embedder(tokens))
+        self.patches = torch.cat(parts).float()  # (windows, h * w, D); cosines times 100 need more than autocast's bits
+
+    @torch.no_grad()
+    def segment(
+        self,
+        classes: Tensor,
+        *,
+        scale: float,
+        order: Order = "upsample-softmax",
+        entropy_threshold: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The cosines of the windows, averaged where these overlap, and brought to the image's own resolution.
+
+        They are upsampled, those of a ViT from where the centres of its patches lie.
+
+        Args:
+            classes: (C, D).
+            scale, order, entropy_threshold: see :func:`probabilities` and :func:`label_map`.
+
+        Returns: label map int64 (H, W) and probabilities (C, H, W) at the image's resolution.
+        """
+        total = torch.zeros(len(classes), *self.resized_size, device=classes.device)
+        count = torch.zeros(self.resized_size, device=classes.device)
+        maps = cosine_maps(self.patches, classes, self.grid)
+        if order == "softmax-upsample":
+            maps = (scale * maps).softmax(1)
+        size = (self.window, self.window)
+        for place, one in zip(self.places, maps.split(1), strict=True):
+            total[place] += (
+                upsample(one, size)
+                if self.patch_size is None
+                else upsample_patches(one, size, self.patch_size, self.stride or self.patch_size)
+            )[0]
+            count[place[1:]] += 1
+        averaged = (total / count)[None]
+        probability = (
+            probabilities(averaged, self.image_size, scale)
+            if order == "upsample-softmax"
+            else upsample(averaged, self.image_size)
+        )
+        return label_map(probability, entropy_threshold)[0], probability[0]
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:

@@ -1,18 +1,25 @@
 """Metrics and figures of scenes: a map that is right, one that points away, and one that knows nothing."""
 
-from dataclasses import replace
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.state import AcceleratorState
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
+from papers.pacl import eval as evaluation
+from papers.pacl import segment
 from papers.pacl.benchmarks import BENCHMARKS, Segmented
-from papers.pacl.config import PRESETS, VARIANTS
+from papers.pacl.config import PRESETS, VARIANTS, Config
 from papers.pacl.data import SceneTest, load_scenes
 from papers.pacl.eval import (
     compatibility,
@@ -22,9 +29,10 @@ from papers.pacl.eval import (
     scene_metrics,
     single_object_metrics,
 )
-from papers.pacl.towers import Towers
+from papers.pacl.model import VisionEmbedder
+from papers.pacl.towers import OpenCLIPTowers, Towers
 from papers.pacl.train import train
-from shared.experiment import Run
+from shared.experiment import Run, write_json
 
 CONFIG = PRESETS["smoke"]
 NAMES = [f"thing{k}" for k in range(6)]
@@ -150,57 +158,118 @@ def test_figures_need_a_run_and_draw_what_it_left(tmp_path: Path) -> None:
     assert all(min(Image.open(tmp_path / "out" / name).size) > 200 for name in drawn)
 
 
-def test_benchmarks_and_classification_sets_are_evaluated(tmp_path: Path) -> None:
-    """The paper preset's evaluation on fixtures, with a small ViT of open_clip that was never trained."""
-    import json
+# -- the paper's data -------------------------------------------------------------------------------------------------
 
-    import open_clip
-    from safetensors.torch import save_file
 
-    from papers.pacl.model import VisionEmbedder
+def picture(path: Path, rng: np.random.Generator) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path, quality=95)
+    return path
 
+
+def labels(path: Path, rng: np.random.Generator, classes: int) -> None:
+    """Squares of ten pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.kron(rng.integers(0, classes, (4, 5)), np.ones((10, 10))).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Config, Run]:
+    """A trained run of the paper preset on fixtures, with a small ViT of open_clip of random weights.
+
+    Three images of VOC, two sets of labels of three images of COCO, one image of ADE20K and five of ImageNet.
+    """
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     (tmp_path / "tiny-vit.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
     open_clip.add_model_config(tmp_path)
-    data = tmp_path / "data"
-    for folder in ("images", "annotations"):
-        (data / "ADEChallengeData2016" / folder / "validation").mkdir(parents=True)
-    Image.new("RGB", (50, 40), "red").save(data / "ADEChallengeData2016/images/validation/A_1.jpg")
-    labels = np.arange(2000, dtype=np.int64).reshape(40, 50) % 151
-    Image.fromarray(labels.astype(np.uint8)).save(data / "ADEChallengeData2016/annotations/validation/A_1.png")
-    voc = data / "VOCdevkit/VOC2012"
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (voc / folder).mkdir(parents=True)
-    (voc / "ImageSets/Segmentation/val.txt").write_text("a\n")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
-        voc / "JPEGImages/a.jpg"
-    )
-    halves = np.repeat([[1, 2]], 40, axis=0).repeat(25, axis=1)
-    Image.fromarray(halves.astype(np.uint8)).save(voc / "SegmentationClass/a.png")
-    for number in ("n01440764", "n01443537"):
-        (data / "imagenet/val" / number).mkdir(parents=True)
-        Image.new("RGB", (40, 40), "blue").save(data / "imagenet/val" / number / "a.JPEG")
+    torch.manual_seed(0)
+    weights = {name: x.contiguous() for name, x in open_clip.create_model("tiny-vit").state_dict().items()}
+    save_file(weights, tmp_path / "vit.safetensors")
+    run = Run(tmp_path / "run", tmp_path / "cache", seed=0)
+    run.weights.parent.mkdir(parents=True)
+    save_file({f"embedder.{name}": x for name, x in VisionEmbedder(64, 16).state_dict().items()}, run.weights)
+    data, rng = tmp_path / "data", np.random.default_rng(0)
+    voc, coco, ade = data / "VOCdevkit/VOC2012", data / "coco_stuff164k", data / "ADEChallengeData2016"
+    for stem in "abc":
+        picture(voc / f"JPEGImages/{stem}.jpg", rng)
+        labels(voc / f"SegmentationClass/{stem}.png", rng, 21)
+        picture(coco / f"images/val2017/{stem}.jpg", rng)
+        labels(coco / f"annotations/val2017/{stem}_labelTrainIds.png", rng, 171)
+        labels(coco / f"annotations/val2017/{stem}_instanceTrainIds.png", rng, 81)
+    (voc / "ImageSets/Segmentation").mkdir(parents=True)
+    (voc / "ImageSets/Segmentation/val.txt").write_text("c\na\nb\n")
+    picture(ade / "images/validation/A_1.jpg", rng)
+    labels(ade / "annotations/validation/A_1.png", rng, 151)
+    for k in range(5):
+        picture(data / "imagenet/val" / ("n01440764", "n01443537")[k % 2] / f"{k}.JPEG", rng)
     config = replace(
         PRESETS["paper"],
         data=str(data),
         clip="tiny-vit",
-        clip_weights=None,
+        clip_weights=str(tmp_path / "vit.safetensors"),
         short_side=40,
         window=32,
         window_stride=16,
         stride=8,
+        workers=2,
     )
-    run = Run(tmp_path / "run", tmp_path / "cache", seed=0)
-    embedder = {f"embedder.{name}": x for name, x in VisionEmbedder(64, 16).state_dict().items()}
-    run.weights.parent.mkdir(parents=True)
-    save_file(embedder, run.weights)
-    found = evaluate(config, run)
+    write_json(tmp_path / "config.json", asdict(config))
+    return config, run
+
+
+@pytest.mark.parametrize("method", ["pacl", "clip-patch"])
+def test_benchmarks_and_classification_sets_are_evaluated(
+    tiny: tuple[Config, Run], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = tiny
+    seen = []
+    forward = OpenCLIPTowers._tokens
+    monkeypatch.setattr(
+        OpenCLIPTowers, "_tokens", lambda towers, *images: seen.append(images[0].shape[0]) or forward(towers, *images)
+    )
+    found = evaluate(replace(config, method=method), run)
     assert set(found) == {
         "voc20_miou_percent", "voc20_patch_percent", "voc20_coherence_auc_percent", "voc21_miou_percent",
-        "ade20k150_miou_percent", "imagenet_top1_percent",
+        "coco_stuff171_miou_percent", "coco_object_miou_percent", "ade20k150_miou_percent", "imagenet_top1_percent",
     }  # fmt: skip
-    assert 0 <= found["ade20k150_miou_percent"] < 5 and found["imagenet_top1_percent"] == 50
+    assert 0 <= found["ade20k150_miou_percent"] < 5 and found["imagenet_top1_percent"] in range(0, 101, 20)
+    # Windows of every image once, squares of VOC's, and patches of ImageNet's where an embedder wants them.
+    assert seen == [6] * 3 + [1] * 3 + [6] * 3 + [6] + [5] * (method == "pacl")
+
+
+def test_precision_is_that_of_the_towers_alone(tiny: tuple[Config, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    config, full = tiny
+    AcceleratorState._reset_state()  # it keeps the precision of the first run in a process
+    run = Run(full.folder, full.cache, seed=0, precision="bf16")
+    embedded, cosines = [], []
+    embed, maps = VisionEmbedder.forward, segment.cosine_maps
+    monkeypatch.setattr(VisionEmbedder, "forward", lambda *x: embedded.append(embed(*x)) or embedded[-1])
+    for module in (segment, evaluation):
+        monkeypatch.setattr(module, "cosine_maps", lambda *x: cosines.append(maps(*x)) or cosines[-1])
+    evaluate(config, run)
+    AcceleratorState._reset_state()
+    assert {x.dtype for x in embedded} == {torch.bfloat16} and {x.dtype for x in cosines} == {torch.float32}
+
+
+def test_two_processes_share_the_images(
+    tiny: tuple[Config, Run], two_processes: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An odd number of them, and sets of fewer; which patches are drawn does not depend on it."""
+    config, run = tiny
+    torch.set_num_threads(1)
+    monkeypatch.setattr(evaluation, "PATCHES", 7)  # of twelve
+    folder = run.folder.parent
+    assert json.loads(two_processes("eval", folder, "7")) == evaluate(config, run)
+
+
+def test_one_of_two_processes_fails(tiny: tuple[Config, Run], two_processes: Callable[..., str]) -> None:
+    """The other, which waits for it, does not hang."""
+    config, run = tiny
+    damaged = Path(str(config.data)) / "VOCdevkit/VOC2012/JPEGImages/a.jpg"  # the second of the list
+    damaged.write_bytes(b"no image")
+    with pytest.raises(AssertionError, match=r"a\.jpg is not an image that can be decoded"):
+        two_processes("eval", run.folder.parent, "7")
 
 
 class Colours(Towers):
@@ -232,27 +301,28 @@ def test_patches_of_voc(tmp_path: Path) -> None:
     (folder / "ImageSets/Segmentation/val.txt").write_text("two\none\n")
     red, green = (1, (255, 0, 0)), (2, (0, 255, 0))  # aeroplane and bicycle
     for name, parts in (("two", ((16, 48, red), (48, 80, green))), ("one", ((0, 16, green), (16, 80, red)))):
-        labels, pixels = np.zeros((64, 96), np.uint8), np.full((64, 96, 3), 255, np.uint8)
+        truth, pixels = np.zeros((64, 96), np.uint8), np.full((64, 96, 3), 255, np.uint8)
         for start, stop, (label, colour) in parts:
-            labels[:48, start:stop], pixels[:48, start:stop] = label, colour
-        labels[:16, 16:26] = 255  # ten of sixteen columns: the first patch is ignored
-        labels[16:32, 16:22] = 255  # six of them: the patch below is not
+            truth[:48, start:stop], pixels[:48, start:stop] = label, colour
+        truth[:16, 16:26] = 255  # ten of sixteen columns: the first patch is ignored
+        truth[16:32, 16:22] = 255  # six of them: the patch below is not
         Image.fromarray(pixels).save(folder / f"JPEGImages/{name}.jpg", quality=100, subsampling=0)
-        Image.fromarray(labels).save(folder / f"SegmentationClass/{name}.png")
+        Image.fromarray(truth).save(folder / f"SegmentationClass/{name}.png")
+    run = Run(tmp_path / "run", tmp_path / "cache", seed=0)
     test, classes = Segmented(BENCHMARKS["voc20"], tmp_path), torch.eye(20, 3)
-    right = patch_metrics(Colours(), torch.nn.Identity(), classes, test)
+    right = patch_metrics(run, Colours(), torch.nn.Identity(), classes, test)
     assert right == {"patch_percent": 100.0, "coherence_auc_percent": pytest.approx(100)}
     # Before training green passes for red and red for green; "one" would be right, as nothing competes in its square.
-    assert patch_metrics(Colours(), None, classes, test)["patch_percent"] == 0
+    assert patch_metrics(run, Colours(), None, classes, test)["patch_percent"] == 0
     # Red patches alone are named right: 5 of the 11 labelled ones of "two".
     always_red = torch.nn.Linear(3, 3)
     torch.nn.init.zeros_(always_red.weight)
     with torch.no_grad():
         always_red.bias.copy_(torch.tensor([1.0, 0.5, 0.0]))
-    assert patch_metrics(Colours(), always_red, classes, test)["patch_percent"] == pytest.approx(100 * 5 / 11)
+    assert patch_metrics(run, Colours(), always_red, classes, test)["patch_percent"] == pytest.approx(100 * 5 / 11)
     # The coherence is the frozen tokens', of all 22 patches.
-    blind = patch_metrics(Grey(), torch.nn.Identity(), classes, test)
+    blind = patch_metrics(run, Grey(), torch.nn.Identity(), classes, test)
     assert blind["coherence_auc_percent"] == 50
     only = Segmented(BENCHMARKS["voc20"], tmp_path)
     only.pairs = only.pairs[1:]
-    assert patch_metrics(Colours(), None, classes, only) == {}
+    assert patch_metrics(run, Colours(), None, classes, only) == {}

@@ -2,21 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
+from papers.pacl import segment
 from papers.pacl.metrics import ConfusionMatrix
 from papers.pacl.model import VisionEmbedder
 from papers.pacl.segment import (
     Order,
+    Windows,
     class_embeddings,
     cosine_maps,
-    segment_image,
     upsample,
     upsample_patches,
     window_starts,
@@ -110,6 +112,13 @@ def test_a_checkpoint_is_read(towers: OpenCLIPTowers, tmp_path: Path) -> None:
 
 
 # -- inference --------------------------------------------------------------------------------------------------------
+
+
+def segment_image(
+    towers: Towers, embedder: nn.Module | None, picture: Image.Image, classes: Tensor, **options: Any
+) -> tuple[Tensor, Tensor]:
+    seen = {name: options.pop(name) for name in ("short_side", "window", "window_stride", "stride")}
+    return Windows(towers, embedder, picture, torch.device("cpu"), **seen).segment(classes, **options)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +221,24 @@ def test_windows_come_back_to_their_place(order: Order, size: tuple[int, int], w
     colours = torch.nn.functional.normalize(pil_to_tensor(picture).float(), dim=0)
     expected = (10 * torch.einsum("cd,dhw->chw", classes, colours)).softmax(0)
     torch.testing.assert_close(probability, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["upsample-softmax", "softmax-upsample"])
+def test_windows_are_seen_several_at_a_time(
+    towers: OpenCLIPTowers, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = class_embeddings(towers, NAMES, TEMPLATES)
+
+    def probability(at_a_time: int) -> Tensor:
+        monkeypatch.setattr(segment, "WINDOWS", at_a_time)
+        return segment_image(
+            towers, None, image(150, 90), classes,
+            short_side=80, window=64, window_stride=32, stride=8, scale=100.0, order=order,
+        )[1]  # fmt: skip
+
+    one = probability(1)
+    for at_a_time in (3, 100):  # of eight
+        torch.testing.assert_close(probability(at_a_time), one, rtol=1e-3, atol=1e-5)
 
 
 def test_background_needs_a_large_entropy(towers: OpenCLIPTowers) -> None:
