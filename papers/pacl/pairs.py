@@ -54,7 +54,11 @@ class Pair:
 
 
 class Shard:
-    """The pairs of one tar file, a sequence of :class:`Pair`. In arrays: tens of millions have to fit into memory."""
+    """The pairs of one tar file, a sequence of :class:`Pair`.
+
+    In arrays, as tens of millions have to fit into memory: 32 bytes a pair and four a character of the longest name.
+    That is 2 GB for 30 million with img2dataset's names, of nine.
+    """
 
     def __init__(self, path: Path, stems: list[str], places: list[tuple[int, int, int, int]]) -> None:
         self.file, self.stems, self.places = str(path), np.array(stems), np.array(places, np.int64)
