@@ -98,6 +98,8 @@ PRESETS = {
     "cpu": CPU,
     "paper": Config(),
 }
+# Fields that training does not read: with other values a run is only evaluated again.
+EVALUATION = ("split", "stride", "short_side", "window", "window_stride", "upsampling", "scale", "entropy")
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
 VARIANTS = {
