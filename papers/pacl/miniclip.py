@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
 from filelock import FileLock
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -114,7 +113,7 @@ def trained_mini_clip(config: Config, run: Run, data: Scenes) -> MiniCLIP:
             if not path.exists():
                 write_atomic(path, save(_train(config, run, data)))
     run.accelerator.wait_for_everyone()
-    set_seed(run.seed)  # whether or not it was trained here, what follows draws the same numbers
+    run.reseed()  # whether or not it was trained here, what follows draws the same numbers
     weights = load_file(path)
     model = MiniCLIP.shaped_like(weights)
     model.load_state_dict(weights)
@@ -123,7 +122,7 @@ def trained_mini_clip(config: Config, run: Run, data: Scenes) -> MiniCLIP:
 
 def _train(config: Config, run: Run, data: Scenes) -> dict[str, Tensor]:
     """Stage one: symmetric InfoNCE of the class token and the text."""
-    set_seed(run.seed)
+    run.reseed()
     model = MiniCLIP(data.features.shape[1], config.mini_width, data.components).to(run.device)
     pairs = ScenePairs(data.features, data.captions, NOUN_PROMPTS, config.noun_parser)
     optimizer = torch.optim.AdamW(
