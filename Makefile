@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 comma := ,
 split = $(subst $(comma), ,$(1))
 # What needs no packages runs on any Python, the environment's if there is one.
-ANY_PY = $(or $(wildcard $(PY)),$(PYTHON),python3)
+ANY_PY = $(or $(wildcard $(PY)),$(shell ci/python.sh),false)
 papers := $(notdir $(patsubst %/,%,$(dir $(wildcard papers/*/claims.py))))
 export PYTHONUNBUFFERED := 1
 
@@ -47,10 +47,8 @@ $(VENV)/.paper-%: papers/%/requirements.txt $(VENV)/.shared
 	@ci/install.sh $@ -r $<
 
 paper-given:
-	@case " $(papers) " in \
-	*" $(or $(PAPER),?) "*) ;; \
-	*) echo "error: PAPER=$(PAPER) is not a paper; there are: $(papers)." >&2; exit 1;; \
-	esac
+	@$(if $(and $(filter 1,$(words $(PAPER))),$(filter $(papers),$(PAPER))),,\
+	  echo "error: PAPER=$(subst ",,$(PAPER)) is not a paper; there are: $(papers)." >&2; exit 1)
 
 # -- what a person does -----------------------------------------------------------------------------------------------
 
@@ -59,18 +57,18 @@ list:
 
 reproduce: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
-	@$(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
+	@exec $(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
 	  $(if $(SEEDS),--seeds $(call split,$(SEEDS))) $(if $(VARIANTS),--variants $(call split,$(VARIANTS))) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(DEBUG),--debug)
 	@$(PY) -m ci.report --quiet
 
 check-data: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
-	@$(PY) -m shared.reproduce papers.$(PAPER) --preset paper --check-data $(if $(DATA),--data "$(DATA)")
+	@exec $(PY) -m shared.reproduce papers.$(PAPER) --preset paper --check-data $(if $(DATA),--data "$(DATA)")
 
 predict: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
-	@$(PY) -m papers.$(PAPER).predict $(ARGS)
+	@exec $(PY) -m papers.$(PAPER).predict $(ARGS)
 
 export: paper-given
 	@$(ANY_PY) ci/export.py $(PAPER) "$(DEST)"
@@ -81,7 +79,7 @@ new:
 # -- what keeps it whole ----------------------------------------------------------------------------------------------
 
 test: $(VENV)/.dev
-	@$(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check shared papers tests ci

@@ -23,6 +23,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from shared.reproduce import can_write, processor, told  # none of which imports torch
+
 ROOT = Path(__file__).parents[1]
 SECONDS = 6.0  # spent on a comparison, but no less than
 ROUNDS = 5
@@ -98,8 +100,6 @@ def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     from importlib.metadata import version
 
-    from shared.reproduce import processor
-
     return {
         "cpu": processor(),
         "cores": os.cpu_count(),
@@ -133,6 +133,7 @@ def main(only: str = "") -> None:
 
     torch.set_num_threads(1)
     path = ROOT / "ci" / "bench.json"
+    can_write(path)
     measured = json.loads(path.read_text()) if only and path.exists() else {}
     for module in chosen:
         where = machine()
@@ -149,4 +150,4 @@ def main(only: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(told(lambda: main(*sys.argv[1:]), debug=False))

@@ -26,8 +26,13 @@ def export(paper: str, destination: str) -> str:
         shutil.copytree("shared", target / "shared", ignore=IGNORED)
         shutil.copy("ci/constraints.txt", target / "constraints.txt")
         shutil.copy("LICENSE", target / "LICENSE")
+        for path in target.rglob("*"):  # of a checkout that may not be changed
+            path.chmod(path.stat().st_mode | 0o200)
     except OSError as error:
-        raise SystemExit(f"error: cannot copy to {error.filename or target}: {error.strerror}.") from None
+        for name in (paper, "shared"):  # or the next try would find them
+            shutil.rmtree(target / name, ignore_errors=True)
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror  # of the first file
+        raise SystemExit(f"error: cannot copy to {error.filename or target}: {reason}.") from None
     return f"""Copied {paper} and shared to {target}. To run it there:
 
   cd {shlex.quote(str(target))}

@@ -8,6 +8,7 @@ import base64
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shared.experiment import write_atomic
 from shared.report import Claim, caption, claims_table, load, read_results, reported_table, results_table
+from shared.reproduce import told
 
 from .report import papers, verdict_counts
 
@@ -134,6 +136,10 @@ def write(root: Path, target: Path) -> list[Path]:
     return [target / name for name in texts]
 
 
-if __name__ == "__main__":
+def main() -> None:
     for path in write(Path.cwd(), Path("report")):
         print(f"wrote     {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(told(main, debug=False))

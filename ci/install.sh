@@ -5,14 +5,7 @@ stamp=$1
 shift
 
 if [ ! -x .venv/bin/python ]; then
-    for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
-        python=
-    done
-    if [ -z "$python" ]; then
-        echo "error: no Python 3.11 or newer was found; install one, or name it with PYTHON=/path/to/python." >&2
-        exit 1
-    fi
+    python=$(ci/python.sh) || exit 1
     if ! "$python" -m venv .venv; then
         echo "error: $python cannot make a virtual environment in .venv (above is why; on Debian: apt install python3-venv)." >&2
         exit 1

@@ -206,7 +206,7 @@ def new(slug: str) -> list[Path]:
     Raises:
         SystemExit: with one sentence, if the name is no slug or the folder exists.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug) or slug == "shared":
         raise SystemExit(
             f"error: PAPER={slug!r} is not a slug: lower-case letters, digits and underscores, e.g. PAPER=pacl."
         )
@@ -223,7 +223,9 @@ def new(slug: str) -> list[Path]:
 
 if __name__ == "__main__":
     slug = sys.argv[1] if len(sys.argv) > 1 else ""
-    for path in new(slug):
-        print(path)
+    try:
+        print(*new(slug), sep="\n")
+    except OSError as error:
+        sys.exit(f"error: {error}")
     print("Next: `make report` (its row in README.md), config.py and data.py;")
     print(f"`make reproduce PAPER={slug} PRESET=smoke` tells what is still missing.")

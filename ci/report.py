@@ -124,17 +124,16 @@ def main() -> None:
                 paper, counts = counted(folder)
                 print(f"{folder.name:16} {paper.summary} [{counts}]")
             return
-        texts = rebuilt(root)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    for path, text in texts.items():
-        changed = path.read_text() != text
-        if changed:
-            from shared.experiment import write_atomic  # which needs torch
+        for path, text in rebuilt(root).items():
+            changed = path.read_text() != text
+            if changed:
+                from shared.experiment import write_atomic  # which needs torch
 
-            write_atomic(path, text.encode())
-        if changed or not arguments.quiet:
-            print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
+                write_atomic(path, text.encode())
+            if changed or not arguments.quiet:
+                print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from . import UserError
+from .images import as_rgb
 from .stamps import PACKS, read_pack
 
 CLASSES_SHA256 = "4af67951f745196f388b7a018efe2ab963d6520c9f878233871dce7018e779b5"
@@ -57,6 +58,10 @@ class CLIP(nn.Module):
     def _feature_map(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids as the text tower takes them, int64 (N, L), padded at the end; cut off where it ends."""
+        raise NotImplementedError
+
     def train(self, mode: bool = True) -> "CLIP":
         return super().train(False)
 
@@ -72,7 +77,7 @@ class CLIP(nn.Module):
         """Resize the short side to `image_size`, crop the centre, normalise as the image tower expects.
 
         Args:
-            image: PIL image of any mode, or uint8 array (H, W, 3) or (H, W, 4). What is transparent becomes white.
+            image: PIL image, or uint8 array (H, W, 3) or (H, W, 4); see `shared.images.as_rgb`.
 
         Returns: (3, image_size, image_size) float32.
         """
@@ -80,22 +85,19 @@ class CLIP(nn.Module):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
                 raise ValueError(f"expected uint8 (H, W, 3 or 4), found {image.dtype} {image.shape}")
             image = Image.fromarray(image)
-        if image.mode != "RGB":
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        return self.transform(image)
+        return self.transform(as_rgb(image))
 
     @torch.no_grad()
     def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
-        """Joint-space embeddings (B, D) of preprocessed images (B, 3, H, W); without `normalize` of norm about 10."""
+        """Joint-space embeddings (B, D) of preprocessed images (B, 3, H, W); without `normalize`, of any norm."""
         embedding = self._image_embedding(images)
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], normalize: bool = False) -> Tensor:
-        """Joint-space embeddings (N, D) of N texts; without `normalize` of norm about 10."""
-        if isinstance(texts, str):
-            raise ValueError(f"expected a list of texts, found the text {texts!r}")
+        """Joint-space embeddings (N, D) of N texts; without `normalize`, of any norm."""
+        if isinstance(texts, str) or not texts:
+            raise ValueError(f"expected a list of texts, found {texts!r}")
         embedding = in_batches(self._text_embedding, texts, self.text_batch)
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
@@ -105,6 +107,8 @@ class CLIP(nn.Module):
         Args:
             templates: such as "a photo of a {}.", filled by `str.format`.
         """
+        if isinstance(labels, str) or isinstance(templates, str):
+            raise ValueError(f"expected lists of labels and of templates, found {labels!r} and {templates!r}")
         prompts = [template.format(label) for label in labels for template in templates]
         return self.encode_text(prompts).view(len(labels), len(templates), -1).mean(1)
 
@@ -171,8 +175,11 @@ class OpenCLIP(CLIP):
     def _image_embedding(self, images: Tensor) -> Tensor:
         return self.model.encode_image(images)
 
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        return self.tokenizer(list(texts))
+
     def _text_embedding(self, texts: list[str]) -> Tensor:
-        return self.model.encode_text(self.tokenizer(texts).to(self.device))
+        return self.model.encode_text(self.tokenize(texts).to(self.device))
 
     def _feature_map(self, images: Tensor) -> Tensor:
         visual = self.model.visual
@@ -217,6 +224,9 @@ class OfflineCLIP(CLIP):
             ]
         )
 
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        return self.text_tower.tokens(texts)["input_ids"]
+
     def _image_embedding(self, images: Tensor) -> Tensor:
         return self._expected_name(self.image_tower(images).softmax(-1))
 
@@ -247,9 +257,13 @@ class SentenceEncoder(nn.Module):
         del weights["embeddings.position_ids"]  # a buffer that transformers no longer stores
         self.bert.load_state_dict(weights)
 
+    def tokens(self, texts: Sequence[str]) -> Any:
+        """`input_ids` and `attention_mask`, int64 (N, L) each."""
+        return self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+
     @torch.no_grad()
     def forward(self, texts: list[str]) -> Tensor:
-        tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.bert.device)
+        tokens = self.tokens(texts).to(self.bert.device)
         states = self.bert(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)

@@ -148,13 +148,13 @@ class Run:
             suspects = gather_object([] if loss.isfinite() else list(samples))
             raise UserError(
                 f"The loss became {value} at step {step} in {self.folder}; the samples were {suspects[:16]}. "
-                f"The last good checkpoint is {self._checkpoint} (step {self._saved_step()}): look at those samples, "
-                "lower the learning rate, or train in full precision."
+                f"{self._last_good()}: look at those samples, lower the learning rate, or train in full precision."
             )
         if step % self.log_every == 0 and self.accelerator.is_main_process:
             self._values = {"loss": value} | {name: float(x) for name, x in values.items()}
+            known = {name: x if np.isfinite(x) else None for name, x in self._values.items()}  # JSON has no NaN
             with open(self.folder / "metrics.jsonl", "a") as log:
-                log.write(json.dumps({"step": step} | self._values) + "\n")
+                log.write(json.dumps({"step": step} | known) + "\n")
             if self._tensorboard is None:
                 self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
             for name, x in self._values.items():
@@ -199,8 +199,10 @@ class Run:
     def _checkpoint(self) -> Path:
         return self.folder / "checkpoint" / "state.pt"
 
-    def _saved_step(self) -> int:
-        return load_checkpoint(self._checkpoint)["step"] if self._checkpoint.exists() else 0
+    def _last_good(self) -> str:
+        if not self._checkpoint.exists():
+            return "There is no checkpoint yet"
+        return f"The last good checkpoint is {self._checkpoint} (step {load_checkpoint(self._checkpoint)['step']})"
 
     def _save(self, step: int, state: dict[str, Any]) -> None:
         randomness = gather_object([_random_state()])

@@ -34,8 +34,8 @@ def hog(
     that point up or down, the middle one of nine those that point sideways. Borders are reflected.
 
     Args:
-        images: (B, C, H, W), any real type and range; sides of at least `cell` and of at least 2. Rows and columns
-            at the end that do not fill a cell get no vote.
+        images: (B, C, H, W), any real type, any range whose squares float32 can hold; sides of at least `cell` and of
+            at least 2. Rows and columns at the end that do not fill a cell get no vote.
         bins: parts of the half circle, or of the circle if `signed`.
         cell: side of a cell in pixels.
         gaussian: side of the square windows in which votes fall off from the middle with a Gaussian of deviation

@@ -15,6 +15,21 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBo
 """What Pillow raises of an image that is damaged, cut short or none."""
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB, transparency on white, 16 bits scaled to 8.
+
+    Raises UserError for floating-point pixels: their range is not known.
+    """
+    if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
+        raise UserError("It has floating-point pixels; convert it to 8 or 16 bits a channel first.")
+    if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
 def read_image(path: Path, option: str = "--image") -> Image.Image:
     """The image as RGB, upright as its EXIF orientation says, transparency on white.
 
@@ -30,17 +45,9 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
     try:
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = ImageOps.exif_transpose(opened)
-            if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
-                raise UserError(
-                    f"{option} {path} has floating-point pixels; convert it to 8 or 16 bits a channel first."
-                )
-            if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
+            return as_rgb(ImageOps.exif_transpose(opened))
+    except UserError as error:
+        raise UserError(f"{option} {path} cannot be used. {error}") from None
     except UnidentifiedImageError as error:
         raise UserError(f"{option} {path} is not an image that can be read; expected a JPEG or PNG, say.") from error
     except PermissionError:

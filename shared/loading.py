@@ -20,7 +20,7 @@ def cache_file(cache: Path, name: str, *depends_on: object) -> Path:
 
     A module that makes the data itself gives ``sys.modules[__name__]``, too.
     """
-    content = "".join(inspect.getsource(x) if inspect.ismodule(x) else repr(x) for x in depends_on)
+    content = repr([inspect.getsource(x) if inspect.ismodule(x) else x for x in depends_on])
     stem, _, suffix = name.rpartition(".")
     return cache / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.{suffix}"
 
@@ -48,6 +48,7 @@ class Batches:
         collate: makes a batch of a list of samples; default: torch's.
 
     Raises:
+        ValueError: if the accelerator would give every process a whole batch (it needs ``split_batches``).
         UserError: if the dataset holds less than one batch (the last, partial batch of an epoch is dropped), or the
             batch does not split evenly over the processes.
     """
@@ -66,6 +67,8 @@ class Batches:
             raise UserError(
                 f"A batch of {batch_size} does not fit a dataset of {len(dataset)} samples; change batch_size."
             )
+        if accelerator.num_processes > 1 and not accelerator.split_batches:
+            raise ValueError("expected an Accelerator with split_batches=True")
         if batch_size % accelerator.num_processes:
             raise UserError(
                 f"A batch of {batch_size} does not split over {accelerator.num_processes} processes; use a number of "

@@ -298,8 +298,14 @@ def paper_readme(folder: Path, package: str, text: str) -> str:
 
 
 def load(package: str, module: str) -> Any:
-    """Import one module of a paper, e.g. ``load("papers.clipsep", "claims")``."""
-    return importlib.import_module(f"{package}.{module}")
+    """Import one module of a paper, e.g. ``load("papers.clipsep", "claims")``. Raises UserError if there is none."""
+    name = f"{package}.{module}"
+    try:
+        return importlib.import_module(name)
+    except (ModuleNotFoundError, TypeError) as error:
+        if not f"{name}.".startswith(f"{getattr(error, 'name', '') or package}."):  # one that the paper imports
+            raise
+        raise UserError(f"There is no {name}; expected the package of a paper, such as papers.clipsep.") from None
 
 
 def read_results(path: Path) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ import re
 import shutil
 import signal
 import sys
+import textwrap
 import time
 import traceback
 from collections import deque
@@ -63,7 +64,7 @@ class Options:
     variants: tuple[str, ...] = ()
     """Rows of the results table to run; default: all."""
     jobs: int = 0
-    """(variant, seed) runs side by side; default: one a GPU, else one a core."""
+    """(variant, seed) runs side by side; 0: one a GPU, else one a core."""
     data: Path | None = None
     """Folder with the paper's datasets; default: the embedded data."""
     out: Path | None = None
@@ -101,12 +102,14 @@ def reproduce(options: Options) -> None:
     variants = _chosen("variant", options.variants, offered)
     seeds = tuple(dict.fromkeys(options.seeds)) or config.SEEDS[options.preset]
     if options.jobs < 0:
-        raise UserError(f"jobs is {options.jobs}, no number of runs side by side; give 1 or more, or leave it out.")
+        raise UserError(
+            f"jobs is {options.jobs}, no number of runs side by side; give 1 or more, or 0 for the default."
+        )
     data = str(options.data.expanduser()) if options.data else None  # not every shell expands DATA=~/x
     base = dataclasses.replace(config.PRESETS[options.preset], data=data)
     slug = options.paper.rpartition(".")[2]
     runs = (options.out.expanduser() if options.out else Path("runs")) / slug / options.preset
-    _has_data(options.paper, options.preset, data)
+    _can_run(options.paper, options.preset, data, seeds)
 
     workers = _Here() if "WORLD_SIZE" in os.environ else _Processes(options.jobs, options.paper)
     with contextlib.closing(workers):
@@ -152,7 +155,9 @@ def reproduce(options: Options) -> None:
         console.print(f"Written to {home}{' and the README' if readme else ''}.")
 
 
-def _has_data(package: str, preset: str, data: str | None) -> None:
+def _can_run(package: str, preset: str, data: str | None, seeds: tuple[int, ...]) -> None:
+    if wrong := [seed for seed in seeds if not 0 <= seed < 2**32]:
+        raise UserError(f"seed {wrong[0]} is none; expected 0 to {2**32 - 1}.")
     if preset == "paper" and data is None:
         layout = load(package, "data").LAYOUT
         raise UserError(f"The preset paper needs datasets, DATA=/path or --data /path. Expected there:\n{layout}")
@@ -567,7 +572,7 @@ def explain(error: BaseException) -> str:
         return f"No permission for {error.filename}: make it readable (an output: writable), or give another path."
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'}: {error.strerror or error}; mend that and run the same command again."
-    return f"{type(error).__name__}: {error} (run with --debug to see where)"
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)} (run with --debug to see where)"
 
 
 def note(text: str) -> None:
@@ -611,7 +616,7 @@ def train_one(package: str) -> None:
         start = dataclasses.replace(module.PRESETS[one.preset], **module.VARIANTS[variant].changes)
         whole = dataclasses.make_dataclass("Whole", [("run", One, one), ("config", type(start), start)])
         config: Any = tyro.cli(whole, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)).config
-        _has_data(package, one.preset, config.data)
+        _can_run(package, one.preset, config.data, (one.seed,))
         with contextlib.closing(_Here()) as workers:
             info = workers.call(_prepare, package, config, one.out / "cache")
             job = _job(module, _code(package), one.out, variant, one.seed, config, info)

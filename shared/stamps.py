@@ -60,7 +60,7 @@ class Stamp:
         return _image(PACKS / "stamps" / "images" / f"{self.name}.webp", self.image_sha256, "RGBA")
 
     def sound(self, rate: int) -> np.ndarray:
-        """The sound it makes, (N,) float32 mono in [-1, 1] at `rate` Hz, 0.2 to 8 seconds long.
+        """The sound it makes, (N,) float32 mono in [-1, 1] at `rate` Hz, some 0.2 to 8 seconds long.
 
         Raises ValueError if it has none, UserError if the file is missing or damaged.
         """
@@ -151,10 +151,14 @@ def compose_scene(
         backgrounds: photographs to choose from, by default the monuments (the animals would answer questions wrongly).
         objects: least and most number of objects; one that finds no place is left out, but never the first.
         scale: range of an object's size, the square root of its box's area as a share of `size`.
-        min_visible: share of each object's pixels that later objects leave uncovered.
+        min_visible: share of each object's pixels that later objects leave uncovered; one pixel at least.
+
+    Raises ValueError if there is nothing to place, or nothing that has a pixel at this size.
     """
     rng = np.random.default_rng(seed)
     stamps = load_stamps() if stamps is None else stamps
+    if objects[0] < 1 or not stamps:
+        raise ValueError(f"expected one object at least and stamps to choose from, found {objects} and {len(stamps)}")
     backgrounds = load_backgrounds("monument") if backgrounds is None else backgrounds
     background = backgrounds[int(rng.integers(len(backgrounds)))]
     canvas = _canvas(background, size, rng)
@@ -169,14 +173,16 @@ def compose_scene(
             silhouette = np.zeros((size, size), bool)
             silhouette[y : y + cutout.shape[0], x : x + cutout.shape[1]] = cutout[..., 3] > 127
             covered = np.where(silhouette, len(classes) + 1, owner)
-            visible = np.bincount(covered.ravel(), minlength=len(classes) + 2)[1:-1]
-            if np.all(visible >= min_visible * silhouettes.sum((1, 2))):
+            visible = np.bincount(covered.ravel(), minlength=len(classes) + 2)[1:]
+            whole = np.concatenate([silhouettes, silhouette[None]])
+            if np.all(visible >= np.maximum(1, min_visible * whole.sum((1, 2)))):
                 _paste(canvas, cutout, x, y)
-                owner = covered.astype(np.int16)
-                silhouettes = np.concatenate([silhouettes, silhouette[None]])
+                owner, silhouettes = covered.astype(np.int16), whole
                 classes.append(int(index))
                 break
 
+    if not classes:
+        raise ValueError(f"no object has a pixel in a scene of {size} pixels")
     tags = [stamps[index].label for index in classes]
     boxes = np.stack([_extent(owner == i + 1) for i in range(len(classes))])
     relations = spatial_relations(boxes, size)
@@ -244,8 +250,8 @@ def _questions(
         (f"Is there {with_article(present.label)}?", "yes"),
         ("How many objects are there?", str(len(shown))),
     ]
-    labels = {stamp.label for stamp in shown}
-    absent = [stamp.label for stamp in stamps if stamp.label not in labels]
+    said = {word for stamp in shown for word in (stamp.label, stamp.kind, *stamp.label.split())}
+    absent = [stamp.label for stamp in stamps if stamp.label not in said]  # no orange beside a mandarin orange
     if absent:
         questions.append((f"Is there {with_article(absent[rng.integers(len(absent))])}?", "no"))
     for kind, kinds in sorted({(stamp.kind, stamp.kinds) for stamp in shown if stamp.kind}):

@@ -155,6 +155,7 @@ def test_make_tells_what_is_wrong_in_one_sentence() -> None:
         text=True,
         env=environment,
     )
+    assert "exec .venv/bin/python -m shared.reproduce" in planned.stdout, "SIGTERM to make has to reach it"
     for expected in ("--seeds 0 7", "--variants clipsep pit", "--jobs 3", '--out "/tmp/a b"', '--data "/d"'):
         assert expected in planned.stdout
     helped = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, env=environment)
