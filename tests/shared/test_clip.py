@@ -131,6 +131,17 @@ def test_prompts_are_averaged(offline: CLIP) -> None:
 def test_one_text_is_not_a_list_of_letters(offline: CLIP) -> None:
     with pytest.raises(ValueError, match="'a tiger'"):
         offline.encode_text("a tiger")
+    with pytest.raises(ValueError, match="'tiger'"):
+        offline.encode_prompts("tiger", ["a {}"])
+    with pytest.raises(ValueError, match=r"\[\]"):
+        offline.encode_text([])
+
+
+@pytest.mark.parametrize("towers", ["offline", "tiny"])
+def test_tokens(towers: str, request: pytest.FixtureRequest) -> None:
+    tokens = request.getfixturevalue(towers).tokenize(["a dog", "a photo of a trumpet."])
+    assert tokens.dtype == torch.int64 and len(tokens) == 2 and tokens.shape[1] >= 8
+    assert tokens[0, -1] == 0 and tokens[0, 0] == tokens[1, 0] != 0, "padded at the end"
 
 
 def test_preprocess(offline: CLIP) -> None:
@@ -143,6 +154,10 @@ def test_preprocess(offline: CLIP) -> None:
     assert result[:, 112, 20].tolist() == [1, -1, -1]
     assert torch.equal(offline.preprocess(Image.fromarray(wide)), result)
     assert torch.equal(offline.preprocess(Image.new("L", (300, 224), 255)), torch.ones(3, 224, 224))
+    grey = Image.fromarray(np.full((224, 224), 30_000, np.uint16))
+    assert offline.preprocess(grey).unique().item() == pytest.approx(2 * (30_000 >> 8) / 255 - 1)
+    with pytest.raises(UserError, match="floating-point"):
+        offline.preprocess(Image.new("F", (224, 224)))
     with pytest.raises(ValueError, match="float64"):
         offline.preprocess(np.zeros((4, 4, 3)))
 
@@ -238,6 +253,15 @@ def test_open_clip_model(tiny: OpenCLIP) -> None:
     tiny.model.visual.output_tokens = True
     torch.testing.assert_close(tokens, tiny.model.visual(photos)[1])
     tiny.model.visual.output_tokens = False
+
+
+def test_patch_tokens_beside_an_attention_pool(tmp_path: Path) -> None:
+    """The final norm then belongs to the pooled tokens, which are wider than these."""
+    vision = TINY["vision_cfg"] | {"attentional_pool": True, "attn_pooler_heads": 2}
+    (tmp_path / "tiny-pooled.json").write_text(json.dumps(TINY | {"embed_dim": 24, "vision_cfg": vision}))
+    open_clip.add_model_config(tmp_path / "tiny-pooled.json")
+    tokens, grid = load_clip("tiny-pooled").patch_tokens(images(64))
+    assert tokens.shape == (3, 16, 16) and grid == (4, 4)
 
 
 def test_local_checkpoint(tiny: OpenCLIP, checkpoint: str, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_two_processes_share_the_batch_of_one(tmp_path: Path, two_processes: Cal
         whole = take(batches(), 12)[start:]
         assert all(len(half["index"]) == BATCH // 2 for rank in halves for half in rank)
         assert [{key: a[key] + b[key] for key in a} for a, b in zip(*halves, strict=True)] == whole
+    assert all("split_batches" in rank["whole batches"] for rank in ranks)
     assert all(rank["error"].startswith("A batch of 3 does not split over 2 processes; ") for rank in ranks)
 
 

@@ -210,6 +210,9 @@ def test_small_temperatures_stay_finite() -> None:
     query, key = vectors((B, D), (M, D), dtype=torch.float32)
     loss = info_nce(query, key, temperature=1e-4)
     assert loss.isfinite() and torch.autograd.grad(loss, query)[0].isfinite().all()
+    alone = torch.eye(B, M, dtype=torch.bool)  # a pair that is ignored has no part in it, however cold it is
+    none = torch.zeros_like(alone)
+    assert info_nce(query, key, temperature=1e-6, positives=alone, negatives=none) == 0
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,12 @@ def test_fewer_than_two_common_seeds_are_inconclusive(a: list[float], b: list[fl
         assert judged["effect"] == (a[0] - b[0] if n else None)
 
 
+def test_two_common_seeds_have_an_interval() -> None:
+    judged = judge(claim(), rows(a=A[:2], b=B))
+    half = 12.7062047364 * abs((A[0] - B[0]) - (A[1] - B[1])) / 2  # the 97.5 % point with one degree of freedom
+    assert judged["n"] == 2 and judged["interval"][1] - judged["effect"] == pytest.approx(half)
+
+
 def test_only_common_seeds_count() -> None:
     assert judge(claim(), rows(a=[*A, 1000.0], b=B)) == judge(claim(), rows(a=A, b=B))
 

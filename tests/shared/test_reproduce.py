@@ -180,6 +180,23 @@ def test_changing_the_evaluation_keeps_what_is_trained(done: Path, module: str, 
         assert json.loads((folder / "config.json").read_text())["config"]["shift"] == 0.5 * (module == "config")
 
 
+def test_other_data_train_again(done: Path) -> None:
+    trained = written(done, "checkpoint/state.pt")
+    edit(done, "data.py", "torch.Generator().manual_seed(0)", "torch.Generator().manual_seed(1)")
+    assert run(done).returncode == 0
+    assert all(written(done, "checkpoint/state.pt")[job] != time for job, time in trained.items())
+
+
+@pytest.mark.parametrize("part", [["--variants", "plain"], ["--seeds", "0"]])
+def test_a_part_is_not_published(done: Path, part: list[str]) -> None:
+    """Only a whole reproduction writes the paper's own results, without --out."""
+    shutil.move(done / "out", done / "runs")
+    shutil.move(done / "runs" / "tinypaper" / "smoke", done / "runs" / "tinypaper" / "cpu")
+    (done / "tinypaper" / "README.md").write_text("")
+    assert run(done, *part, command=["-m", "shared.reproduce", "tinypaper"]).returncode == 0
+    assert not (done / "tinypaper" / "results").exists()
+
+
 def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path) -> None:
     trained = written(done, "checkpoint/state.pt")
     options = (

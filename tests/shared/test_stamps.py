@@ -105,8 +105,28 @@ def test_objects_stay_visible() -> None:
     ball = [stamp for stamp in STAMPS if stamp.label == "basketball"]
     crowd = compose_scene(0, stamps=ball * 4, objects=(4, 4), scale=(0.44, 0.45))
     whole = (crowd.instance_map == len(crowd.tags)).sum()
+    assert len(crowd.tags) > 1
     for i in range(len(crowd.tags)):
         assert (crowd.instance_map == i + 1).sum() >= 0.4 * whole
+
+
+@pytest.mark.parametrize("min_visible", [0.0, 0.9])
+def test_the_share_that_stays_visible(min_visible: float) -> None:
+    shares = []
+    for seed in range(40):
+        options = {"stamps": STAMPS[:60], "objects": (6, 8), "scale": (0.3, 0.9)}
+        scene = compose_scene(seed, size=64, min_visible=min_visible, **options)
+        for i, (box, full) in enumerate(zip(scene.boxes, scene.full_boxes, strict=True)):
+            assert (scene.instance_map == i + 1).any()
+            shares.append(np.prod(box[2:] - box[:2]) / np.prod(full[2:] - full[:2]))
+    assert (min(shares) < 0.3) == (min_visible == 0)
+
+
+def test_nothing_to_place_is_refused() -> None:
+    slender = [stamp for stamp in STAMPS if stamp.name == "animals/birds/adelaide-rosella"]
+    for options in ({"objects": (0, 1)}, {"stamps": []}, {"size": 1, "scale": (0.01, 0.01), "stamps": slender}):
+        with pytest.raises(ValueError, match="object"):
+            compose_scene(0, **options)
 
 
 def test_captions_name_every_object() -> None:
@@ -142,6 +162,15 @@ def test_questions_have_the_right_answers() -> None:
                 assert kind and answer == with_article(kind)
                 asked.add("kind")
     assert asked == {"yes", "no", "kinds", "kind", "left of", "right of", "above", "below", "in front of"}
+
+
+@pytest.mark.parametrize("seed", [2830, 2137, 1336])  # a cep, a mandarin orange, a rubber duck
+def test_nothing_is_denied_that_a_name_or_kind_says(seed: int) -> None:
+    scene = compose_scene(seed)
+    said = {word for index in scene.classes for word in (*STAMPS[index].label.split(), STAMPS[index].kind)}
+    for question, answer in scene.questions:
+        if answer == "no":
+            assert re.fullmatch(r"Is there an? (.+)\?", question)[1] not in said
 
 
 def test_kinds() -> None:

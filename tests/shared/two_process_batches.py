@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from accelerate import Accelerator
 from test_loading import BATCH, Drawn, accelerator, batches, take
 
 from shared import UserError
@@ -21,6 +22,10 @@ def main(folder: Path) -> None:
         Batches(Drawn(), BATCH - 1, seed=0, accelerator=accelerator())
     except UserError as error:
         got["error"] = str(error)
+    try:
+        Batches(Drawn(), BATCH, seed=0, accelerator=Accelerator(cpu=True))
+    except ValueError as error:
+        got["whole batches"] = str(error)
     (folder / f"rank{accelerator().process_index}.json").write_text(json.dumps(got))
 
 
