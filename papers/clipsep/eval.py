@@ -263,7 +263,7 @@ def _spectrograms(shown: dict[str, Path]) -> Figure:
             wave, rate = soundfile.read(folder / f"{row}-{kind}.wav", dtype="float32")
             window = torch.hann_window(512)
             spectrum = torch.stft(torch.from_numpy(wave), 512, 64, window=window, return_complex=True)
-            decibel = 20 * torch.log10(magnitude(spectrum) + 1e-5)
+            decibel = (20 * torch.log10(magnitude(spectrum) + 1e-5)).numpy()
             level = float(decibel.max()) if level is None else level
             extent = (0, len(wave) / rate, 0, rate / 2000)
             axis.imshow(
