@@ -1,6 +1,7 @@
 """How tests run, side by side, one process a core; and what several of them do: run a script in two processes."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,12 +19,13 @@ LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.
 
 
 class ByFixture(LoadScopeScheduling):
-    """What stays together: a paper's own tests, the tests of one paper's smoke reproduction, the tests of a file."""
+    """What stays together: a paper's own tests, one paper's tests in a file of all papers, the tests of a file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        if file.endswith("test_smoke.py"):
-            return f"{file}[{test.partition('[')[2]}"
+        if file.endswith(("test_smoke.py", "test_bad_input.py")):
+            paper, *_ = re.split(r"\W", test.partition("[")[2])
+            return f"{file}[{paper}"
         folder = file.rpartition("/")[0]
         return folder if folder.startswith("tests/papers/") else file
 
