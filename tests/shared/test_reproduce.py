@@ -351,7 +351,7 @@ def assert_one_sentence(finished: subprocess.CompletedProcess[str], *words: str)
 def test_one_job_that_fails(work: Path) -> None:
     edit(work, "config.py", '    "plain":', '    "wild": Variant("diverges", {"learning_rate": 1e30}),\n    "plain":')
     failed = run(work, "--jobs", "1", "--seeds", "0", "0")  # given twice by mistake
-    assert_one_sentence(failed, "wild seed 0: The loss became inf at step 1 in ", "'point ", "state.pt")
+    assert_one_sentence(failed, "wild seed 0: The loss became inf at step 1 in ", "'point ", "no checkpoint yet")
     assert (jobs(work)["tinypaper/seed0"] / "result.json").exists(), "what was finished is kept"
     assert "wild/seed0" in jobs(work) and "plain/seed0" not in jobs(work)
 
