@@ -8,6 +8,7 @@ import tyro
 from torch import Tensor
 
 from papers.clipsep.config import CPU, VARIANTS, Config
+from papers.clipsep.losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
 from papers.clipsep.train import build_model, build_spectrogram, choose_queries, loss_of
 
 STEPS = 150
@@ -29,6 +30,15 @@ def test_queries_of_training(variant: str, even: Tensor, odd: Tensor) -> None:
     config = replace(CPU, **VARIANTS[variant].changes)
     for step, expected in ((0, even), (1, odd), (6, even), (7, odd)):
         assert torch.equal(choose_queries(config, step, IMAGE, TEXT, LABEL), expected)
+
+
+def test_an_undefined_mask_gives_an_undefined_loss() -> None:
+    """A diverging run is then stopped by its log, which names the samples; PyTorch's cross-entropy would refuse it."""
+    logits, whole, weight = torch.zeros(2, 3, 1, 4, 5), torch.ones(2, 3, 1, 4, 5), torch.ones(3, 1, 4, 5)
+    logits[0, 1, 0, 2, 3] = torch.nan
+    assert separation_loss(logits, whole, weight).isnan()
+    assert permutation_invariant_loss(logits, whole, weight).isnan()
+    assert noise_invariant_loss(0 * whole, logits, whole, weight)[0].isnan()
 
 
 def test_noise_heads_are_two_or_none(capsys: pytest.CaptureFixture[str]) -> None:
