@@ -21,10 +21,11 @@ def weighted_bce(prob: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
     A plain mean, not divided by the sum of W. The three arguments broadcast against each other. Source: official code.
     """
-    prob, target, weight = torch.broadcast_tensors(prob, target, weight)
     undefined = prob.isnan()  # which the cross-entropy would refuse before the run can name the samples
+    prob = prob.masked_fill(undefined, 0)
+    prob, target, weight, undefined = torch.broadcast_tensors(prob, target, weight, undefined)
     with torch.autocast(prob.device.type, enabled=False):  # which refuses cross-entropy of probabilities
-        loss = F.binary_cross_entropy(prob.masked_fill(undefined, 0), target, weight, reduction="none")
+        loss = F.binary_cross_entropy(prob, target, weight, reduction="none")
     return loss.masked_fill(undefined, torch.nan).mean(dim=(-3, -2, -1))
 
 
