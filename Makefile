@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 comma := ,
 split = $(subst $(comma), ,$(1))
 # What needs no packages runs on any Python, the environment's if there is one.
-ANY_PY = $(or $(wildcard $(PY)),$(shell ci/python.sh),false)
+ANY_PY = $(or $(wildcard $(PY)),$(shell PYTHON="$(PYTHON)" ci/python.sh),false)
 papers := $(notdir $(patsubst %/,%,$(dir $(wildcard papers/*/claims.py))))
 export PYTHONUNBUFFERED := 1
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from shared.reproduce import can_write, processor, told  # none of which imports torch
+from shared import UserError
+from shared.reproduce import can_write, processor  # neither of which imports torch
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 6.0  # spent on a comparison, but no less than
@@ -150,4 +151,7 @@ def main(only: str = "") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(told(lambda: main(*sys.argv[1:]), debug=False))
+    try:
+        main(*sys.argv[1:])
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")

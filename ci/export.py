@@ -24,9 +24,9 @@ def export(paper: str, destination: str) -> str:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copytree(Path("papers") / paper, target / paper, ignore=IGNORED)
         shutil.copytree("shared", target / "shared", ignore=IGNORED)
-        shutil.copy("ci/constraints.txt", target / "constraints.txt")
-        shutil.copy("LICENSE", target / "LICENSE")
-        for path in target.rglob("*"):  # of a checkout that may not be changed
+        copied = [Path(shutil.copy(path, target)) for path in ("ci/constraints.txt", "LICENSE")]
+        copied += [path for name in (paper, "shared") for path in (target / name, *(target / name).rglob("*"))]
+        for path in copied:  # of a checkout that may not be changed
             path.chmod(path.stat().st_mode | 0o200)
     except OSError as error:
         for name in (paper, "shared"):  # or the next try would find them

@@ -16,9 +16,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from shared import UserError
 from shared.experiment import write_atomic
 from shared.report import Claim, caption, claims_table, load, read_results, reported_table, results_table
-from shared.reproduce import told
 
 from .report import papers, verdict_counts
 
@@ -142,4 +142,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main, debug=False))
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -206,18 +206,18 @@ def new(slug: str) -> list[Path]:
     Raises:
         SystemExit: with one sentence, if the name is no slug or the folder exists.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug) or slug == "shared":
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
         raise SystemExit(
             f"error: PAPER={slug!r} is not a slug: lower-case letters, digits and underscores, e.g. PAPER=pacl."
         )
     folder = Path("papers") / slug
-    if folder.exists():
-        raise SystemExit(f"error: {folder} exists already.")
+    if folder.exists() or slug == "shared":  # a copy of the folder stands beside one of that name
+        raise SystemExit(f"error: {folder if folder.exists() else slug} exists already.")
+    environment, last = Path("environment.yml"), "      - -r ci/requirements.txt\n"
+    environment.write_text(environment.read_text().replace(last, f"      - -r {folder}/requirements.txt\n{last}"))
     folder.mkdir(parents=True)
     for name, text in FILES.items():
         (folder / name).write_text(text.format(slug=slug) if name.endswith((".py", ".md")) else text)
-    environment, last = Path("environment.yml"), "      - -r ci/requirements.txt\n"
-    environment.write_text(environment.read_text().replace(last, f"      - -r {folder}/requirements.txt\n{last}"))
     return [*(folder / name for name in FILES), environment]
 
 

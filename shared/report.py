@@ -303,7 +303,8 @@ def load(package: str, module: str) -> Any:
     try:
         return importlib.import_module(name)
     except (ModuleNotFoundError, TypeError) as error:
-        if not f"{name}.".startswith(f"{getattr(error, 'name', '') or package}."):  # one that the paper imports
+        missing = getattr(error, "name", None)  # a TypeError has none: of a leading dot, or of the paper's own code
+        if not (f"{name}.".startswith(f"{missing}.") if missing else name.startswith(".")):
             raise
         raise UserError(f"There is no {name}; expected the package of a paper, such as papers.clipsep.") from None
 

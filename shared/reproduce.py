@@ -176,21 +176,25 @@ def _figures(package: str, runs: dict[tuple[str, int], Path], target: Path, repo
 
 def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, Any]:
     """Train (or continue) and evaluate one job; returns its row. A finished job returns its row at once."""
+    from accelerate import PartialState
+
     from .experiment import Interrupted, Run, write_json
 
     # Another reproduction of the same checkout may be at the same job; ranks of one launch share the folder.
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     lock = job.folder.with_name(f".{job.folder.name}.lock")
     with contextlib.nullcontext() if "WORLD_SIZE" in os.environ else FileLock(lock):
-        if (row := _result(job)) is not None:
-            return row
-        if os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0" and _result(job) is None:
             for torn in job.folder.rglob("*.partial"):  # of a run that was killed as it wrote
                 torn.unlink()
             if _written(job.folder / "config.json", job.train_key) is None:
                 _make_way(job)
             content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
             write_json(job.folder / "config.json", content | {"key": job.train_key})
+        if "WORLD_SIZE" in os.environ:
+            PartialState().wait_for_everyone()  # what was moved back may be finished: all have to see it
+        if (row := _result(job)) is not None:
+            return row
         run = Run(
             job.folder,
             job.folder.parents[1] / "cache",
@@ -433,7 +437,7 @@ class _Here:
         console.quiet = not self.is_main
 
     def close(self) -> None:
-        if isinstance(sys.exception(), Exception):  # the others may wait in a collective, and the end for them: `told`
+        if isinstance(sys.exception(), Exception):  # others may wait in a collective for ever; `told` ends this process
             return
         gc.collect()  # the group's threads end with the last DistributedDataParallel that refers to it
         self.state.destroy_process_group()
@@ -451,6 +455,7 @@ class _Here:
             def tell(step: int, total: int, values: dict[str, float], job: Job = job) -> None:
                 console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
 
+            self.state.wait_for_everyone()  # nothing is written before each process knows what is to do
             run_job(package, job, _now_and_then(HEARTBEAT_SECONDS, tell))
 
 

@@ -241,9 +241,12 @@ def test_killed_between_its_phases_it_ends_the_same(smoke: Smoke, tmp_path: Path
     options = ["--preset", "smoke", "--variant", smoke.own, "--seed", str(smoke.seed), "--out", str(folder)]
     command = [sys.executable, "-c", KILLED_AFTER_A_PHASE, smoke.package, *options]
     environment = ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
-    assert subprocess.run(command, cwd=ROOT, env=environment, timeout=SECONDS).returncode in (0, 9)
+    assert subprocess.run(command, cwd=ROOT, env=environment, timeout=SECONDS).returncode == 9
+    (phase,) = folder.glob(f"{smoke.own}/seed{smoke.seed}/checkpoint/*.safetensors")
+    exported = phase.stat().st_mtime_ns
     reproduce(smoke.package, out, "--variants", smoke.own, "--seeds", str(smoke.seed))
     assert smoke.files(folder, smoke.own) == smoke.files(smoke.folder, smoke.own)
+    assert phase.stat().st_mtime_ns == exported, "it was trained again"
 
 
 def test_over_two_processes(smoke: Smoke, tmp_path: Path, launch: list[str]) -> None:
@@ -293,6 +296,15 @@ def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
         assert smoke.metrics(variant, smoke.seed, results) == smoke.metrics(variant, smoke.seed)
     assert results["environment"]["code"] == smoke.results["environment"]["code"]
     assert not (copy / smoke.slug / "results" / "smoke.json").exists()
+
+
+def test_a_copy_leaves_alone_what_stands_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("precious")
+    (tmp_path / "data.csv").chmod(0o444)
+    (tmp_path / "link").symlink_to("nowhere")
+    subprocess.run([sys.executable, "ci/export.py", PAPERS[0], str(tmp_path)], cwd=ROOT, check=True)
+    assert (tmp_path / "data.csv").stat().st_mode & 0o777 == 0o444
+    assert all(path.stat().st_mode & 0o200 for path in (tmp_path / PAPERS[0]).rglob("*"))
 
 
 def test_a_copy_overwrites_nothing(tmp_path: Path) -> None:

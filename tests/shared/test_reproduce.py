@@ -197,18 +197,21 @@ def test_a_part_is_not_published(done: Path, part: list[str]) -> None:
     assert not (done / "tinypaper" / "results").exists()
 
 
-def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path) -> None:
-    trained = written(done, "checkpoint/state.pt")
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, launch: list[str], launched: bool) -> None:
+    """And it is back, result and all, when its settings are."""
+    finished = written(done, "checkpoint/state.pt"), written(done, "result.json")
     options = (
         '"plain": Variant("without", {"dropout": 0.0}',
-        '"plain": Variant("without", {"dropout": 0.0, "steps": 31}',
+        '"plain": Variant("without", {"dropout": 0.0, "batch_size": 100}',
     )
     edit(done, "config.py", *options)
-    edit(done, "eval.py", "    points = ", "    assert config.steps == 30\n    points = ")
-    assert run(done).returncode == 1
+    assert_one_sentence(run(done), "A batch of 100 does not fit a dataset of 20 samples")
     edit(done, "config.py", *reversed(options))
-    assert run(done).returncode == 0
-    assert written(done, "checkpoint/state.pt") == trained
+    command, environment = ([*launch, *COMMAND], {"ACCELERATE_USE_CPU": "true"}) if launched else (COMMAND, {})
+    again = run(done, command=command, OMP_NUM_THREADS="1", **environment)
+    assert again.returncode == 0, again.stderr
+    assert (written(done, "checkpoint/state.pt"), written(done, "result.json")) == finished
 
 
 # -- stopped, killed, crowded -----------------------------------------------------------------------------------------
@@ -383,6 +386,11 @@ def test_code_that_cannot_be_imported(work: Path, line: str) -> None:
     assert "tinypaper/train.py" in failed.stderr and line in failed.stderr
     last = failed.stderr.splitlines()[-1]
     assert last.startswith("error: ") and "tinypaper" in last and "EOFError" not in last
+
+
+def test_a_field_that_does_not_exist(work: Path) -> None:
+    edit(work, "config.py", '"smoke": Config()', '"smoke": Config(stepz=3)')
+    assert_one_sentence(run(work), "TypeError", "'stepz'")
 
 
 def test_metrics_without_a_value(work: Path) -> None:
