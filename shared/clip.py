@@ -73,19 +73,14 @@ class CLIP(nn.Module):
     def width(self) -> int:
         return self.encode_text([""]).shape[1]
 
-    def preprocess(self, image: Image.Image | np.ndarray) -> Tensor:
+    @property
+    def preprocess(self) -> Callable[[Image.Image | np.ndarray], Tensor]:
         """Resize the short side to `image_size`, crop the centre, normalise as the image tower expects.
 
-        Args:
-            image: PIL image, or uint8 array (H, W, 3) or (H, W, 4); see `shared.images.as_rgb`.
-
-        Returns: (3, image_size, image_size) float32.
+        Takes a PIL image, or a uint8 array (H, W, 3) or (H, W, 4), see `shared.images.as_rgb`; returns
+        (3, image_size, image_size) float32. A loader's workers can be given it: it does not hold the model.
         """
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
-                raise ValueError(f"expected uint8 (H, W, 3 or 4), found {image.dtype} {image.shape}")
-            image = Image.fromarray(image)
-        return self.transform(as_rgb(image))
+        return functools.partial(_preprocess, self.transform)
 
     @torch.no_grad()
     def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
@@ -123,6 +118,14 @@ class CLIP(nn.Module):
         """
         features = self._feature_map(images)
         return features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3])
+
+
+def _preprocess(transform: Callable[[Image.Image], Tensor], image: Image.Image | np.ndarray) -> Tensor:
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+            raise ValueError(f"expected uint8 (H, W, 3 or 4), found {image.dtype} {image.shape}")
+        image = Image.fromarray(image)
+    return transform(as_rgb(image))
 
 
 class OpenCLIP(CLIP):

@@ -79,6 +79,9 @@ class Run:
         self._stop = False
         self._started = time.monotonic()  # had it run in one piece
         self._tensorboard: SummaryWriter | None = None
+        self._scaler = (
+            self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
+        )  # of the loss, under fp16
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
         if self.device.type == "cuda":  # earlier runs of this process do not count
@@ -94,8 +97,8 @@ class Run:
         """Yield step numbers from the last checkpoint up to ``total``; save every ``save_every`` steps and at the end.
 
         A run of two phases (pre-training, fine-tuning) has two such loops: the second starts where the first ended,
-        with a state of its own, and the first is not entered again once its weights are exported. Generators are not
-        carried from one to the next: :meth:`reseed` before the network of a phase is made.
+        with a state of its own, and the first is not entered again once its weights are exported. The scale of the loss
+        (fp16) begins anew; generators do with :meth:`reseed`, before the network of a phase is made.
 
         Args:
             total: number of the step to stop before.
@@ -107,7 +110,8 @@ class Run:
         Raises:
             Interrupted: after a checkpoint, if SIGTERM arrived.
         """
-        if self.accelerator.scaler:  # of the loss, under fp16
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(self._scaler)
             state["scaler"] = self.accelerator.scaler
         for step in range(self._restore(state, start), total):
             yield step

@@ -18,12 +18,15 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBo
 def as_rgb(image: Image.Image) -> Image.Image:
     """The image as RGB, transparency on white, 16 bits scaled to 8.
 
-    Raises UserError for floating-point pixels: their range is not known.
+    Raises UserError for floating-point pixels and integers beyond 16 bits: their range is not known.
     """
     if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
         raise UserError("It has floating-point pixels; convert it to 8 or 16 bits a channel first.")
-    if image.mode.startswith("I;16"):  # Pillow clips 16 bits to 8 instead of scaling them
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith("I"):  # Pillow clips 16 bits to 8 instead of scaling them
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() >= 2**16:
+            raise UserError("It has 32 bits a channel; convert it to 8 or 16 first.")
+        image = Image.fromarray((pixels >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

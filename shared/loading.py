@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,6 +80,8 @@ class Batches:
             _Drawn(dataset, seed),
             batch_sampler=self._positions,
             num_workers=workers,
+            prefetch_factor=1 if workers else None,  # batches a worker: those of millions of images are large
+            worker_init_fn=_apart,
             persistent_workers=workers > 0,
             pin_memory=accelerator.device.type == "cuda",
             collate_fn=collate,
@@ -99,12 +102,12 @@ class Batches:
         return batch
 
     def state_dict(self) -> dict[str, int]:
-        """Number of batches taken so far (batches fetched ahead do not count)."""
-        return {"batches": self._taken}
+        """Number of samples taken so far (those fetched ahead do not count)."""
+        return {"samples": self._taken * self._positions.batch_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after ``state["batches"]`` batches."""
-        self._taken = self._positions.start = state["batches"]
+        """Continue after ``state["samples"]`` samples, which may have come in batches of another size."""
+        self._taken = self._positions.start = state["samples"] // self._positions.batch_size
         self._iterator = None
 
 
@@ -123,6 +126,11 @@ def pad_collate(samples: Sequence[dict[str, torch.Tensor]], value: float = 0) ->
             batch[key] = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
             batch[f"{key}_length"] = torch.tensor([len(x) for x in tensors])
     return batch
+
+
+def _apart(worker: int) -> None:
+    """A process group of its own: what asks a whole launch to stop would kill the workers before the checkpoint."""
+    os.setpgrp()
 
 
 class _Positions:

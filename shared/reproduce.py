@@ -49,6 +49,8 @@ from .report import claims_table, judge, load, paper_readme, results_table
 console = Console(highlight=False, soft_wrap=True)
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
 HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
+# Fields of a Config that change no number, so that an interrupted run goes on with others: data has a hash of its own.
+FREE = ("data", "workers", "save_every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Job:
 
     @property
     def replaced(self) -> Path:
-        """Where a finished run with other settings, data or code is kept until this one is finished."""
+        """Where a run with other settings, data or code, begun or finished, is kept until this one is finished."""
         return self.folder.with_name(f".{self.folder.name}.replaced")
 
     def __str__(self) -> str:
@@ -204,6 +206,7 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
         )
         run.accelerator.wait_for_everyone()
         load(package, "train").train(job.config, run)
+        run.accelerator.free_memory()  # its loaders' workers, and the batches they hold, would stay
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an evaluation has no checkpoint to wait for
         if run._stop and run.accelerator.num_processes == 1:  # asked after the last step
             raise Interrupted(f"{job} stopped before its evaluation")
@@ -222,13 +225,18 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
 
 def _make_way(job: Job) -> None:
     """Move what another run left out of the job's folder, and back what it had itself left there before."""
-    if (job.folder / "result.json").exists():
-        shutil.rmtree(job.replaced, ignore_errors=True)
-        job.folder.rename(job.replaced)
-    elif job.folder.exists():
-        shutil.rmtree(job.folder)
+    aside = job.folder.with_name(f".{job.folder.name}.aside")
+    if job.folder.exists():  # else a kill may have come right here
+        shutil.rmtree(aside, ignore_errors=True)
+        job.folder.rename(aside)
     if _written(job.replaced / "config.json", job.train_key) is not None:
         job.replaced.rename(job.folder)
+    # One is kept: the present one if it is finished, or at least begun and the one kept so far is no better.
+    begun, kept = (aside / "checkpoint").exists(), (job.replaced / "result.json").exists()
+    if (aside / "result.json").exists() or (begun and not kept):
+        shutil.rmtree(job.replaced, ignore_errors=True)
+        aside.rename(job.replaced)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _code(package: str) -> tuple[str, str]:
@@ -239,7 +247,7 @@ def _code(package: str) -> tuple[str, str]:
 def _job(
     module: Any, code: tuple[str, str], runs: Path, variant: str, seed: int, config: Any, data: dict[str, Any]
 ) -> Job:
-    settings = dataclasses.asdict(config)
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE}
     # What only evaluation reads, and a further test set, make another result of the same training.
     evaluated = {name: settings.pop(name) for name in module.EVALUATION}
     train_key = _digest(settings, seed, data["sha256"], code[0])

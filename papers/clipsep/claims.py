@@ -7,7 +7,7 @@ PAPER = Paper(
     authors="Hao-Wen Dong, Naoya Takahashi, Yuki Mitsufuji, Julian McAuley, Taylor Berg-Kirkpatrick",
     venue="ICLR 2023",
     arxiv="2212.07065",
-    summary="sound separation asked for in words, learned from videos without labels",
+    summary="separation of the sound that a text asks for, learned from videos without labels",
 )
 
 COLUMNS = (

@@ -24,7 +24,7 @@ from .train import UNTRAINED, build_model, build_spectrogram
 
 MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
 COLOURS = 96  # of a figure's palette
-MARKERS = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "_"}  # SDR by class
+MARKERS = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "x"}  # SDR by class
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
 METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
 
@@ -60,29 +60,32 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     for number, (name, pairs) in enumerate(sets.items()):
         if config.model == "labelsep" and any(pair.target.label not in trained for pair in pairs):
             continue  # a label without training clips has no embedding (MUSIC+)
-        values, estimates = separate_all(config, model, spectrogram, pairs, data.queries)
+        shown = _examples(pairs)
+        values, examples = separate_all(config, model, spectrogram, pairs, data.queries, shown)
         prefix = "" if number == 0 else f"{name}_"
         metrics |= {prefix + key: value for key, value in summary(values).items()}
         write_json(run.folder / f"items{prefix and f'-{name}'}.json", _items(pairs, values, data.queries))
         if config.noise_heads:
             metrics[f"{prefix}noise_activation_fraction"] = noise_activation(config, model, spectrogram, pairs)
         if number == 0:
-            _write_examples(run.folder / "examples", config, pairs, estimates, data.queries)
+            _write_examples(run.folder / "examples", config, [pairs[i] for i in shown], examples, data.queries)
     return metrics
 
 
 @torch.no_grad()
 def separate_all(
-    config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries
-) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
-    """Metrics of every mixture by kind of query, ``{"own": {"sdr_db": (P,), ...}, ...}``, and the own-query estimates.
+    config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries, kept: list[int]
+) -> tuple[dict[str, dict[str, Tensor]], list[Tensor]]:
+    """Metrics of every mixture by kind of query, ``{"own": {"sdr_db": (P,), ...}, ...}``.
+
+    And the own-query estimates (N,) of the mixtures with the numbers ``kept``.
 
     A metric is NaN where a reference or the estimate is silent; such mixtures are left out of the means, as in the
     official evaluation. That also drops a mixture where the estimate of the interference (of 1 - mask) is silent,
     which counts here.
     """
     values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
-    kept = []
+    examples: dict[int, Tensor] = {}
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
         sources = mixtures(chunk, config).to(spectrogram.window.device)  # (2, B, N)
@@ -96,8 +99,9 @@ def separate_all(
             for metric, of_kind in row.items():
                 for kind, value in zip(masks, of_kind, strict=True):
                     values[kind][metric].append(value.cpu())
-        kept.append(estimates[:, 0].cpu())
-    return {k: {m: torch.stack(v) for m, v in by.items()} for k, by in values.items()}, torch.cat(kept)
+        examples |= {i: estimates[i - start, 0].cpu() for i in kept if start <= i < start + len(chunk)}
+    stacked = {k: {m: torch.stack(v) for m, v in by.items()} for k, by in values.items()}
+    return stacked, [examples[i] for i in kept]
 
 
 @torch.no_grad()
@@ -199,18 +203,17 @@ def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Que
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
-def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: Tensor, queries: Queries) -> None:
-    chosen = _examples(pairs)
-    sources = mixtures([pairs[i] for i in chosen], config)
-    for number, i in enumerate(chosen):
+def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: list[Tensor], queries: Queries) -> None:
+    sources = mixtures(pairs, config)
+    for number, estimate in enumerate(estimates):
         for name, wave in {
             "mixture": sources[:, number].sum(0),
             "target": sources[0, number],
-            "estimate": estimates[i],
+            "estimate": estimate,
         }.items():
             folder.mkdir(parents=True, exist_ok=True)
             soundfile.write(folder / f"{number}-{name}.wav", wave.numpy(), config.rate)
-    labels = [[queries.labels[clip.label] for clip in (pairs[i].target, pairs[i].interferer)] for i in chosen]
+    labels = [[queries.labels[clip.label] for clip in (pair.target, pair.interferer)] for pair in pairs]
     write_json(folder / "examples.json", {"labels": labels})
 
 
@@ -301,7 +304,7 @@ def _classes(means: dict[str, dict[str, float]]) -> Figure:
     """What :func:`_sdr_by_class` gives, a column of markers a class."""
     variants = next(iter(means.values()), {})
     order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
-    figure = Figure(figsize=(0.16 * len(order) + 1.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(max(0.16 * len(order) + 1.5, 6.0), 3.6), layout="constrained")
     axis = figure.subplots()
     for variant in variants:
         axis.plot([means[label][variant] for label in order], MARKERS.get(variant, "o"), ms=4, ls="", label=variant)

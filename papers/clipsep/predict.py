@@ -17,6 +17,7 @@ writes "a photo of ..." itself. Evaluation, in contrast, averages several prompt
   query is the mean of the given ones. What they take is part of ``--rest``, and may be part of an estimate too.
 """
 
+import io
 import os
 import re
 import sys
@@ -79,6 +80,8 @@ def predict(options: Options) -> None:
     """Read the mixture and the queries, separate, write what was asked for."""
     _check_outputs(options)
     mixture, rate, encoding = read_audio(options.audio)
+    for path in [*options.out, *options.noise, *([options.rest] if options.rest else [])]:
+        _check_format(path, len(mixture), rate, encoding)
     if options.run and options.checkpoint:
         raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
     config, model = official_model(options.checkpoint) if options.checkpoint else trained_model(options.run or RUN)
@@ -248,8 +251,7 @@ def write_audio(path: Path, samples: Tensor, rate: int, encoding: str) -> None:
 
     What lies beyond full scale is clipped if the encoding cannot hold it, and the user told.
     """
-    form = path.suffix[1:].upper()
-    subtype = encoding if soundfile.check_format(form, encoding) else soundfile.default_subtype(form)
+    form, subtype = _format(path, encoding)
     beyond = int((samples.abs() > 1 + 2**-15).sum())  # less is rounding
     if beyond and subtype not in ("FLOAT", "DOUBLE"):
         peak = 20 * float(samples.abs().max().log10())
@@ -265,6 +267,23 @@ def write_audio(path: Path, samples: Tensor, rate: int, encoding: str) -> None:
 
     write_atomic(path, encode)
     print(f"Wrote {path}.")
+
+
+def _format(path: Path, encoding: str) -> tuple[str, str]:
+    """Format and encoding of a file to write."""
+    form = path.suffix[1:].upper()
+    return form, encoding if soundfile.check_format(form, encoding) else soundfile.default_subtype(form)
+
+
+def _check_format(path: Path, channels: int, rate: int, encoding: str) -> None:
+    """Raises UserError before minutes are spent on what the file's format cannot hold."""
+    form, subtype = _format(path, encoding)
+    try:
+        soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=form).close()
+    except soundfile.LibsndfileError:
+        raise UserError(
+            f"{path}: {form} holds no {channels} channels at {rate} Hz, as --audio has; name it .wav or .flac."
+        ) from None
 
 
 def draw(

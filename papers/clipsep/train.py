@@ -66,7 +66,9 @@ def train(config: Config, run: Run) -> None:
         schedule.step()
 
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-            best.offer(validate(config, model, spectrogram, data, run), run.accelerator.unwrap_model(model))
+            best.offer(
+                validate(config, model, spectrogram, data, training_text, run), run.accelerator.unwrap_model(model)
+            )
     run.export(best.weights)
 
 
@@ -96,13 +98,14 @@ def choose_queries(config: Config, step: int, image: Tensor, text_of_label: Tens
 
 
 @torch.no_grad()
-def validate(config: Config, model: nn.Module, spectrogram: Spectrogram, data: Data, run: Run) -> float:
+def validate(
+    config: Config, model: nn.Module, spectrogram: Spectrogram, data: Data, text_of_label: Tensor, run: Run
+) -> float:
     """Mean training loss over the validation mixtures, with the queries the variant is trained with (image first)."""
     model.eval()
     total = torch.zeros(2, device=run.device)
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     pairs = data.validation[rank::world]
-    text = data.queries.training_text.to(run.device)
     # The loss of NIT has a mean over processes in it: all take as many turns, a share that is used up without weight.
     for start in range(0, -(-len(data.validation) // world), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
@@ -110,7 +113,7 @@ def validate(config: Config, model: nn.Module, spectrogram: Spectrogram, data: D
         sources = mixtures(chunk, config).to(run.device)
         label = torch.tensor([[p.target.label, p.interferer.label] for p in chunk], device=run.device)
         image = torch.stack([torch.stack([p.image, p.swapped.image]) for p in chunk]).to(run.device)
-        queries = choose_queries(config, 0, image, text, label).transpose(0, 1)
+        queries = choose_queries(config, 0, image, text_of_label, label).transpose(0, 1)
         loss, _ = loss_of(config, config.steps, run.accelerator.unwrap_model(model), spectrogram, sources, queries)
         total += torch.tensor([float(loss) * weight, weight], device=run.device)
     total = run.accelerator.reduce(total, reduction="sum")
@@ -161,7 +164,7 @@ def lr_multiplier(step: int, warmup: int = 5000, decay_until: int = 100_000, flo
     """
     if step < warmup:
         return (step + 1) / warmup
-    progress = min((step - warmup) / (decay_until - warmup), 1.0)
+    progress = min((step - warmup) / max(decay_until - warmup, 1), 1.0)
     return 1 - (1 - floor) * progress
 
 

@@ -19,7 +19,9 @@ COLUMNS = (
 )
 
 SIMILAR = 3.9  # points: a third of what pre-training gained on validation images with seeds 100 to 104
+SIMILAR_IMAGENET = 0.3  # points of ImageNet top-1: a gap that a review of the paper discusses
 WORSE = -1.0  # points that "no worse" allows
+_OURS = "our test of claim {}"
 CLAIMS = (
     Claim(
         "pretraining-helps", 0, "Pre-training beats training from scratch.", "control",
@@ -47,7 +49,7 @@ CLAIMS = (
         "accuracy_percent", "mid", "full", "similar", margin=SIMILAR,
     ),
     Claim(
-        "low-resolution-equal-compute", 2, "Low resolution is better than full, at equal compute.", "abstract",
+        "low-resolution-equal-compute", 2, "Low resolution is better than full, at equal compute.", _OURS.format(2),
         "accuracy_percent", "fastmim", "full-short",
     ),
     Claim(
@@ -59,7 +61,7 @@ CLAIMS = (
         "accuracy_percent", "fastmim", "pixel", margin=WORSE,
     ),
     Claim(
-        "hog-beats-pixels-probe", 4, "They are better by linear probe.", "abstract",
+        "hog-beats-pixels-probe", 4, "They are better by linear probe.", _OURS.format(4),
         "probe_percent", "fastmim", "pixel",
     ),
     Claim(
@@ -79,7 +81,7 @@ CLAIMS = (
         "accuracy_percent", "fastmim", "decoder-4", margin=WORSE,
     ),
     Claim(
-        "some-decoder", 6, "One block is no worse than none.", "abstract",
+        "some-decoder", 6, "One block is no worse than none.", _OURS.format(6),
         "accuracy_percent", "fastmim", "decoder-0", margin=WORSE,
     ),
     Claim(
@@ -106,10 +108,10 @@ CLAIMS = (
         "scenes-new-objects", 0, "Also on objects that no training image showed.", "control",
         "accuracy_new_objects_percent", "scenes", "scenes-scratch", control=True,
     ),
-    # The same at the paper's scale, whose preset has these variants instead of the offline ones; margins are the same.
+    # The same at the paper's scale, whose preset has these variants instead of the offline ones.
     Claim(
         "low-resolution-equal-images-b", 2, "Low resolution is as good as full, at equal images seen.", "abstract",
-        "accuracy_percent", "fastmim", "full-b", "similar", margin=SIMILAR,
+        "accuracy_percent", "fastmim", "full-b", "similar", margin=SIMILAR_IMAGENET,
     ),
     Claim(
         "hog-is-stable-b", 3, "HOG loses less than pixels when the resolution of pre-training falls.", "abstract",
@@ -121,7 +123,7 @@ CLAIMS = (
     ),
     Claim(
         "discard-b", 5, "The last two blocks can be left out of pre-training.", "abstract",
-        "accuracy_percent", "discard-b", "fastmim", "similar", margin=SIMILAR,
+        "accuracy_percent", "discard-b", "fastmim", "similar", margin=SIMILAR_IMAGENET,
     ),
     Claim(
         "progressive-b", 7, "Raising the resolution in stages (claimed of large networks only) helps.", "abstract",

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -80,7 +80,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """
     if config.data:
         found = (train, labels), (val, val_labels), _ = imagenet.read(Path(config.data))
-        write_atomic(_list(config, cache), json.dumps(found, default=asdict).encode())
+        write_atomic(_list(config, cache), json.dumps(found, default=lambda photos: photos.paths).encode())
         names = [
             f"{Path(path).relative_to(config.data)} {label}\n"
             for path, label in zip(train.paths + val.paths, labels + val_labels, strict=True)
@@ -132,7 +132,7 @@ def load(config: Config, cache: Path) -> Data:
 def _all(config: Config, cache: Path) -> Data:
     if config.data:
         (train, labels), (val, val_labels), classes = json.loads(_list(config, cache).read_bytes())
-        photos, test = Photos(**train), (Photos(**val), torch.tensor(val_labels))
+        photos, test = Photos(train), (Photos(val), torch.tensor(val_labels))
         none = (Photos([]), torch.empty(0, dtype=torch.int64))
         mean, std = imagenet.MEAN, imagenet.STD
         return Data("imagenet", photos, photos, torch.tensor(labels), *none, {"val": test}, classes, mean, std)
@@ -234,7 +234,7 @@ class Evaluation(Dataset):
 
 
 def _name(images: Images, index: int) -> str:
-    return images.paths[index] if isinstance(images, Photos) else f"image {index}"
+    return images.path(index) if isinstance(images, Photos) else f"image {index}"
 
 
 # -- augmentation -----------------------------------------------------------------------------------------------------

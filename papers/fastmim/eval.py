@@ -217,7 +217,7 @@ def _training(first: dict[str, Path]) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
     for number, (variant, folder) in enumerate(first.items()):
-        dash = ("-", "--", ":")[number // 10 % 3]  # there are ten colours
+        colour, dash = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for axis, pretraining in zip(axes, (True, False), strict=True):
             chosen = [line for line in lines if ("size" in line) == pretraining]
@@ -225,7 +225,7 @@ def _training(first: dict[str, Path]) -> Figure:
             if len(losses):
                 width = min(5, len(losses))
                 smooth = np.convolve(losses, np.ones(width) / width, "valid")
-                axis.plot(steps[width - 1 :] - steps[0], smooth, lw=0.9, ls=dash, label=variant)
+                axis.plot(steps[width - 1 :] - steps[0], smooth, lw=0.9, c=colour, ls=dash, label=variant)
     axes[0].set(xlabel="step", ylabel="loss", yscale="log", title="pre-training (targets differ)")
     axes[1].set(xlabel="step", title="fine-tuning")
     figure.legend(handles=axes[1].get_lines(), loc="outside right center", fontsize=7)

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets import ImageFolder
 
@@ -25,18 +25,26 @@ LISTED = 20  # files that `check` names in each split
 CHUNK = 1024  # files that are submitted to the threads at a time
 
 
-@dataclass(frozen=True)
 class Photos:
     """Image files, decoded one at a time."""
 
-    paths: list[str]
+    def __init__(self, paths: list[str]) -> None:
+        # One array: of a million strings every worker would come to own a copy.
+        self._paths = np.array([os.fsencode(path) for path in paths])
+
+    @property
+    def paths(self) -> list[str]:
+        return [os.fsdecode(path) for path in self._paths]
+
+    def path(self, index: int) -> str:
+        return os.fsdecode(self._paths[index])
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._paths)
 
     def __getitem__(self, index: int) -> Image.Image:
         """The RGB image; grey, palette and CMYK files are converted. Raises UserError if it cannot be decoded."""
-        return read_image(Path(self.paths[index]))
+        return read_image(Path(self.path(index)))
 
 
 def read_split(root: Path, split: str) -> tuple[Photos, list[int], list[str]]:

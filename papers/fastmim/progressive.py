@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shared import UserError
 from shared.experiment import Run
 from shared.loading import Batches
 
@@ -31,12 +32,25 @@ class Stage:
 
 
 def stages(config: Config, images: int) -> list[Stage]:
-    """The resolutions of pre-training in turn; one only, but for FastMIM-P."""
+    """The resolutions of pre-training in turn; one only, but for FastMIM-P.
+
+    Raises:
+        UserError: resolutions, epochs and batch sizes are not equally many, several for a method that has one, or there
+            are fewer than ``images`` in a batch.
+    """
     found: list[Stage] = []
     step, epoch = 0, 0
     batch_sizes = config.stage_batch_sizes or (config.batch_size,) * len(config.resolutions)
+    if not len(config.resolutions) == len(config.epochs) == len(batch_sizes):
+        raise UserError(
+            f"resolutions {config.resolutions}, epochs {config.epochs} and stage_batch_sizes {batch_sizes} belong "
+            "together, one of each a stage; give equally many."
+        )
+    if len(config.resolutions) > 1 and config.method != "fastmim":
+        raise UserError(f"resolutions are {config.resolutions}, but {config.method} has one only.")
     for size, batch_size, epochs in zip(config.resolutions, batch_sizes, config.epochs, strict=True):
-        per_epoch = images // batch_size
+        if (per_epoch := images // batch_size) == 0:
+            raise UserError(f"A batch of {batch_size} does not fit {images} images; change batch_size.")
         found.append(Stage(size, batch_size, step, step + epochs * per_epoch, epoch, per_epoch))
         step, epoch = found[-1].stop, epoch + epochs
     return found

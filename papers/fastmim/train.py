@@ -117,7 +117,11 @@ def finetune(config: Config, run: Run, data: Data) -> None:
     )
     optimizer = torch.optim.AdamW(layer_decay_groups(model, config.weight_decay, config.layer_decay), fused=True)
     peak = config.finetune_learning_rate * config.finetune_batch_size / 256
-    steps_per_epoch = len(data.train_labels) // config.finetune_batch_size
+    if (steps_per_epoch := len(data.train_labels) // config.finetune_batch_size) == 0:
+        raise UserError(
+            f"A batch of {config.finetune_batch_size} does not fit {len(data.train_labels)} labelled images; change "
+            "finetune_batch_size."
+        )
     start = 0 if config.method == "none" or config.checkpoint else stages(config, len(data.pretrain))[-1].stop
     mixup = None
     if config.mixup or config.cutmix:

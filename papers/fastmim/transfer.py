@@ -139,6 +139,7 @@ def finetune(
             f"--batch-size is {options.batch_size}, but {options.data} has only {len(dataset)} images to train on; "
             "choose a smaller one, or complete the data."
         )
+    model = run.sync_batch_norm(model)
     accumulate = accumulation(options.batch_size, options.micro_batch_size, run)
     batches = Batches(
         dataset,
@@ -167,6 +168,7 @@ def finetune(
         run.log(step, loss=torch.stack(list(totals.values())).sum(), samples=names, **totals)
         optimizer.step()
     run.export(model.state_dict())
+    run.accelerator.free_memory()  # workers, and what they hold, would stay through evaluation
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ def scene_metrics(
     Returns metrics:
         ``miou_percent``: all concepts of the set compete, background ignored (the convention of VOC-20);
         ``chance_miou_percent``: the same of a uniformly random concept for every pixel;
-        ``background_miou_percent``: with background as a class, found by the entropy rule (section on inference);
+        ``background_miou_percent``: with background as a class, found by the entropy rule;
         ``two_way_percent``: only the concepts of the scene compete, on the pixels of its objects; scenes with a single
         concept, where nothing competes, are left out;
         ``auc_percent``, ``pointing_percent``: of each shown concept's own map against its mask, all other pixels
@@ -236,7 +236,7 @@ def segmentation_metrics(
 def patch_metrics(
     run: Run, towers: Towers, embedder: nn.Module | None, classes: Tensor, test: benchmarks.Segmented
 ) -> dict[str, float]:
-    """Alignment of the patches with the class texts, and coherence of the frozen patch tokens (introduction).
+    """Alignment of the patches with the class texts, and coherence of the frozen patch tokens.
 
     The patches are those of the tower's own grid, no stride trick, on the centre square of each image, which is what
     CLIP's preprocessing keeps; the label of a patch is the most frequent one of its pixels. Which patches, labels and

@@ -14,8 +14,8 @@ SIGMOID_SCALE = 10.0  # of NMS05
 class VisionEmbedder(nn.Module):
     """e_v, applied to every patch token alike: (B, T, Dv) -> (B, T, D).
 
-    ``residual``: Linear, ReLU, Linear, beside a linear skip branch, all with bias (appendix A.1 as third parties quote
-    it; 1,050,112 parameters for ViT-B/16). ``linear``: the skip branch alone.
+    ``residual``: Linear, ReLU, Linear, beside a linear skip branch, all with bias (appendix A.1 as one third party
+    quotes it; 1,050,112 parameters for ViT-B/16). ``linear``: the skip branch alone.
     """
 
     def __init__(self, width: int, joint: int, kind: Literal["residual", "linear"] = "residual") -> None:
@@ -40,14 +40,15 @@ def pairwise(
 ) -> Tensor:
     """Compatibility of every image with every text, its patches weighted by that very text (method figure).
 
-    With S = V t the similarities of an image's patches V and a = softmax(S) their weights (equations 2 and 3, as third
-    parties number them), the compatibility is the cosine of v = V^T a and t. As <v, t> = a^T V t and
+    With S = V t the similarities of an image's patches V and a = softmax(S) their weights (equations 2 and 3, as one
+    third party numbers them), the compatibility is the cosine of v = V^T a and t. As <v, t> = a^T V t and
     |v|^2 = a^T V V^T a, no v is made: the largest tensors are S, (B, M, T), and the Gram matrices, (B, T, T), never
     (B, M, D). Only where the texts are so few that v is the smaller and cheaper of the two, its norm is taken of v.
 
     Args:
         patches: (B, T, D), not normalised. text: (M, D).
-        weighting: similarity inside the softmax, ``dot`` product or ``cos``; which the authors took is not certain.
+        weighting: similarity inside the softmax, ``dot`` product or ``cos``; which the authors took is not certain: the
+            figure's caption says cosine, two third-party codes take the product.
         attn_scale: factor of that similarity.
         chunk: texts at a time, each chunk computed again in the backward pass; S then is (B, chunk, T).
 

@@ -5,7 +5,7 @@ MiniLM's embeddings E of the names of its classes lead from there to any text. T
 beside the other rows they show how much of it was in the features that the mini-CLIP is trained on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -42,9 +42,10 @@ class PackagedTowers(Towers):
         self.requires_grad_(False)
         self.train(False)
 
-    def preprocess(self, image: Image.Image) -> Tensor:
+    @property
+    def preprocess(self) -> Callable[[Image.Image], Tensor]:
         """The whole image squeezed into a square: the positions of the mini-CLIP fit no other shape."""
-        return preprocess(pil_to_tensor(image.convert("RGB")).permute(1, 2, 0)[None], self.image_size)[0]
+        return lambda image: preprocess(pil_to_tensor(image.convert("RGB")).permute(1, 2, 0)[None], self.image_size)[0]
 
     def normalize(self, image: Image.Image) -> Tensor:
         pixels = pil_to_tensor(image.convert("RGB")).float() / 255

@@ -36,6 +36,7 @@ from .train import load_model
 RUN = Path("runs/pacl/cpu/pacl/seed0")
 MOST = 255  # classes that a palette image can number beside the background
 PICTURES = ("labels.png", "overlay.png", "heatmaps.png")
+VALUES = 2**25  # probabilities that are in memory at a time; of more, the maps are coarser than the image
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,19 @@ def predict(options: Options) -> None:
         window_stride=config.window_stride,
         stride=options.stride or config.stride,
     )
+    finest = min(1.0, math.sqrt(VALUES / (len(names) * image.width * image.height)))
     labels, probability = windows.segment(
         class_embeddings(towers, names, PACL_TEMPLATES),
         scale=scale,
         order=config.upsampling,
         entropy_threshold=threshold if options.background else None,
+        size=(math.ceil(finest * image.height), math.ceil(finest * image.width)),
     )
     shown = ["background", *names] if options.background else names
-    classes, maps = labels.cpu().numpy().astype(np.uint8), probability.cpu().numpy()
+    maps = probability.cpu().numpy()
     palette = colours(len(shown), options.background)
-    picture = Image.fromarray(classes)
+    picture = Image.fromarray(labels.cpu().numpy().astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+    classes = np.asarray(picture)
     picture.putpalette(palette.tobytes())
     write_atomic(options.out / "labels.png", lambda file: picture.save(file, "PNG"))
     write_figure(overlay(image, classes, shown, palette), options.out / "overlay.png", dpi=100)

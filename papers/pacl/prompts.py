@@ -5,7 +5,8 @@ import numpy as np
 from .config import Parser
 from .nouns import nouns
 
-# The seven of CLIP's prompts that the paper's appendix A.2.2 lists, as two independent third parties quote it.
+# Those of the paper's appendix A.2.2, as orensul/PACL-reproduction quotes it (unverified); CLIP and another third party
+# have "a {} in a video game."
 PACL_TEMPLATES = (
     "itap of a {}.",
     "a bad photo of the {}.",

@@ -20,7 +20,7 @@ WINDOWS = 16  # that the image tower sees at a time; most images have fewer
 def class_embeddings(towers: Towers, names: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Prompt ensemble (C, D): each prompt's embedding normalised, their mean, normalised again.
 
-    Normalising each first is CLIP's convention; one third-party code averages raw embeddings.
+    Normalising each first is CLIP's convention; two third-party codes average raw embeddings.
     """
     prompts = [template.format(name) for name in names for template in templates]
     each = F.normalize(towers.encode_text(prompts), dim=-1)
@@ -142,6 +142,7 @@ class Windows:
         scale: float,
         order: Order = "upsample-softmax",
         entropy_threshold: float | None = None,
+        size: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The cosines of the windows, averaged where these overlap, and brought to the image's own resolution.
 
@@ -150,28 +151,25 @@ class Windows:
         Args:
             classes: (C, D).
             scale, order, entropy_threshold: see :func:`probabilities` and :func:`label_map`.
+            size: H and W of what is returned; default: the image's own.
 
-        Returns: label map int64 (H, W) and probabilities (C, H, W) at the image's resolution.
+        Returns: label map int64 (H, W) and probabilities (C, H, W).
         """
         total = torch.zeros(len(classes), *self.resized_size, device=classes.device)
         count = torch.zeros(self.resized_size, device=classes.device)
         maps = cosine_maps(self.patches, classes, self.grid)
         if order == "softmax-upsample":
             maps = (scale * maps).softmax(1)
-        size = (self.window, self.window)
+        square, size = (self.window, self.window), size or self.image_size
         for place, one in zip(self.places, maps.split(1), strict=True):
             total[place] += (
-                upsample(one, size)
+                upsample(one, square)
                 if self.patch_size is None
-                else upsample_patches(one, size, self.patch_size, self.stride or self.patch_size)
+                else upsample_patches(one, square, self.patch_size, self.stride or self.patch_size)
             )[0]
             count[place[1:]] += 1
         averaged = (total / count)[None]
-        probability = (
-            probabilities(averaged, self.image_size, scale)
-            if order == "upsample-softmax"
-            else upsample(averaged, self.image_size)
-        )
+        probability = probabilities(averaged, size, scale) if order == "upsample-softmax" else upsample(averaged, size)
         return label_map(probability, entropy_threshold)[0], probability[0]
 
 

@@ -1,5 +1,6 @@
 """Frozen image-text towers with patch tokens: any ViT of open_clip, with the stride trick."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,8 +31,9 @@ class Towers(nn.Module):
     def train(self, mode: bool = True) -> "Towers":
         return super().train(False)
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """(3, H, W) as the image tower expects."""
+    @property
+    def preprocess(self) -> Callable[[Image.Image], Tensor]:
+        """Image -> (3, H, W) as the image tower expects; of an open_clip model without the model in it."""
         raise NotImplementedError
 
     def normalize(self, image: Image.Image) -> Tensor:
@@ -88,8 +90,9 @@ class OpenCLIPTowers(Towers):
         self.width, self.patch_size = self.visual.conv1.out_channels, self.visual.conv1.kernel_size[0]
         self.logit_scale = clip.logit_scale
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        return self.model.preprocess(image)
+    @property
+    def preprocess(self) -> Callable[[Image.Image], Tensor]:
+        return self.model.preprocess
 
     def normalize(self, image: Image.Image) -> Tensor:
         normal = self.model.transform.transforms[-1]  # of torchvision's Compose

@@ -22,7 +22,7 @@ from .model import VisionEmbedder
 from .packaged import UntrainedTowers
 from .towers import OpenCLIPTowers, Towers
 
-BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as third parties quote it)
+BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as one third party quotes it)
 
 
 def train(config: Config, run: Run) -> None:

@@ -94,7 +94,7 @@ class Smoke:
             time.sleep(0.05)
         second = start(self.package, out)
         self.printed, told = first.communicate(timeout=SECONDS)
-        assert first.returncode == 0, told
+        assert first.returncode == 0 and "Warning" not in told, told
         _, told = second.communicate(timeout=SECONDS)
         assert second.returncode == 0, told
         self.results = json.loads((self.folder / "results" / "smoke.json").read_text())

@@ -57,6 +57,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return folder
 
 
+def test_the_scale_of_the_loss_begins_anew_in_every_phase(tmp_path: Path) -> None:
+    """As in a run that was killed between two phases."""
+    run = Run(tmp_path, tmp_path, seed=0)
+    scaler = run.accelerator.scaler = torch.amp.GradScaler("cpu")
+    run._scaler = scaler.state_dict()  # as under fp16, which a CPU has not
+    scales = []
+    for start in (0, 2):
+        for _ in run.steps(start + 2, start=start, save_every=9):
+            scales.append(scaler.state_dict()["scale"])
+            scaler.load_state_dict(scaler.state_dict() | {"scale": 7.0})
+    assert scales == [65536.0, 7.0, 65536.0, 7.0]
+
+
 def assert_same_run(folder: Path, whole: Path) -> None:
     """Weights, optimizer, position, random state and log are equal to the last bit."""
     assert (folder / "checkpoint/model.safetensors").read_bytes() == (

@@ -1,6 +1,7 @@
 """shared/loading.py: a batch depends on its position alone."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,26 @@ def test_same_batches_whatever_workers_and_interruptions(workers: int, position:
     for continued in (batches(workers=workers), stopped):  # in a new process, and rewound in the same
         continued.load_state_dict(state)
         assert take(continued, 17 - position) == expected[position:]
-        assert continued.state_dict() == {"batches": 17}
+        assert continued.state_dict() == {"samples": 17 * BATCH}
+
+
+def test_batches_of_another_size_continue_after_as_many_samples() -> None:
+    state = {"samples": 3 * BATCH}
+    halves = Batches(Drawn(), BATCH // 2, seed=0, accelerator=accelerator())
+    halves.load_state_dict(state)
+    (fourth,) = take(batches(), 4)[3:]
+    assert [index for half in take(halves, 2) for index in half["index"]] == fourth["index"]
+
+
+class Grouped(Drawn):
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return {"group": os.getpgrp(), "process": os.getpid()}
+
+
+def test_workers_outlive_what_asks_the_whole_launch_to_stop() -> None:
+    """A signal to the process group of a run, as launchers send it, would kill them before its checkpoint."""
+    batch = next(Batches(Grouped(), BATCH, seed=0, accelerator=accelerator(), workers=1))
+    assert batch["group"].tolist() == batch["process"].tolist() and os.getpgrp() not in batch["group"]
 
 
 def test_every_sample_once_an_epoch_but_for_the_dropped() -> None:

@@ -11,15 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tinypaper.config
 import torch
 
 from shared import UserError, reproduce
+from shared.experiment import write_json
 from shared.report import judge
-from shared.reproduce import code_hash, explain
+from shared.reproduce import Job, _job, _make_way, code_hash, explain
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tinypaper")
@@ -212,6 +215,52 @@ def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, lau
     again = run(done, command=command, OMP_NUM_THREADS="1", **environment)
     assert again.returncode == 0, again.stderr
     assert (written(done, "checkpoint/state.pt"), written(done, "result.json")) == finished
+
+
+def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> None:
+    base = tinypaper.config.PRESETS["smoke"]
+    first, *others = (
+        _job(tinypaper.config, ("code", "code"), work, "plain", 0, replace(base, **changes), {"sha256": "", "test": 20})
+        for changes in ({}, {"data": "/elsewhere"}, {"workers": 3}, {"save_every": 2}, {"steps": 31})
+    )
+    assert [job.train_key == first.train_key for job in others] == [True, True, True, False]
+    assert [job.result_key == first.result_key for job in others] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("here", "aside", "left_here", "left_aside"),
+    [
+        ("begun b", None, None, "begun b"),  # days of training, and one option mistyped
+        ("begun b", "begun a", "begun a", "begun b"),  # and back
+        ("empty b", "begun a", "begun a", None),
+        ("finished b", None, None, "finished b"),
+        ("begun b", "finished c", None, "finished c"),  # one is kept, the better one
+        ("begun b", "begun c", None, "begun b"),
+        (None, "finished a", "finished a", None),
+    ],
+)
+def test_what_makes_way_and_what_comes_back(
+    tmp_path: Path, here: str | None, aside: str | None, left_here: str | None, left_aside: str | None
+) -> None:
+    job = Job("plain", 0, None, tmp_path / "seed0", "a", "a")
+    for folder, content in ((job.folder, here), (job.replaced, aside)):
+        if content is not None:
+            state, key = content.split()
+            write_json(folder / "config.json", {"key": key})
+            if state != "empty":
+                (folder / "checkpoint").mkdir()
+            if state == "finished":
+                write_json(folder / "result.json", {"key": key})
+
+    def found(folder: Path) -> str | None:
+        if not folder.exists():
+            return None
+        state = "finished" if (folder / "result.json").exists() else "begun"
+        return f"{state} {json.loads((folder / 'config.json').read_text())['key']}"
+
+    _make_way(job)
+    assert (found(job.folder), found(job.replaced)) == (left_here, left_aside)
+    assert {path.name for path in tmp_path.iterdir()} <= {job.folder.name, job.replaced.name}
 
 
 # -- stopped, killed, crowded -----------------------------------------------------------------------------------------

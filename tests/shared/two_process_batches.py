@@ -16,7 +16,7 @@ def main(folder: Path) -> None:
     got: dict[str, object] = {}
     for workers, start in ((0, 0), (2, 0), (0, 7)):
         stream = batches(workers=workers)
-        stream.load_state_dict({"batches": start})
+        stream.load_state_dict({"samples": start * BATCH})
         got[f"{workers} workers from {start}"] = take(stream, 12 - start)
     try:
         Batches(Drawn(), BATCH - 1, seed=0, accelerator=accelerator())

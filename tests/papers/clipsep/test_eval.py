@@ -115,8 +115,9 @@ def test_pits_candidates_are_the_first_mask_and_its_complement() -> None:
 
     some, spectrogram = pairs(2, "test"), build_spectrogram(CONFIG)
     config = replace(CONFIG, model="pit")
-    found, estimates = separate_all(config, Model(), spectrogram, some, QUERIES)
-    half, halves = separate_all(replace(CONFIG, model="half-volume"), None, spectrogram, some, QUERIES)
+    found, kept = separate_all(config, Model(), spectrogram, some, QUERIES, [0, 1])
+    half, kept_of_half = separate_all(replace(CONFIG, model="half-volume"), None, spectrogram, some, QUERIES, [0, 1])
+    estimates, halves = torch.stack(kept), torch.stack(kept_of_half)
     assert list(found) == ["first", "second"] and list(half) == ["own"]
     assert (estimates - 1.6 * halves).abs().max() < 1e-5
     torch.testing.assert_close(found["first"]["si_sdr_db"], half["own"]["si_sdr_db"], atol=1e-3, rtol=0)

@@ -277,6 +277,16 @@ def test_minutes_of_vorbis(tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "long.ogg").frames == 4_000_000
 
 
+def test_a_rate_that_a_format_lacks_is_told_before_anything_is_written(
+    ask: Callable[..., int], tmp_path: Path, capsys
+) -> None:
+    soundfile.write(tmp_path / "studio.wav", np.zeros(9600), 96_000)
+    out = ("--out", tmp_path / "v.wav", tmp_path / "c.mp3")
+    assert ask("--audio", tmp_path / "studio.wav", "--query", "violin", "cello", *out) == 1
+    assert "c.mp3: MP3 holds no 1 channels at 96000 Hz" in capsys.readouterr().err
+    assert not (tmp_path / "v.wav").exists()
+
+
 def test_silence_stays_silent_and_is_told(ask: Callable[..., int], tmp_path: Path, capsys) -> None:
     mix, out = tmp_path / "mix.wav", tmp_path / "out.wav"
     soundfile.write(mix, np.zeros((9_000, 2)), 8_000)

@@ -234,6 +234,15 @@ def test_modes(tmp_path: Path, mode: str, colour: int | tuple[int, ...], seen: t
     assert read_image(tmp_path / "image.png").getpixel((1, 1)) == seen
 
 
+def test_wide_integers(tmp_path: Path) -> None:
+    """Pillow opens a 16-bit PGM as 32-bit integers; a TIFF may really have them."""
+    Image.new("I", (4, 4), 128 * 256).save(tmp_path / "grey.pgm")
+    assert read_image(tmp_path / "grey.pgm").getpixel((1, 1)) == (128, 128, 128)
+    Image.new("I", (4, 4), 2**20).save(tmp_path / "deep.tif")
+    with pytest.raises(UserError, match="32 bits a channel"):
+        read_image(tmp_path / "deep.tif")
+
+
 # mistakes
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from papers.pacl import predict
 from papers.pacl.config import PRESETS
 from papers.pacl.predict import Options, class_names, colours, main
 from papers.pacl.train import train
@@ -57,6 +59,15 @@ def test_any_image(run: Path, tmp_path: Path, mode: str, suffix: str, size: tupl
     assert sum(shares) == pytest.approx(100, abs=0.3) and shares == sorted(shares, reverse=True)
     for name in ("overlay.png", "heatmaps.png"):
         assert (tmp_path / "out" / name).stat().st_size > 2000
+
+
+def test_many_names_of_a_large_image(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps that would not fit into memory are coarser; the labels still have every pixel."""
+    path, shapes = picture(tmp_path / "a.png"), []
+    monkeypatch.setattr(predict, "VALUES", 300)
+    monkeypatch.setattr(predict, "heatmaps", lambda image, maps, names: shapes.append(maps.shape) or Figure())
+    assert main(arguments(path, run)) == 0
+    assert shapes == [(3, 9, 13)] and Image.open(tmp_path / "out" / "labels.png").size == (60, 40)
 
 
 def test_background_is_class_zero(run: Path, tmp_path: Path, capsys: Any) -> None:
