@@ -24,7 +24,8 @@ from statistics import median
 from typing import Any
 
 from shared import UserError
-from shared.reproduce import can_write, processor  # neither of which imports torch
+from shared.cli import can_write
+from shared.reproduce import processor  # neither of which imports torch
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 6.0  # spent on a comparison, but no less than

@@ -151,10 +151,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tyro
-
 from shared import UserError
-from shared.reproduce import told
+from shared.cli import command
 
 
 @dataclass(frozen=True)
@@ -171,8 +169,7 @@ def predict(options: Options) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog=f"python -m {{__package__}}.predict")
-    return told(lambda: predict(options), options.debug)
+    return command(Options, predict, f"python -m {{__package__}}.predict", arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ main one alone); only the main one calls the others.
 import ast
 import contextlib
 import dataclasses
-import errno
 import gc
 import hashlib
 import importlib.util
@@ -26,7 +25,6 @@ import re
 import shutil
 import signal
 import sys
-import textwrap
 import time
 import traceback
 from collections import deque
@@ -44,9 +42,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
 from . import UserError
+from .cli import command, console, explain, note, told
 from .report import claims_table, judge, load, paper_readme, results_table
 
-console = Console(highlight=False, soft_wrap=True)
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
 HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
 # Fields of a Config that change no number, so that an interrupted run goes on with others: data has a hash of its own.
@@ -573,35 +571,6 @@ def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple
     return tuple(dict.fromkeys(wanted)) or known
 
 
-def explain(error: BaseException) -> str:
-    """One sentence for a person, for any error."""
-    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):  # torch.save hides a full disk
-        error = error.__context__
-    if isinstance(error, UserError):  # one from a loader's worker has the worker's traceback before it
-        return str(error).rpartition("UserError: ")[2].strip()
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
-        return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
-    if isinstance(error, PermissionError):
-        return f"No permission for {error.filename}: make it readable (an output: writable), or give another path."
-    if isinstance(error, OSError):
-        return f"{error.filename or 'A file'}: {error.strerror or error}; mend that and run the same command again."
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)} (run with --debug to see where)"
-
-
-def note(text: str) -> None:
-    """Tell a person what is no error."""
-    print(f"note: {text}", file=sys.stderr)
-
-
-def can_write(path: Path) -> None:
-    """Make the folder of an output file. Raises UserError now, before minutes of work, if it could not be written."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; expected the name of a file to write.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"No permission to write to {path.parent}; choose another folder.")
-
-
 @dataclasses.dataclass(frozen=True)
 class One:
     """Where a run starts from."""
@@ -651,27 +620,12 @@ def check_data(options: Options) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog="reproduce")
-    return told(lambda: check_data(options) if options.check_data else reproduce(options), options.debug)
-
-
-def told(action: Callable[[], None], debug: bool) -> int:
-    """Do it; tell a person in one sentence if it does not work out. Returns the exit status."""
-    try:
-        action()
-    except KeyboardInterrupt as error:  # of a run: SIGTERM, answered with a checkpoint
-        console.print(
-            f"{str(error) or 'Interrupted. What is finished is kept'}; the same command continues from there."
-        )
-        return 130
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {explain(error)}", file=sys.stderr, flush=True)
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # a graceful end would wait for the other processes
-            os._exit(1)
-        return 1
-    return 0
+    return command(
+        Options,
+        lambda options: check_data(options) if options.check_data else reproduce(options),
+        "reproduce",
+        arguments,
+    )
 
 
 if __name__ == "__main__":

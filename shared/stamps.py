@@ -368,6 +368,6 @@ def draw_sheet(sheet: Path, scenes: int = 0, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    from .reproduce import told
+    from .cli import told
 
     sys.exit(told(lambda: tyro.cli(draw_sheet), debug=False))

@@ -29,17 +29,16 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 import torch
-import tyro
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from shared import UserError
+from shared.cli import can_write, command, note
 from shared.clip import CLIP, load_clip
 from shared.experiment import finite_weights, load_checkpoint, load_weights, trained, write_atomic
 from shared.images import read_image, write_figure
-from shared.reproduce import can_write, note, told
 
 from .audio import Spectrogram, magnitude, warp_positions
 from .config import PRESETS, VARIANTS, Config
@@ -361,8 +360,7 @@ def _resample(wave: Tensor, rate: int, new_rate: int) -> Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog=f"python -m {__package__}.predict")
-    return told(lambda: predict(options), options.debug)
+    return command(Options, predict, f"python -m {__package__}.predict", arguments)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
+from shared.cli import can_write, command, note
 from shared.experiment import UNREADABLE, finite_weights, load_checkpoint, load_weights, trained
 from shared.images import read_image, write_figure
-from shared.reproduce import can_write, note, told
 
 from . import digits, imagenet, pictures, scenes
 from .classifier import Classifier, load_official
@@ -207,8 +206,7 @@ def _check(options: Options) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog=f"python -m {__package__}.predict")
-    return told(lambda: predict(options), options.debug)
+    return command(Options, predict, f"python -m {__package__}.predict", arguments)
 
 
 if __name__ == "__main__":

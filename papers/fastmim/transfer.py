@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
-import tyro
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError
@@ -17,10 +16,9 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from shared import UserError
+from shared import UserError, cli
 from shared.experiment import Run, load_weights, write_json
 from shared.loading import Batches, Drawable
-from shared.reproduce import told
 
 from .classifier import Classifier, load_encoder
 from .config import Config
@@ -196,8 +194,7 @@ def command(
 
     The same command continues an interrupted run; other options in the same folder are an error.
     """
-    options = tyro.cli(kind, args=arguments, prog=prog)
-    return told(lambda: _run(options, transfer), options.debug)
+    return cli.command(kind, lambda options: _run(options, transfer), prog, arguments)
 
 
 def _run(options: Kind, transfer: Callable[[Kind, Run], dict[str, float]]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -23,9 +22,9 @@ from PIL import Image
 from torch import nn
 
 from shared import UserError
+from shared.cli import can_write, command, note
 from shared.experiment import trained, write_atomic
 from shared.images import read_image, write_figure
-from shared.reproduce import can_write, note, told
 
 from .config import Config
 from .prompts import PACL_TEMPLATES
@@ -226,8 +225,7 @@ def _plain(name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(Options, args=arguments, prog=f"python -m {__package__}.predict")
-    return told(lambda: predict(options), options.debug)
+    return command(Options, predict, f"python -m {__package__}.predict", arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from ci.report import papers
-from shared.reproduce import told
+from shared.cli import told
 from tests.damage import FOLDER, Command, Damage, Kind, Reader, contents, locked, may_read, unprivileged
 
 ROOT = Path(__file__).parents[2]

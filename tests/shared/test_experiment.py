@@ -23,8 +23,8 @@ from tinypaper.config import Config
 from tinypaper.train import train
 
 from shared import UserError, experiment
+from shared.cli import explain
 from shared.experiment import Interrupted, Run, load_checkpoint, write_atomic, write_json
-from shared.reproduce import explain
 
 CONFIG = Config(steps=20, pause=0)
 STOPPED = 17  # exit code of a process that left with Interrupted

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
 from shared import UserError
+from shared.cli import explain
 from shared.loading import Batches, pad_collate
-from shared.reproduce import explain
 
 SIZE, BATCH = 22, 4  # 5 batches an epoch, 2 samples dropped
 

@@ -20,9 +20,10 @@ import tinypaper.config
 import torch
 
 from shared import UserError, reproduce
+from shared.cli import explain
 from shared.experiment import write_json
 from shared.report import judge
-from shared.reproduce import Job, _job, _make_way, code_hash, explain
+from shared.reproduce import Job, _job, _make_way, code_hash
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tinypaper")
