@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .encoders import Swin, ViT, initialise_linear, sincos_positions
+from .encoders import Swin, ViT, check_size, initialise_linear, sincos_positions
 from .losses import pixel_loss
-from .masking import block_mask, enlarge
+from .masking import block_mask, check_noise, enlarge
 from .model import Prediction
 
 
@@ -61,8 +61,8 @@ class MAE(nn.Module):
 
     def forward(self, images: Tensor, noise: Tensor, ratio: float = 0.75) -> Prediction:
         """``images`` (B, 3, S, S), ``noise`` (B, N) in [0, 1): pred (B, N, 3 stride^2) as in ``pixel_targets``."""
-        _check_images(images, self.image_size)
-        _check_noise(noise, self.image_size, self.encoder.stride)
+        check_size(images, self.image_size)
+        check_noise(noise, self.image_size, self.encoder.stride)
         mask = block_mask(noise, ratio)
         kept = noise.argsort(dim=1, stable=True)[:, : int(noise.shape[1] * (1 - ratio))]  # as block_mask counts
         pred = self.decode(self.encode(images, kept), kept)
@@ -116,8 +116,8 @@ class SimMIM(nn.Module):
 
     def forward(self, images: Tensor, noise: Tensor, ratio: float = 0.6) -> Prediction:
         """``images`` (B, 3, S, S), ``noise`` (B, (S / block)^2) in [0, 1): pred (B, 3, S, S), the restored images."""
-        _check_images(images, self.encoder.image_size)
-        _check_noise(noise, self.encoder.image_size, self.block)
+        check_size(images, self.encoder.image_size)
+        check_noise(noise, self.encoder.image_size, self.block)
         mask = block_mask(noise, ratio, round_up=True)
         latent = self.encode(images, enlarge(mask, self.enlargement))[:, self.encoder.prefix :]
         side = images.shape[-1] // self.encoder.stride
@@ -148,17 +148,3 @@ def simmim_loss(pred: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     ``pred`` and ``images`` (B, 3, S, S), ``mask`` (B, 1, S, S), 1 = masked.
     """
     return ((pred.float() - images.float()).abs() * mask).sum() / (mask.sum() + 1e-5) / images.shape[1]
-
-
-def _check_images(images: Tensor, size: int) -> None:
-    if images.shape[-2:] != (size, size):
-        height, width = images.shape[-2:]
-        raise UserError(f"images of {height} x {width} pixels, expected {size} x {size}; build the network for them.")
-
-
-def _check_noise(noise: Tensor, size: int, block: int) -> None:
-    if noise.shape[1] != (size / block) ** 2:
-        raise UserError(
-            f"noise for {noise.shape[1]} blocks does not fit images of {size} pixels in blocks of {block}; draw "
-            f"(image side / block)^2 numbers an image and choose a block that divides the image."
-        )

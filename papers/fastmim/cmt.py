@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from shared import UserError
 
+from .encoders import check_size, check_stages
+
 
 class CMT(nn.Module):
     """CMT: images (B, 3, S, S) -> tokens (B, (S/stride)^2, width).
@@ -42,11 +44,7 @@ class CMT(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, values in {"depths": depths, "heads": heads, "reductions": reductions}.items():
-            if len(values) != len(widths):
-                raise UserError(
-                    f"CMT has {len(widths)} widths but {len(values)} {name}: {tuple(values)}. Give one value a stage."
-                )
+        check_stages("CMT", len(widths), depths=depths, heads=heads, reductions=reductions)
         for width, number in zip(widths, heads, strict=True):
             if width % number:
                 raise UserError(
@@ -71,11 +69,7 @@ class CMT(nn.Module):
 
     def forward(self, images: Tensor, norm: bool = True) -> Tensor:
         """``images`` (B, 3, S, S) -> (B, (S/stride)^2, width), row by row; ``norm=False`` skips the final LayerNorm."""
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            raise UserError(
-                f"This CMT is set to images of {self.image_size} x {self.image_size} pixels but was given "
-                f"{images.shape[-2]} x {images.shape[-1]}. Call set_image_size first or resize the images."
-            )
+        check_size(images, self.image_size)
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)

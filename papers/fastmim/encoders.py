@@ -65,7 +65,7 @@ class ViT(nn.Module):
 
     def forward(self, images: Tensor, norm: bool = True) -> Tensor:
         """``(B, 3, S, S)`` -> ``(B, 1 + (S / stride)^2, width)``; ``norm=False`` leaves the final LayerNorm out."""
-        _check_size(images, self.image_size)
+        check_size(images, self.image_size)
         tokens = self.patch_embed(images)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_embed
         for block in self.blocks:
@@ -138,7 +138,7 @@ class Swin(nn.Module):
 
     def forward(self, images: Tensor, norm: bool = True) -> Tensor:
         """``(B, 3, S, S)`` -> ``(B, (S / stride)^2, width)``; ``norm=False`` leaves the final LayerNorm out."""
-        _check_size(images, self.image_size)
+        check_size(images, self.image_size)
         tokens = self.patch_embed(images)
         for stage in self.stages:
             tokens = stage(tokens)
@@ -284,10 +284,20 @@ def _grid(size: int, stride: int) -> int:
     return size // stride
 
 
-def _check_size(images: Tensor, size: int) -> None:
+def check_size(images: Tensor, size: int) -> None:
+    """Raises UserError if images (B, 3, H, W) are not those that a network is built for."""
     if images.shape[-2:] != (size, size):
         height, width = images.shape[-2:]
-        raise UserError(f"images of {height} x {width} pixels, expected {size} x {size}; call set_image_size first.")
+        raise UserError(f"images of {height} x {width} pixels, expected {size} x {size}; set_image_size comes first.")
+
+
+def check_stages(encoder: str, stages: int, **values: Sequence[float]) -> None:
+    """Raises UserError if an option that has one value a stage has more or fewer."""
+    for name, of_stages in values.items():
+        if len(of_stages) != stages:
+            raise UserError(
+                f"{encoder} has {stages} widths but {len(of_stages)} {name}: {tuple(of_stages)}. Give one a stage."
+            )
 
 
 def _replace(parameter: nn.Parameter, value: Tensor) -> None:

@@ -28,6 +28,15 @@ def block_mask(noise: Tensor, ratio: float, *, round_up: bool = False) -> Tensor
     return (rank >= kept).float().view(-1, 1, side, side)
 
 
+def check_noise(noise: Tensor, size: int, block: int) -> None:
+    """Raises UserError if noise (B, n) is not one number a block of images of ``size`` pixels."""
+    if noise.shape[1] != (size / block) ** 2:
+        raise UserError(
+            f"noise for {noise.shape[1]} blocks does not fit images of {size} pixels in blocks of {block}; draw (image "
+            "side / block)^2 numbers an image, and choose a block that divides the image."
+        )
+
+
 def enlarge(mask: Tensor, factor: int) -> Tensor:
     """Repeats every entry ``factor`` times in both directions: ``(..., h, w)`` -> ``(..., h*factor, w*factor)``."""
     return mask.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)

@@ -14,7 +14,7 @@ from shared import UserError
 
 from .encoders import ViT, initialise_linear
 from .losses import hog_loss, pixel_loss
-from .masking import block_mask, enlarge
+from .masking import block_mask, check_noise, enlarge
 
 
 class Prediction(NamedTuple):
@@ -92,11 +92,7 @@ class FastMIM(nn.Module):
 
         The targets are those of ``images`` as given, before masking.
         """
-        if noise.shape[1] != (images.shape[-1] / self.block) ** 2:
-            raise UserError(
-                f"noise for {noise.shape[1]} blocks does not fit images of {images.shape[-1]} pixels in blocks of "
-                f"{self.block}; choose an image size that is a multiple of the block."
-            )
+        check_noise(noise, images.shape[-1], self.block)
         mask = block_mask(noise, ratio)
         pixels = enlarge(mask, self.block)
         tokens = self.encoder(images * (1 - pixels) + pixels * self.mask_token)

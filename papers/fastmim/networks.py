@@ -26,42 +26,15 @@ def build_encoder(config: Config, image_size: int, discard: int = 0, drop_path: 
         stage = next(k for k in reversed(range(len(depths))) if depths[k] > 1)
         depths[stage] -= 1
     shape: dict[str, Any] = {"image_size": image_size, "drop_path": drop_path}
-    match config.encoder:
-        case "vit":
-            return ViT(
-                **shape,
-                **vit,
-                patch_size=config.patch_size,
-                width=config.widths[0],
-                depth=depths[0],
-                heads=config.heads[0],
-            )
-        case "swin":
-            return Swin(
-                **shape,
-                patch_size=config.patch_size,
-                width=config.widths[0],
-                depths=tuple(depths),
-                heads=config.heads,
-            )
-        case "pvtv2":
-            return PVTv2(
-                **shape,
-                patch_size=config.patch_size,
-                widths=config.widths,
-                depths=tuple(depths),
-                heads=config.heads,
-                mlp_ratios=config.mlp_ratios,
-                reductions=config.reductions,
-            )
-        case "cmt":
-            return CMT(
-                **shape,
-                widths=config.widths,
-                depths=tuple(depths),
-                heads=config.heads,
-                reductions=config.reductions,
-            )
+    if config.encoder != "cmt":
+        shape["patch_size"] = config.patch_size
+    if config.encoder == "vit":
+        return ViT(**shape, **vit, width=config.widths[0], depth=depths[0], heads=config.heads[0])
+    shape |= {"depths": tuple(depths), "heads": config.heads}
+    if config.encoder == "swin":
+        return Swin(**shape, width=config.widths[0])
+    shape |= {"widths": config.widths, "reductions": config.reductions}
+    return CMT(**shape) if config.encoder == "cmt" else PVTv2(**shape, mlp_ratios=config.mlp_ratios)
 
 
 def build_pretraining(config: Config) -> nn.Module:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from shared import UserError
 
+from .encoders import check_stages
+
 
 class PVTv2(nn.Module):
     """Pyramid Vision Transformer v2: images (B, 3, S, S) -> tokens (B, (S/stride)^2, width).
@@ -43,12 +45,7 @@ class PVTv2(nn.Module):
         patch_size: int = 4,
     ) -> None:
         super().__init__()
-        per_stage = {"depths": depths, "heads": heads, "mlp_ratios": mlp_ratios, "reductions": reductions}
-        for name, values in per_stage.items():
-            if len(values) != len(widths):
-                raise UserError(
-                    f"PVTv2 has {len(widths)} widths but {len(values)} {name}: {tuple(values)}. Give one value a stage."
-                )
+        check_stages("PVTv2", len(widths), depths=depths, heads=heads, mlp_ratios=mlp_ratios, reductions=reductions)
         self.depths = tuple(depths)
         self.reductions = tuple(reductions)
         self.patch_size = patch_size
