@@ -18,15 +18,16 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBo
 def as_rgb(image: Image.Image) -> Image.Image:
     """The image as RGB, transparency on white, 16 bits scaled to 8.
 
-    Raises UserError for floating-point pixels and integers beyond 16 bits: their range is not known.
+    Raises UserError for floating-point pixels and integers outside of 16 bits: their range is not known.
     """
     if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
         raise UserError("It has floating-point pixels; convert it to 8 or 16 bits a channel first.")
     if image.mode.startswith("I"):  # Pillow clips 16 bits to 8 instead of scaling them
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() >= 2**16:
-            raise UserError("It has 32 bits a channel; convert it to 8 or 16 first.")
-        image = Image.fromarray((pixels >> 8).astype(np.uint8))
+            raise UserError("It has integers outside of 0 to 65535; convert it to 8 or 16 bits a channel first.")
+        eight = image.mode == "I" and pixels.max() < 2**8  # in 32 bits, as some programs write them
+        image = Image.fromarray((pixels if eight else pixels >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -40,8 +41,8 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
         option: of the command line that named it, for the messages.
 
     Raises:
-        UserError: no such file, not an image, cut short or damaged, of floating-point pixels, or too large to be one in
-            earnest.
+        UserError: no such file, not an image, cut short or damaged, of pixels whose range is not known, or too large
+            to be one in earnest.
     """
     if not path.is_file():
         raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'missing'}; expected an image file.")

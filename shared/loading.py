@@ -106,7 +106,7 @@ class Batches:
         return {"samples": self._taken * self._positions.batch_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after ``state["samples"]`` samples, which may have come in batches of another size."""
+        """Continue after ``state["samples"]`` samples; after the first epoch only about, in batches of another size."""
         self._taken = self._positions.start = state["samples"] // self._positions.batch_size
         self._iterator = None
 

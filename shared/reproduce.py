@@ -88,7 +88,7 @@ class Job:
 
     @property
     def replaced(self) -> Path:
-        """Where a run with other settings, data or code, begun or finished, is kept until this one is finished."""
+        """Where runs with other settings, data or code, begun or finished, are kept until this one is finished."""
         return self.folder.with_name(f".{self.folder.name}.replaced")
 
     def __str__(self) -> str:
@@ -223,18 +223,14 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
 
 def _make_way(job: Job) -> None:
     """Move what another run left out of the job's folder, and back what it had itself left there before."""
-    aside = job.folder.with_name(f".{job.folder.name}.aside")
-    if job.folder.exists():  # else a kill may have come right here
-        shutil.rmtree(aside, ignore_errors=True)
-        job.folder.rename(aside)
-    if _written(job.replaced / "config.json", job.train_key) is not None:
-        job.replaced.rename(job.folder)
-    # One is kept: the present one if it is finished, or at least begun and the one kept so far is no better.
-    begun, kept = (aside / "checkpoint").exists(), (job.replaced / "result.json").exists()
-    if (aside / "result.json").exists() or (begun and not kept):
-        shutil.rmtree(job.replaced, ignore_errors=True)
-        aside.rename(job.replaced)
-    shutil.rmtree(aside, ignore_errors=True)
+    if any((job.folder / left).exists() for left in ("checkpoint", "result.json")):
+        key = json.loads((job.folder / "config.json").read_bytes())["key"]
+        job.replaced.mkdir(exist_ok=True)
+        shutil.rmtree(job.replaced / key, ignore_errors=True)
+        job.folder.rename(job.replaced / key)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    if (job.replaced / job.train_key).exists():
+        (job.replaced / job.train_key).rename(job.folder)
 
 
 def _code(package: str) -> tuple[str, str]:

@@ -304,7 +304,7 @@ def _classes(means: dict[str, dict[str, float]]) -> Figure:
     """What :func:`_sdr_by_class` gives, a column of markers a class."""
     variants = next(iter(means.values()), {})
     order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
-    figure = Figure(figsize=(max(0.16 * len(order) + 1.5, 6.0), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(0.16 * len(order) + 1.5, 9.0), 3.6), layout="constrained")
     axis = figure.subplots()
     for variant in variants:
         axis.plot([means[label][variant] for label in order], MARKERS.get(variant, "o"), ms=4, ls="", label=variant)

@@ -334,7 +334,7 @@ def _check_outputs(options: Options) -> None:
     if len({path.resolve() for path in [options.audio, *written]}) <= len(written):
         raise UserError("Two of --audio, --out, --rest, --noise and --figure are one file; give each its own name.")
     for path in sounds:
-        if path.suffix[1:].upper() not in soundfile.available_formats():
+        if path.suffix[1:].upper() not in soundfile.available_formats().keys() - {"SD2"}:  # which is two files
             raise UserError(f"{path} has no suffix of a sound format; name it .wav, .flac, .ogg or .mp3.")
     if options.figure and options.figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {options.figure} has no suffix of a picture; name it .png, .pdf or .svg.")

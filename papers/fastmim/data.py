@@ -6,6 +6,7 @@ One interface for ImageNet (:mod:`.imagenet`) and for the offline sources (:mod:
 import hashlib
 import json
 import math
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ SHIFT = 2  # pixels of the full-size digit
 CROP = (0.2, 1.0)  # share of the image's area that a pre-training crop shows (official code)
 LABELLED_CROP = (0.5, 1.0)  # of scenes, so that the object stays in the picture
 LOG_RATIO = math.log(4 / 3)
+WEIGHED = 1000  # one photograph of so many is known by its size, too
 ENLARGED = 256 / 224  # shorter side of a test photo before its centre is cut out
 BICUBIC = transforms.InterpolationMode.BICUBIC
 
@@ -81,15 +83,17 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     if config.data:
         found = (train, labels), (val, val_labels), _ = imagenet.read(Path(config.data))
         write_atomic(_list(config, cache), json.dumps(found, default=lambda photos: photos.paths).encode())
+        paths = train.paths + val.paths
         names = [
             f"{Path(path).relative_to(config.data)} {label}\n"
-            for path, label in zip(train.paths + val.paths, labels + val_labels, strict=True)
+            for path, label in zip(paths, labels + val_labels, strict=True)
         ]
+        sizes = [f"{os.stat(path).st_size}\n" for path in paths[::WEIGHED]]
         return {
             "name": "ImageNet-1K",
             "train": len(train),
             "test": len(val),
-            "sha256": hashlib.sha256("".join(names).encode()).hexdigest(),  # of the list, not of 150 GB of files
+            "sha256": hashlib.sha256("".join(names + sizes).encode()).hexdigest(),  # not of 150 GB of files
             "scale": f"{config.image_size} px, {sum(config.epochs)} epochs in batches of {config.batch_size}",
         }
     digest, train_count, test_count = hashlib.sha256(), 0, 0

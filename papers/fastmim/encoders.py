@@ -288,7 +288,7 @@ def check_size(images: Tensor, size: int) -> None:
     """Raises UserError if images (B, 3, H, W) are not those that a network is built for."""
     if images.shape[-2:] != (size, size):
         height, width = images.shape[-2:]
-        raise UserError(f"images of {height} x {width} pixels, expected {size} x {size}; set_image_size comes first.")
+        raise UserError(f"images of {height} x {width} pixels, expected {size} x {size}; build the network for them.")
 
 
 def check_stages(encoder: str, stages: int, **values: Sequence[float]) -> None:

@@ -225,10 +225,12 @@ def _training(first: dict[str, Path]) -> Figure:
             if len(losses):
                 width = min(5, len(losses))
                 smooth = np.convolve(losses, np.ones(width) / width, "valid")
-                axis.plot(steps[width - 1 :] - steps[0], smooth, lw=0.9, c=colour, ls=dash, label=variant)
+                dot = "." if len(smooth) == 1 else ""
+                axis.plot(steps[width - 1 :] - steps[0], smooth, lw=0.9, c=colour, ls=dash, marker=dot, label=variant)
     axes[0].set(xlabel="step", ylabel="loss", yscale="log", title="pre-training (targets differ)")
     axes[1].set(xlabel="step", title="fine-tuning")
-    figure.legend(handles=axes[1].get_lines(), loc="outside right center", fontsize=7)
+    handles = {line.get_label(): line for axis in axes for line in axis.get_lines()}
+    figure.legend(handles=list(handles.values()), loc="outside right center", fontsize=7)
     return figure
 
 

@@ -36,7 +36,7 @@ def stages(config: Config, images: int) -> list[Stage]:
 
     Raises:
         UserError: resolutions, epochs and batch sizes are not equally many, several for a method that has one, or there
-            are fewer than ``images`` in a batch.
+            are fewer images than a batch has.
     """
     found: list[Stage] = []
     step, epoch = 0, 0

@@ -94,7 +94,13 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
 
 
 def finetune_steps(config: Config, data: Data) -> int:
-    return config.finetune_epochs * (len(data.train_labels) // config.finetune_batch_size)
+    """Of all epochs. Raises UserError if the labelled images are fewer than a batch."""
+    if (per_epoch := len(data.train_labels) // config.finetune_batch_size) == 0:
+        raise UserError(
+            f"A batch of {config.finetune_batch_size} does not fit {len(data.train_labels)} labelled images; change "
+            "finetune_batch_size."
+        )
+    return config.finetune_epochs * per_epoch
 
 
 def finetune(config: Config, run: Run, data: Data) -> None:
@@ -117,11 +123,7 @@ def finetune(config: Config, run: Run, data: Data) -> None:
     )
     optimizer = torch.optim.AdamW(layer_decay_groups(model, config.weight_decay, config.layer_decay), fused=True)
     peak = config.finetune_learning_rate * config.finetune_batch_size / 256
-    if (steps_per_epoch := len(data.train_labels) // config.finetune_batch_size) == 0:
-        raise UserError(
-            f"A batch of {config.finetune_batch_size} does not fit {len(data.train_labels)} labelled images; change "
-            "finetune_batch_size."
-        )
+    steps = finetune_steps(config, data)
     start = 0 if config.method == "none" or config.checkpoint else stages(config, len(data.pretrain))[-1].stop
     mixup = None
     if config.mixup or config.cutmix:
@@ -138,14 +140,14 @@ def finetune(config: Config, run: Run, data: Data) -> None:
     run.reseed(per_process=True)  # weights were drawn alike; mixing and drop path are not
 
     for step in run.steps(
-        start + finetune_steps(config, data),
+        start + steps,
         start=start,
         save_every=config.save_every,
         model=model,
         optimizer=optimizer,
         batches=batches,
     ):
-        epoch = (step - start) / steps_per_epoch
+        epoch = (step - start) * config.finetune_epochs / steps
         rate = learning_rate(
             epoch, peak, config.finetune_min_learning_rate, config.finetune_warmup_epochs, config.finetune_epochs
         )

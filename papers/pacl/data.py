@@ -129,7 +129,9 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
             raise UserError(f"--method {config.method} is for the composed scenes alone; choose another, or no --data.")
         found = pairs.read(Path(config.data), cache)
         tests = benchmarks.found(Path(config.data))
-        counts = [f"{name} {len(test)}" for name, test in tests.items()] + classification.found(Path(config.data))
+        weights = {name: sum(path.stat().st_size for path in test.pairs[0]) for name, test in tests.items()}
+        counts = [f"{name} {len(test)} {weights[name]}" for name, test in tests.items()]
+        counts += classification.found(Path(config.data))
         class_names = [path.read_text() for path in sorted(benchmarks.NAMES.glob("*.txt"))]
         return {
             "name": ", ".join(found.sources),

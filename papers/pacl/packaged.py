@@ -6,6 +6,7 @@ beside the other rows they show how much of it was in the features that the mini
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -21,6 +22,10 @@ from .towers import Towers
 Bridge = Literal["conse", "ridge"]
 LOGIT_SCALE = 20.0
 RIDGE = 1.0  # weight of the squared norm
+
+
+def _squeezed(size: int, image: Image.Image) -> Tensor:
+    return preprocess(pil_to_tensor(image.convert("RGB")).permute(1, 2, 0)[None], size)[0]
 
 
 class PackagedTowers(Towers):
@@ -45,7 +50,7 @@ class PackagedTowers(Towers):
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor]:
         """The whole image squeezed into a square: the positions of the mini-CLIP fit no other shape."""
-        return lambda image: preprocess(pil_to_tensor(image.convert("RGB")).permute(1, 2, 0)[None], self.image_size)[0]
+        return partial(_squeezed, self.image_size)
 
     def normalize(self, image: Image.Image) -> Tensor:
         pixels = pil_to_tensor(image.convert("RGB")).float() / 255

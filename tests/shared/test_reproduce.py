@@ -231,37 +231,35 @@ def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> No
 @pytest.mark.parametrize(
     ("here", "aside", "left_here", "left_aside"),
     [
-        ("begun b", None, None, "begun b"),  # days of training, and one option mistyped
+        ("begun b", "", "", "begun b"),  # days of training, and one option mistyped
         ("begun b", "begun a", "begun a", "begun b"),  # and back
-        ("empty b", "begun a", "begun a", None),
-        ("finished b", None, None, "finished b"),
-        ("begun b", "finished c", None, "finished c"),  # one is kept, the better one
-        ("begun b", "begun c", None, "begun b"),
-        (None, "finished a", "finished a", None),
+        ("empty b", "begun a", "begun a", ""),
+        ("finished b", "", "", "finished b"),
+        ("begun b", "finished c", "", "begun b, finished c"),
+        ("begun b", "begun b, begun c", "", "begun b, begun c"),
+        ("", "finished a", "finished a", ""),
     ],
 )
 def test_what_makes_way_and_what_comes_back(
-    tmp_path: Path, here: str | None, aside: str | None, left_here: str | None, left_aside: str | None
+    tmp_path: Path, here: str, aside: str, left_here: str, left_aside: str
 ) -> None:
     job = Job("plain", 0, None, tmp_path / "seed0", "a", "a")
-    for folder, content in ((job.folder, here), (job.replaced, aside)):
-        if content is not None:
-            state, key = content.split()
-            write_json(folder / "config.json", {"key": key})
-            if state != "empty":
-                (folder / "checkpoint").mkdir()
-            if state == "finished":
-                write_json(folder / "result.json", {"key": key})
+    there = [(job.replaced / content.split()[1], content) for content in aside.split(", ") if content]
+    for folder, content in [*there, *([(job.folder, here)] if here else [])]:
+        state, key = content.split()
+        write_json(folder / "config.json", {"key": key})
+        if state != "empty":
+            (folder / "checkpoint").mkdir()
+        if state == "finished":
+            write_json(folder / "result.json", {"key": key})
 
-    def found(folder: Path) -> str | None:
-        if not folder.exists():
-            return None
+    def found(folder: Path) -> str:
         state = "finished" if (folder / "result.json").exists() else "begun"
         return f"{state} {json.loads((folder / 'config.json').read_text())['key']}"
 
     _make_way(job)
-    assert (found(job.folder), found(job.replaced)) == (left_here, left_aside)
-    assert {path.name for path in tmp_path.iterdir()} <= {job.folder.name, job.replaced.name}
+    assert [found(path) for path in tmp_path.glob("seed*")] == [left_here] * bool(left_here)
+    assert ", ".join(sorted(map(found, job.replaced.glob("*")))) == left_aside
 
 
 # -- stopped, killed, crowded -----------------------------------------------------------------------------------------

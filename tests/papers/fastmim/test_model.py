@@ -244,7 +244,7 @@ def test_training_goes_on_at_another_image_size(encoder, size):
     optimizer.step()
     moved = [not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True) if p.requires_grad]
     assert all(moved)
-    with pytest.raises(UserError, match="set_image_size"):
+    with pytest.raises(UserError, match="build the network for them"):
         model.encoder(torch.randn(1, 3, 32, 32))
     with pytest.raises(UserError, match="stride"):
         model.encoder.set_image_size(size + 4)

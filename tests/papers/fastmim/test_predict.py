@@ -238,9 +238,12 @@ def test_wide_integers(tmp_path: Path) -> None:
     """Pillow opens a 16-bit PGM as 32-bit integers; a TIFF may really have them."""
     Image.new("I", (4, 4), 128 * 256).save(tmp_path / "grey.pgm")
     assert read_image(tmp_path / "grey.pgm").getpixel((1, 1)) == (128, 128, 128)
-    Image.new("I", (4, 4), 2**20).save(tmp_path / "deep.tif")
-    with pytest.raises(UserError, match="32 bits a channel"):
-        read_image(tmp_path / "deep.tif")
+    Image.new("I", (4, 4), 200).save(tmp_path / "eight.tif")
+    assert read_image(tmp_path / "eight.tif").getpixel((1, 1)) == (200, 200, 200)
+    for value in (2**20, -1):
+        Image.new("I", (4, 4), value).save(tmp_path / "deep.tif")
+        with pytest.raises(UserError, match="integers outside of 0 to 65535"):
+            read_image(tmp_path / "deep.tif")
 
 
 # mistakes

@@ -127,7 +127,7 @@ def test_cmt_takes_another_size_after_set_image_size() -> None:
     encoder = small_cmt().eval()
     before = encoder.state_dict()["stages.0.relative_pos"]
     assert before.shape == (1, 64, 4)
-    with pytest.raises(UserError, match="set_image_size"):
+    with pytest.raises(UserError, match="build the network for them"):
         encoder(torch.rand(1, 3, 48, 48))
     encoder.set_image_size(48)
     torch.testing.assert_close(encoder.state_dict()["stages.0.relative_pos"], resize_relative_pos(before, 144, 9))

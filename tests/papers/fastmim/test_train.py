@@ -206,12 +206,15 @@ def test_stages_that_make_no_sense(method: str, changes: dict[str, Any], said: s
         stages(replace(VIT, **{"method": method, **changes}), IMAGES)
 
 
-def test_a_batch_in_parts_may_not_exceed_the_labelled_images(digits: Data, tmp_path: Path) -> None:
-    """Each part fits, the whole does not: no step would be trained."""
+@pytest.mark.parametrize("phase", [pretrain, finetune])
+def test_a_batch_in_parts_may_not_exceed_the_labelled_images(digits: Data, tmp_path: Path, phase: Any) -> None:
+    """Each part fits, the whole does not: no step would be trained. It is told before pre-training."""
     many = 2 * len(digits.train_labels)
-    config = replace(VIT, method="none", finetune_batch_size=many, finetune_micro_batch_size=many // 4)
+    config = replace(VIT, finetune_batch_size=many, finetune_micro_batch_size=many // 4)
+    run = Watched(tmp_path)
     with pytest.raises(UserError, match=f"{many} does not fit"):
-        finetune(config, Watched(tmp_path), digits)
+        phase(replace(config, method="none") if phase is finetune else config, run, digits)
+    assert run.rates == []
 
 
 def test_a_stage_may_have_a_batch_of_its_own(digits: Data, tmp_path: Path) -> None:
