@@ -51,7 +51,7 @@ def papers_table(root: Path) -> list[list[str]]:
 
 def times_table(root: Path) -> list[list[str]]:
     """Header and one row a paper: how long its reproduction took."""
-    table = [["paper", "runs", "minutes of 2 cores", "processor"]]
+    table = [["paper", "runs", "minutes on 2 cores", "processor"]]
     for folder in papers(root):
         if results := read_results(folder / "results" / "cpu.json"):
             minutes, rows = sum(row["seconds"] for row in results["rows"]) / 120, len(results["rows"])
