@@ -79,9 +79,8 @@ class Run:
         self._stop = False
         self._started = time.monotonic()  # had it run in one piece
         self._tensorboard: SummaryWriter | None = None
-        self._scaler = (
-            self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
-        )  # of the loss, under fp16
+        # Of the loss, under fp16.
+        self._scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
         if self.device.type == "cuda":  # earlier runs of this process do not count

@@ -223,8 +223,9 @@ def run_job(package: str, job: Job, report: Callable[..., None]) -> dict[str, An
 
 def _make_way(job: Job) -> None:
     """Move what another run left out of the job's folder, and back what it had itself left there before."""
-    if any((job.folder / left).exists() for left in ("checkpoint", "result.json")):
-        key = json.loads((job.folder / "config.json").read_bytes())["key"]
+    described = job.folder / "config.json"
+    if described.exists() and any((job.folder / left).exists() for left in ("checkpoint", "result.json")):
+        key = json.loads(described.read_bytes())["key"]
         job.replaced.mkdir(exist_ok=True)
         shutil.rmtree(job.replaced / key, ignore_errors=True)
         job.folder.rename(job.replaced / key)
