@@ -24,8 +24,9 @@ from statistics import median
 from typing import Any
 
 from shared import UserError
-from shared.cli import can_write
-from shared.reproduce import processor  # neither of which imports torch
+from shared.support.command_line import can_write
+from shared.support.files import write_json
+from shared.support.machine import processor
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 6.0  # spent on a comparison, but no less than
@@ -130,8 +131,6 @@ def main(only: str = "") -> None:
         os.environ[name] = "1"  # before the libraries that read them are imported
     chosen = modules(only)
     import torch
-
-    from shared.experiment import write_json
 
     torch.set_num_threads(1)
     path = ROOT / "ci" / "bench.json"

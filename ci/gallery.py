@@ -17,10 +17,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shared import UserError
-from shared.experiment import write_atomic
-from shared.report import Claim, caption, claims_table, load, read_results, reported_table, results_table
+from shared.paper import Claim, load
+from shared.reproduce.tables import badge, caption, claims_table, read_results, reported_table, results_table
+from shared.support.files import write_atomic
 
-from .report import papers, verdict_counts
+from .report import papers
 
 TEMPLATES = Path(__file__).parent
 WIDTH, MARGIN = 320, 14  # of a drawn interval, in pixels
@@ -110,7 +111,7 @@ def page(folder: Path) -> dict[str, Any]:
     return {
         "slug": slug,
         "paper": claims.PAPER,
-        "counts": verdict_counts(results, claims.CLAIMS),
+        "counts": badge(results, claims.CLAIMS),
         "table": [[plain(cell) for cell in row] for row in results_table(results, config.VARIANTS, claims.COLUMNS)]
         if results
         else [],

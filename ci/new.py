@@ -15,7 +15,9 @@ FILES = {
 
 The authors, venue and year, [arXiv 0000.00000](https://arxiv.org/abs/0000.00000).
 
-## Method in ten lines
+<!-- verdict:begin (written by make report) -->
+Not run yet.
+<!-- verdict:end -->
 
 ## Results
 
@@ -29,35 +31,36 @@ Not run yet.
 Not run yet.
 <!-- claims:end -->
 
-## Reported by others
+## Try it
 
-<!-- reported:begin (written by make report) -->
-None.
-<!-- reported:end -->
-
-## How to run
-
+    make predict PAPER={slug} ARGS=--help
     make reproduce PAPER={slug}
 
-## Deviations
+## Method
+
+Ten lines, each with the file and function that does it.
+
+## What is different
+
+The handful of differences that matter, and what could not be verified; [DEVIATIONS.md](DEVIATIONS.md) has the rest.
+
+## Data, licences, citation
+""",
+    "DEVIATIONS.md": """# Deviations
 
 | the paper | here | why |
 | --- | --- | --- |
 
-### History of these results
+## History of the results
 
 How the settings were chosen, on which data and seeds; how often the final seeds were run, and why.
-
-## Data and licences
-
-## Citation
 """,
     "config.py": '''"""The numbers that presets and variants set: whole presets, and variants that change fields."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.report import Variant
+from shared.paper import Variant
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ EVALUATION = ("split",)  # fields that training does not read: with other values
 
 PRESETS = {{"smoke": Config(), "cpu": Config(), "paper": Config()}}
 SEEDS = {{"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}}
-VARIANTS = {{"{slug}": Variant("the paper's method")}}  # of the paper's name: what train.py trains by default
+VARIANTS = {{"{slug}": Variant("the paper's method", headline=True)}}  # train.py trains the paper's own
 ''',
     "data.py": '''"""Readers for the paper's datasets in their published layout, and the offline default."""
 
@@ -103,10 +106,11 @@ def check(path: Path) -> list[str]:
     raise UserError("papers/{slug}/data.py has no readers yet: write check().")
 ''',
     "model.py": '"""The architecture, named as in the paper."""\n',
+    "build.py": '"""The one place where configuration and weights become a model."""\n',
     "train.py": '''"""Training: an explicit loop that reads like the paper's method section."""
 
 from shared import UserError
-from shared.experiment import Run
+from shared.run import Run
 
 from .config import Config
 
@@ -117,7 +121,7 @@ def train(config: Config, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    from shared.reproduce import train_one
+    from shared.reproduce.train import train_one
 
     train_one(__package__)
 ''',
@@ -126,7 +130,7 @@ if __name__ == "__main__":
 from pathlib import Path
 
 from shared import UserError
-from shared.experiment import Run
+from shared.run import Run
 
 from .config import Config
 
@@ -152,7 +156,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared import UserError
-from shared.cli import command
+from shared.support.command_line import command
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def bench() -> Iterator[dict[str, Any]]:
 ''',
     "claims.py": '''"""The paper's claims as comparisons, fixed before the final seeds are run."""
 
-from shared.report import Claim, Column, Paper, Reported
+from shared.paper import Claim, Column, Paper, Reported
 
 PAPER = Paper(title="The paper's title", authors="", venue="", arxiv="", summary="what it is, in half a line")
 COLUMNS: tuple[Column, ...] = ()

@@ -1,17 +1,18 @@
-"""``python -m ci.report``: rebuild every generated block of every README; ``--list``: one line a paper.
+"""``python -m ci.report``: rebuild every generated page and block of the READMEs; ``--list``: one line a paper.
 
-Like `shared.report` it reads with the standard library alone: ``make list`` works before anything is installed.
+It reads with the standard library alone: ``make list`` works before anything is installed.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from shared import UserError
-from shared.report import Claim, Paper, Verdict, load, markdown, paper_readme, read_results, replace_block
+from shared.paper import Paper, load
+from shared.reproduce.tables import badge, markdown, minutes, paper_pages, read_results, replace_block
+from shared.support.files import write_atomic
 
 
 def papers(root: Path) -> list[Path]:
@@ -19,43 +20,21 @@ def papers(root: Path) -> list[Path]:
     return sorted(p.parent for p in (root / "papers").glob("*/claims.py"))
 
 
-def verdict_counts(results: dict[str, Any] | None, claims: Iterable[Claim]) -> str:
-    """For example ``3 supported, 1 inconclusive``: each claim once, by its worst comparison; controls do not count."""
-    if results is None:
-        return "not run yet"
-    judged = {c["id"]: c["verdict"] for c in results["claims"]}
-    order: tuple[Verdict, ...] = ("supported", "inconclusive", "contradicted")
-    worst: dict[int, int] = {}
-    for claim in claims:
-        if not claim.control and claim.id in judged:
-            worst[claim.number] = max(worst.get(claim.number, 0), order.index(judged[claim.id]))
-    counts = {v: list(worst.values()).count(i) for i, v in enumerate(order)}
-    return ", ".join(f"{n} {v}" for v, n in counts.items() if n) or "no claims tested"
-
-
-def counted(folder: Path) -> tuple[Paper, str]:
-    """A paper and its verdict counts."""
+def described(folder: Path) -> tuple[Paper, dict[str, Any] | None, str]:
+    """A paper, its results if there are any, and its badge."""
     claims = load(f"papers.{folder.name}", "claims")
-    return claims.PAPER, verdict_counts(read_results(folder / "results" / "cpu.json"), claims.CLAIMS)
+    results = read_results(folder / "results" / "cpu.json")
+    return claims.PAPER, results, badge(results, claims.CLAIMS)
 
 
 def papers_table(root: Path) -> list[list[str]]:
-    """Header and one row a paper: link, what it is, verdict counts."""
-    table = [["paper", "what it is", "claims, as measured here (`cpu` preset)"]]
+    """Header and one row a paper: link, what it is, what came out, minutes."""
+    table = [["paper", "what it is", "what came out here (`cpu` preset)", "minutes on 2 cores"]]
     for folder in papers(root):
-        paper, counts = counted(folder)
+        paper, results, found = described(folder)
         link = f"[{paper.title}](papers/{folder.name}/README.md) (`{folder.name}`, {paper.venue})"
-        table.append([link, paper.summary, counts])
-    return table
-
-
-def times_table(root: Path) -> list[list[str]]:
-    """Header and one row a paper: how long its reproduction took."""
-    table = [["paper", "runs", "minutes on 2 cores", "processor"]]
-    for folder in papers(root):
-        if results := read_results(folder / "results" / "cpu.json"):
-            minutes, rows = sum(row["seconds"] for row in results["rows"]) / 120, len(results["rows"])
-            table.append([f"`{folder.name}`", str(rows), f"{minutes:.0f}", results["environment"]["cpu"]])
+        verdict = f"**{found[0].upper()}{found[1:]}.** {paper.conclusion if results else ''}".rstrip()
+        table.append([link, paper.summary, verdict, f"{minutes(results):.0f}" if results else ""])
     return table
 
 
@@ -89,31 +68,24 @@ def retrieval_table(measured: dict[str, Any]) -> list[list[str]]:
 
 
 def rebuilt(root: Path) -> dict[Path, str]:
-    """What every README of the checkout should say, given the committed results."""
-    texts = {}
+    """What every generated page of the checkout should say, given the committed results."""
+    texts: dict[Path, str] = {}
     for folder in papers(root):
-        path = folder / "README.md"
-        texts[path] = paper_readme(folder, f"papers.{folder.name}", path.read_text())
+        texts |= paper_pages(folder, f"papers.{folder.name}")
     bench = json.loads((root / "ci" / "bench.json").read_text())
-    retrieval = json.loads((root / "shared" / "results" / "retrieval.json").read_text())
+    retrieval = json.loads((root / "ci" / "retrieval.json").read_text())
     blocks = {
-        "README.md": {
-            "papers": markdown(papers_table(root)),
-            "times": markdown(times_table(root)),
-            "bench": bench_table(bench),
-        },
-        "shared/README.md": {"retrieval": markdown(retrieval_table(retrieval))},
+        "README.md": ("papers", markdown(papers_table(root))),
+        "ci/BENCH.md": ("bench", bench_table(bench)),
+        "shared/README.md": ("retrieval", markdown(retrieval_table(retrieval))),
     }
-    for name, contents in blocks.items():
-        path = root / name
-        texts[path] = path.read_text()
-        for block, content in contents.items():
-            texts[path] = replace_block(texts[path], block, content, path)
+    for name, (block, content) in blocks.items():
+        texts[root / name] = replace_block((root / name).read_text(), block, content, root / name)
     return texts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rebuild the generated blocks of every README from the results files.")
+    parser = argparse.ArgumentParser(description="Rebuild what is generated of every README from the results files.")
     parser.add_argument("--list", action="store_true", help="list the papers, one line each, instead")
     parser.add_argument("--quiet", action="store_true", help="name only what has changed")
     arguments = parser.parse_args()
@@ -121,14 +93,14 @@ def main() -> None:
     try:
         if arguments.list:
             for folder in papers(root):
-                paper, counts = counted(folder)
-                print(f"{folder.name:16} {paper.summary} [{counts}]")
+                paper, results, found = described(folder)
+                print(f"{folder.name:16} {paper.summary} [{found}]")
+                if results:
+                    print(f"{'':16} {paper.conclusion}")
             return
         for path, text in rebuilt(root).items():
-            changed = path.read_text() != text
+            changed = not path.exists() or path.read_text() != text
             if changed:
-                from shared.experiment import write_atomic  # which needs torch
-
                 write_atomic(path, text.encode())
             if changed or not arguments.quiet:
                 print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")

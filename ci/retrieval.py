@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from shared.clip import load_clip
-from shared.experiment import write_json
-from shared.stamps import load_stamps
+from shared.offline.cutouts import load_cutouts
+from shared.support.files import write_json
 
 
 def retrieval(image: Tensor, text: Tensor) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def stamp_retrieval() -> dict[str, Any]:
     """
     clip = load_clip()
     results = []
-    for stamps in (load_stamps(), load_stamps(sounding=True)):
+    for stamps in (load_cutouts(), load_cutouts(sounding=True)):
         images = []
         for stamp in stamps:
             cutout = Image.fromarray(stamp.image())
@@ -45,4 +45,4 @@ def stamp_retrieval() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    write_json(Path("shared/results/retrieval.json"), stamp_retrieval())
+    write_json(Path("ci/retrieval.json"), stamp_retrieval())

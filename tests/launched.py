@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from shared.reproduce import _Here
+from shared.reproduce.launch import LaunchedProcess
 
 
 def threads_of_the_group() -> list[str]:
@@ -20,7 +20,7 @@ def threads_of_the_group() -> list[str]:
 
 if __name__ == "__main__":
     _, script, *sys.argv[1:] = sys.argv
-    with contextlib.closing(_Here()):
+    with contextlib.closing(LaunchedProcess("tests")):
         runpy.run_path(script, run_name="__main__")
     end = time.monotonic() + 10  # the kernel lists a thread for a moment after it has ended
     while threads_of_the_group() and time.monotonic() < end:

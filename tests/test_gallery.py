@@ -10,8 +10,9 @@ import pytest
 import soundfile
 
 from ci import gallery
-from ci.report import papers, verdict_counts
-from shared import report
+from ci.report import papers
+from shared import paper
+from shared.reproduce import tables
 
 ROOT = Path(__file__).parents[1]
 PAPERS = [folder.name for folder in papers(ROOT)]
@@ -56,14 +57,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("slug", PAPERS)
 def test_a_page_says_what_the_results_say(written: Path, slug: str) -> None:
     text = read(written / f"{slug}.html")
-    claims, config = (report.load(f"papers.{slug}", name) for name in ("claims", "config"))
-    results = report.read_results(ROOT / "papers" / slug / "results" / "cpu.json")
+    claims, config = (paper.load(f"papers.{slug}", name) for name in ("claims", "config"))
+    results = tables.read_results(ROOT / "papers" / slug / "results" / "cpu.json")
     if results is None:
         pytest.skip("not run yet")
     for table in (
-        report.results_table(results, config.VARIANTS, claims.COLUMNS),
-        report.claims_table(results, claims.CLAIMS),
-        report.reported_table(claims.REPORTED),
+        tables.results_table(results, config.VARIANTS, claims.COLUMNS),
+        tables.claims_table(results, claims.CLAIMS),
+        tables.reported_table(claims.REPORTED),
     ):
         cells = [gallery.plain(cell) for row in table[1:] for cell in row]
         assert [cell for cell in cells if cell.removesuffix(" (control)") not in text] == []
@@ -76,10 +77,10 @@ def test_a_page_says_what_the_results_say(written: Path, slug: str) -> None:
 def test_the_index_leads_to_every_page(written: Path) -> None:
     page, text = (written / "index.html").read_text(), read(written / "index.html")
     for slug in PAPERS:
-        claims = report.load(f"papers.{slug}", "claims")
-        results = report.read_results(ROOT / "papers" / slug / "results" / "cpu.json")
+        claims = paper.load(f"papers.{slug}", "claims")
+        results = tables.read_results(ROOT / "papers" / slug / "results" / "cpu.json")
         assert f'href="{slug}.html"' in page and claims.PAPER.title in text
-        assert verdict_counts(results, claims.CLAIMS) in text
+        assert tables.badge(results, claims.CLAIMS) in text
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_the_index_leads_to_every_page(written: Path) -> None:
     [("higher", 1.0, (160, gallery.WIDTH)), ("lower", 1.0, (0, 14)), ("similar", 3.0, (14, 306))],
 )
 def test_intervals_are_drawn_to_scale(direction: str, margin: float, expected: tuple[float, float]) -> None:
-    claim = report.Claim("id", 1, "text", "source", "metric", "a", "b", direction, margin)  # type: ignore[arg-type]
+    claim = paper.Claim("id", 1, "text", "source", "metric", "a", "b", direction, margin)  # type: ignore[arg-type]
     drawn = gallery.drawing(claim, 1.5, [1.0, 2.0])
     assert drawn.expected == pytest.approx(expected, abs=0.1)
     assert drawn.zero < drawn.low < drawn.mean < drawn.high <= gallery.WIDTH - gallery.MARGIN

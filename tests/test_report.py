@@ -8,10 +8,11 @@ from types import ModuleType
 import pytest
 
 from ci import report
-from shared.report import Claim, Paper
+from shared.paper import Claim, Paper
+from shared.reproduce.tables import badge
 
 CLAIMS = (
-    Claim("it-works", 1, "It works.", "abstract", "sdr_db", "a", "b"),
+    Claim("it-works", 1, "It works.", "abstract", "sdr_db", "a", "b", headline=True),
     Claim("close", 2, "It is close.", "abstract", "sdr_db", "a", "floor", "similar", 0.5),
     Claim("also", 2, "It is close again.", "abstract", "sdr_db", "b", "floor", "similar", 0.5),
     Claim("bed", 2, "The test bed works.", "ours", "sdr_db", "floor", "a", "lower", 0.25, control=True),
@@ -19,34 +20,38 @@ CLAIMS = (
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "counts"),
+    ("verdicts", "found"),
     [
         ({}, "no claims tested"),
-        ({"it-works": "supported"}, "1 supported"),
-        ({"it-works": "supported", "close": "inconclusive"}, "1 supported, 1 inconclusive"),
-        ({"it-works": "contradicted", "close": "supported", "bed": "contradicted"}, "1 supported, 1 contradicted"),
+        ({"it-works": "supported"}, "headline: supported; 1 of 1 supported"),
+        ({"it-works": "inconclusive", "close": "supported"}, "headline: inconclusive; 1 of 2 supported"),
+        (
+            {"it-works": "contradicted", "close": "supported", "bed": "contradicted"},
+            "headline: contradicted; 1 of 2 supported, 1 contradicted",
+        ),
         ({"bed": "contradicted"}, "no claims tested"),
-        ({"close": "supported", "also": "inconclusive"}, "1 inconclusive"),
-        ({"close": "contradicted", "also": "inconclusive"}, "1 contradicted"),
+        ({"close": "supported", "also": "inconclusive"}, "0 of 1 supported"),
+        ({"close": "contradicted", "also": "inconclusive"}, "0 of 1 supported, 1 contradicted"),
     ],
 )
-def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: dict[str, str], counts: str) -> None:
+def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: dict[str, str], found: str) -> None:
     judged = {"claims": [{"id": name, "verdict": verdict} for name, verdict in verdicts.items()]}
-    assert report.verdict_counts(judged, CLAIMS) == counts
-    assert report.verdict_counts(None, CLAIMS) == "not run yet"
+    assert badge(judged, CLAIMS) == found
+    assert badge(None, CLAIMS) == "not run yet"
 
 
 def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = ModuleType("papers.madeup.claims")
-    vars(claims).update(CLAIMS=CLAIMS, PAPER=Paper("Made up", "Nobody", "nowhere 2020", "0000.00000", "beads, counted"))
+    vars(claims).update(
+        CLAIMS=CLAIMS, PAPER=Paper("Made up", "Nobody", "nowhere 2020", "0000.00000", "beads, counted", "It did.")
+    )
     monkeypatch.setitem(sys.modules, claims.__name__, claims)
     folder = tmp_path / "papers" / "madeup"
     (folder / "results").mkdir(parents=True)
     (folder / "claims.py").touch()
     assert report.papers(tmp_path) == [folder]
     link = "[Made up](papers/madeup/README.md) (`madeup`, nowhere 2020)"
-    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "not run yet"]]
-    assert report.times_table(tmp_path)[1:] == []
+    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "**Not run yet.**", ""]]
     results = {
         "schema": 1,
         "environment": {"cpu": "Abacus"},
@@ -57,8 +62,8 @@ def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ],
     }
     (folder / "results" / "cpu.json").write_text(json.dumps(results))
-    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "1 supported, 1 contradicted"]]
-    assert report.times_table(tmp_path)[1:] == [["`madeup`", "4", "3", "Abacus"]]
+    verdict = "**Headline: supported; 1 of 2 supported, 1 contradicted.** It did."
+    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", verdict, "3"]]
 
 
 def test_table_of_the_bench() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from ci import new
 from ci.report import papers, rebuilt
-from shared import report
+from shared.reproduce import tables, verdicts
 
 ROOT = Path(__file__).parents[1]
 PAPERS = papers(ROOT)
@@ -51,18 +51,20 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 def structure_faults(folder: Path, package: str) -> list[str]:
     faults = [f"{name} is missing" for name in FILES if not (folder / name).exists()]
     for path in folder.rglob("*.py"):
+        depth = len(path.relative_to(folder).parts)  # as many dots as lead to the folder and not out of it
         faults += [
-            f"{path.name} imports {module}"
+            f"{path.name} imports {'.' * level}{module}"
             for level, module in imports(path)
-            if level > 1 or module.startswith("papers")
+            if level > depth or module.startswith("papers")
         ]
     for module, names in INTERFACE.items():
         loaded = importlib.import_module(f"{package}.{module}")
         faults += [f"{module}.py has no {name}" for name in names if not hasattr(loaded, name)]
     config = importlib.import_module(f"{package}.config")
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
+        depth = len(path.relative_to(folder).parts)
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.level, node.module) == (1, "config"):
+            if isinstance(node, ast.ImportFrom) and (node.level, node.module) == (depth, "config"):
                 faults += [
                     f"{path.name} imports {alias.name}: a number of config.py is in a run's keys only as a field"
                     for alias in node.names
@@ -83,8 +85,10 @@ def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytes
     new.new("freshpaper")
     monkeypatch.syspath_prepend(tmp_path / "papers")
     assert structure_faults(tmp_path / "papers" / "freshpaper", "freshpaper") == []
-    readme = tmp_path / "papers" / "freshpaper" / "README.md"
-    assert report.paper_readme(readme.parent, "freshpaper", readme.read_text()) == readme.read_text()
+    pages = tables.paper_pages(tmp_path / "papers" / "freshpaper", "freshpaper")
+    assert [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text] == [
+        "RESULTS.md"
+    ]
     assert (tmp_path / "environment.yml").read_text().count("- -r papers/freshpaper/requirements.txt\n") == 1
     with pytest.raises(SystemExit, match="exists already"):
         new.new("freshpaper")
@@ -117,7 +121,7 @@ def test_requirements_name_what_the_folder_imports(folder: Path) -> None:
 
 def test_generated_blocks_equal_results() -> None:
     """Every README says exactly what the committed results files say."""
-    stale = [str(path) for path, text in rebuilt(ROOT).items() if path.read_text() != text]
+    stale = [str(path) for path, text in rebuilt(ROOT).items() if not path.exists() or path.read_text() != text]
     assert stale == [], "run `make report`"
 
 
@@ -137,7 +141,7 @@ def test_results_are_whole(folder: Path) -> None:
     }
     assert all(s == list(config.SEEDS["cpu"]) for s in seeds.values()), seeds
     judged = [claim for claim in claims.CLAIMS if claim.variants <= seeds.keys()]
-    assert results["claims"] == [report.judge(claim, results["rows"]) for claim in judged]
+    assert results["claims"] == [verdicts.judge(claim, results["rows"]) for claim in judged]
     assert all(c["n"] >= 5 for c in results["claims"])
 
 

@@ -1,6 +1,6 @@
 """The paper's claims as comparisons, fixed before the final seeds were run."""
 
-from shared.report import Claim, Column, Paper, Reported
+from shared.paper import Claim, Column, Paper, Reported
 
 PAPER = Paper(
     title="CLIPSep: Learning Text-queried Sound Separation with Noisy Unlabeled Videos",

@@ -64,7 +64,7 @@ class MixAndSeparate:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """One mixture.
 
         Returns: ``sources`` (n, N) already divided by n, ``image`` (n, D) the mean of three consecutive frames'

@@ -12,8 +12,10 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from shared.experiment import Run, load_weights, write_atomic, write_json
-from shared.images import write_figure
+from shared.run import Run
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic, write_json
+from shared.support.weights import load_weights
 
 from .audio import Spectrogram, magnitude
 from .clips import Pair, Queries

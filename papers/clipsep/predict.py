@@ -35,10 +35,12 @@ from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from shared import UserError
-from shared.cli import can_write, command, note
 from shared.clip import CLIP, load_clip
-from shared.experiment import finite_weights, load_checkpoint, load_weights, trained, write_atomic
-from shared.images import read_image, write_figure
+from shared.support.command_line import can_write, command, note
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic
+from shared.support.images import read_image
+from shared.support.weights import finite_weights, load_checkpoint, load_weights, open_trained_run
 
 from .audio import Spectrogram, magnitude, warp_positions
 from .config import PRESETS, VARIANTS, Config
@@ -166,7 +168,7 @@ def trained_model(run: Path) -> tuple[Config, nn.Module]:
     Raises:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
     """
-    with trained(run, "clipsep", Config) as (variant, config, weights):
+    with open_trained_run(run, "clipsep", Config) as (variant, config, weights):
         state = load_weights(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]

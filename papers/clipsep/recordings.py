@@ -18,11 +18,12 @@ from scipy.signal import butter, sosfilt
 from torch import Tensor
 
 import shared.clip
-import shared.stamps
-from shared.clip import SentenceEncoder, in_batches, load_clip
-from shared.experiment import write_atomic
+from shared.clip import load_clip
 from shared.loading import cache_file
-from shared.stamps import Stamp, load_backgrounds, load_stamps, render_stamp
+from shared.offline import cutouts, packs, towers
+from shared.offline.cutouts import Cutout, load_backgrounds, load_cutouts, render_cutout
+from shared.offline.towers import SentenceEncoder, in_batches
+from shared.support.files import write_atomic
 
 from . import clips, solos
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
@@ -72,7 +73,7 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared data."""
-    modules = (clips, solos, shared.clip, shared.stamps, sys.modules[__name__])
+    modules = (clips, solos, shared.clip, towers, cutouts, packs, sys.modules[__name__])
     return cache_file(
         cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, config.views
     )
@@ -130,7 +131,7 @@ def _build(config: Config) -> dict[str, Tensor]:
     return stored
 
 
-def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
+def classes(rate: int) -> list[tuple[Cutout, dict[str, Tensor]]]:
     """Everything with a photograph and :data:`SHORTEST` seconds of sound without pauses, or with a solo.
 
     Returns: its stamp, and its sound (N,) in each split.
@@ -139,7 +140,7 @@ def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
     for solo in load_solos():
         rendered.setdefault(solo.stamp, {})[solo.split] = _levelled(solo.sound(rate), rate)
     found = []
-    for stamp in load_stamps():
+    for stamp in load_cutouts():
         parts: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
         if stamp.has_sound and len(wave := _levelled(stamp.sound(rate), rate)) >= SHORTEST * rate:
             for split, (start, end) in SPLITS.items():
@@ -151,18 +152,18 @@ def classes(rate: int) -> list[tuple[Stamp, dict[str, Tensor]]]:
     return found
 
 
-def _frame(stamp: Stamp, split: str, rng: np.random.Generator) -> np.ndarray:
+def _frame(stamp: Cutout, split: str, rng: np.random.Generator) -> np.ndarray:
     """The photograph, large, on plain paper or before a monument; training and test never share a monument."""
     monuments = load_backgrounds("monument")[0 if split == "train" else 1 :: 2]
     if rng.random() < 0.5:
         shade = int(rng.integers(128, 256))
-        return render_stamp(stamp, 224, rng, (shade, shade, shade), scale=SCALE)
-    return render_stamp(stamp, 224, rng, monuments[int(rng.integers(len(monuments)))], scale=SCALE)
+        return render_cutout(stamp, 224, rng, (shade, shade, shade), scale=SCALE)
+    return render_cutout(stamp, 224, rng, monuments[int(rng.integers(len(monuments)))], scale=SCALE)
 
 
 def _offscreen(rate: int) -> list[Tensor]:
     """Recordings too short to be divided: sounds without a picture, for training clips only."""
-    waves = [_levelled(stamp.sound(rate), rate) for stamp in load_stamps(sounding=True)]
+    waves = [_levelled(stamp.sound(rate), rate) for stamp in load_cutouts(sounding=True)]
     return [torch.from_numpy(wave) for wave in waves if len(wave) < SHORTEST * rate]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared.stamps import PACKS, read_sound, read_table
+from shared.offline.packs import PACKS, read_sound, read_table
 
 FOLDER = PACKS / "instruments"
 SHA256 = "3785b42d3590f806618c1bc95b505ca08322854d55fb3075a1b8e1cceb1c9b15"  # of the table
@@ -15,7 +15,7 @@ class Solo:
     """A recording of one instrument. No note (sample, pitch) of a split is played in another."""
 
     instrument: str  # "electric bass guitar"
-    stamp: str  # name of the Stamp that shows it
+    stamp: str  # name of the Cutout that shows it
     split: str  # "train" (24 s), "validation" (8 s) or "test" (10 s)
     notes: tuple[str, ...]  # "program56/60": sound-font preset, MIDI key and, for drums, the tuning in semitones
     file: str

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from shared.experiment import Run
 from shared.loading import Batches
+from shared.run import Run
 
 from .audio import Spectrogram, magnitude
 from .config import Config
@@ -169,6 +169,6 @@ def lr_multiplier(step: int, warmup: int = 5000, decay_until: int = 100_000, flo
 
 
 if __name__ == "__main__":
-    from shared.reproduce import train_one
+    from shared.reproduce.train import train_one
 
     train_one(__package__)

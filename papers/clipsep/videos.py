@@ -32,10 +32,11 @@ from scipy.signal import resample_poly
 from torch import Tensor
 
 from shared import UserError
-from shared.clip import CLIP, SentenceEncoder, in_batches, load_clip
-from shared.experiment import write_atomic
-from shared.images import UNDECODABLE
+from shared.clip import CLIP, load_clip
 from shared.loading import cache_file
+from shared.offline.towers import SentenceEncoder, in_batches
+from shared.support.files import write_atomic
+from shared.support.images import UNDECODABLE
 
 from .audio import centre_sample, crop_segment
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries

@@ -108,7 +108,7 @@ class Training:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` (3, size, size) float32 normalised, ``target`` (size, size) int64, and ``name``."""
         image, mask = self.scenes[index]
         with seeded(rng):

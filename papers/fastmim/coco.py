@@ -168,7 +168,7 @@ class Training:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` (3, size, size) float32 in [0, 1], ``target`` as :meth:`Instances.target`, and ``name``."""
         image_id = self.ids[index]
         image = tv_tensors.Image(self.instances.image(image_id))

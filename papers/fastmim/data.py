@@ -25,10 +25,11 @@ from torch.nn.functional import interpolate, pad
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-import shared.stamps
 from shared import UserError
-from shared.experiment import write_atomic
 from shared.loading import cache_file
+from shared.offline import cutouts, packs
+from shared.offline import scenes as composer
+from shared.support.files import write_atomic
 
 from . import digits, imagenet, scenes
 from .config import SCENES, SHORT, Config
@@ -189,7 +190,7 @@ class Unlabelled:
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` (3, R, R) float32 normalised, and ``name``."""
         return {"image": self._view(index, rng), "name": _name(self.images, index)}
 
@@ -211,7 +212,7 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` (3, R, R) float32 normalised, ``label`` int64 () and ``name``."""
         return {"image": self._view(index, rng), "label": self.labels[index], "name": _name(self.images, index)}
 
@@ -391,4 +392,4 @@ def _stored(source: ModuleType, cache: Path) -> dict[str, Tensor]:
 
 def stored_file(source: ModuleType, cache: Path) -> Path:
     """The prepared images of one source."""
-    return cache_file(cache, f"{source.__name__.rpartition('.')[2]}.npz", source, shared.stamps)
+    return cache_file(cache, f"{source.__name__.rpartition('.')[2]}.npz", source, cutouts, packs, composer)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from shared import UserError
-from shared.experiment import Run
+from shared.run import Run
 
 from . import coco, transfer
 from .predict import normalisation

@@ -18,8 +18,9 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from shared.experiment import Run, load_weights, trained
-from shared.images import write_figure
+from shared.run import Run
+from shared.support.figures import write_figure
+from shared.support.weights import load_weights, open_trained_run
 
 from .classifier import Classifier, load_encoder
 from .config import VARIANTS, Config
@@ -278,7 +279,7 @@ def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
 
 def _reconstructions(folder: Path) -> Figure:
     """What the pre-trained network of a run predicts for test images under random masks."""
-    with trained(folder, "fastmim", Config, PRETRAINED) as (_, config, weights):
+    with open_trained_run(folder, "fastmim", Config, PRETRAINED) as (_, config, weights):
         model = build_pretraining(config)
         model.load_state_dict(load_weights(weights))
     data = load(config, folder.parents[1] / "cache")

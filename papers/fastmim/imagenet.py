@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.datasets import ImageFolder
 
 from shared import UserError
-from shared.images import UNDECODABLE
+from shared.support.images import UNDECODABLE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 1000

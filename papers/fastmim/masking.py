@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from shared import UserError
-from shared.loading import Drawable
+from shared.loading import SampledDataset
 
 
 def block_mask(noise: Tensor, ratio: float, *, round_up: bool = False) -> Tensor:
@@ -45,11 +45,11 @@ def enlarge(mask: Tensor, factor: int) -> Tensor:
 class Noised:
     """A dataset whose samples come with the noise (n^2,) that decides which blocks are masked."""
 
-    def __init__(self, dataset: Drawable, blocks: int) -> None:
+    def __init__(self, dataset: SampledDataset, blocks: int) -> None:
         self.dataset, self.blocks = dataset, blocks
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        return self.dataset.draw(index, rng) | {"noise": rng.random(self.blocks, dtype=np.float32)}
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return self.dataset.sample(index, rng) | {"noise": rng.random(self.blocks, dtype=np.float32)}

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from shared import UserError
-from shared.experiment import UNREADABLE, finite_weights, load_checkpoint
+from shared.support.weights import UNREADABLE, finite_weights, load_checkpoint
 
 from .baselines import MAE, SimMIM
 from .classifier import HEADS, Classifier, load_official

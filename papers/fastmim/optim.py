@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from shared import UserError
-from shared.experiment import Run
 from shared.loading import Batches
+from shared.run import Run
 
 from .classifier import Classifier
 

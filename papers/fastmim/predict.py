@@ -23,9 +23,10 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from shared import UserError
-from shared.cli import can_write, command, note
-from shared.experiment import UNREADABLE, finite_weights, load_checkpoint, load_weights, trained
-from shared.images import read_image, write_figure
+from shared.support.command_line import can_write, command, note
+from shared.support.figures import write_figure
+from shared.support.images import read_image
+from shared.support.weights import UNREADABLE, finite_weights, load_checkpoint, load_weights, open_trained_run
 
 from . import digits, imagenet, pictures, scenes
 from .classifier import Classifier, load_official
@@ -139,7 +140,7 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
-    with trained(run, "fastmim", Config) as (_, config, weights):
+    with open_trained_run(run, "fastmim", Config) as (_, config, weights):
         state = load_weights(weights)
         classifier = build_classifier(config, len(state["head.bias"]))
         classifier.load_state_dict(state)
@@ -148,7 +149,7 @@ def trained_classifier(run: Path) -> tuple[Config, Classifier]:
 
 def trained_network(run: Path) -> FastMIM:
     """The pre-trained encoder and decoder of a run of FastMIM at its last resolution, in evaluation mode."""
-    with trained(run, "fastmim", Config, PRETRAINED) as (_, config, weights):
+    with open_trained_run(run, "fastmim", Config, PRETRAINED) as (_, config, weights):
         network = build_pretraining(config)
         assert isinstance(network, FastMIM)
         network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from shared import UserError
-from shared.experiment import Run
 from shared.loading import Batches
+from shared.run import Run
 
 from .config import Config
 from .data import Data, Unlabelled

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.stamps import Background, Stamp, compose_scene, load_backgrounds, load_stamps
+from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
+from shared.offline.scenes import compose_scene
 
 SIZE = 48
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -21,12 +22,12 @@ SCALE = (0.45, 0.8)  # size of the object in the scene
 SEED = 0
 
 
-def objects() -> tuple[dict[str, list[Stamp]], dict[str, list[Stamp]]]:
+def objects() -> tuple[dict[str, list[Cutout]], dict[str, list[Cutout]]]:
     """Cut-outs by kind: those of training, and those that are kept for the test of unseen objects."""
     rng = np.random.default_rng(SEED)
     seen, unseen = {}, {}
     for kind in KINDS:
-        stamps = [stamp for stamp in load_stamps() if stamp.kind == kind]
+        stamps = [stamp for stamp in load_cutouts() if stamp.kind == kind]
         shuffled = [stamps[i] for i in rng.permutation(len(stamps))]
         unseen[kind] = shuffled[::HELD_OUT]
         seen[kind] = [stamp for i, stamp in enumerate(shuffled) if i % HELD_OUT]
@@ -71,12 +72,12 @@ def build() -> dict[str, np.ndarray]:
     return content
 
 
-def _fine() -> list[list[Stamp]]:
+def _fine() -> list[list[Cutout]]:
     return [stamps[:FINE_PER_KIND] for stamps in objects()[0].values()]
 
 
 def _compose(
-    groups: Sequence[Sequence[Stamp]], count: int, places: Sequence[Background], rng: np.random.Generator
+    groups: Sequence[Sequence[Cutout]], count: int, places: Sequence[Background], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """`count` scenes, scene i with an object of group i modulo their number: images and group numbers."""
     labels = np.arange(count, dtype=np.int64) % len(groups)

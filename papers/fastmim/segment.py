@@ -32,7 +32,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision.transforms.v2.functional import resize
 
 from shared import UserError
-from shared.experiment import Run
+from shared.run import Run
 
 from . import ade20k, transfer
 from .predict import normalisation

@@ -13,8 +13,9 @@ from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from shared import UserError
-from shared.experiment import Run, load_weights
 from shared.loading import Batches
+from shared.run import Run
+from shared.support.weights import load_weights
 
 from .classifier import load_encoder
 from .config import Config
@@ -170,6 +171,6 @@ def finetune(config: Config, run: Run, data: Data) -> None:
 
 
 if __name__ == "__main__":
-    from shared.reproduce import train_one
+    from shared.reproduce.train import train_one
 
     train_one(__package__)

@@ -16,9 +16,12 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from shared import UserError, cli
-from shared.experiment import Run, load_weights, write_json
-from shared.loading import Batches, Drawable
+from shared import UserError
+from shared.loading import Batches, SampledDataset
+from shared.run import Run
+from shared.support import command_line
+from shared.support.files import write_json
+from shared.support.weights import load_weights
 
 from .classifier import Classifier, load_encoder
 from .config import Config
@@ -119,7 +122,7 @@ def finetune(
     options: Options,
     run: Run,
     model: nn.Module,
-    dataset: Drawable,
+    dataset: SampledDataset,
     collate: Callable[[list[Any]], Any] | None,
     steps: int,
     learning_rate: Callable[[int], float],
@@ -194,7 +197,7 @@ def command(
 
     The same command continues an interrupted run; other options in the same folder are an error.
     """
-    return cli.command(kind, lambda options: _run(options, transfer), prog, arguments)
+    return command_line.command(kind, lambda options: _run(options, transfer), prog, arguments)
 
 
 def _run(options: Kind, transfer: Callable[[Kind, Run], dict[str, float]]) -> None:

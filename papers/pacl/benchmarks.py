@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared import UserError
-from shared.images import UNDECODABLE
+from shared.support.images import UNDECODABLE
 
 from .metrics import IGNORED, reduce_zero_label
 

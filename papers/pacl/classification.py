@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from shared import UserError
-from shared.images import UNDECODABLE
+from shared.support.images import UNDECODABLE
 
 IMAGENETS = {
     "imagenet": "imagenet/val",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from shared.report import Variant
+from shared.paper import Variant
 
 Parser = Literal["lexicon", "spacy"]
 """What finds the nouns of a caption."""

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import shared.clip
-import shared.stamps
 from shared import UserError
-from shared.clip import SentenceEncoder, imagenet_class_text, in_batches
-from shared.experiment import write_atomic
 from shared.loading import cache_file
+from shared.offline import cutouts, packs, towers
+from shared.offline import scenes as composer
+from shared.offline.towers import SentenceEncoder, imagenet_class_text, in_batches
+from shared.support.files import write_atomic
 
 from . import benchmarks, classification, lexicon, nouns, pairs, prompts, scenes
 from .config import Config, Parser
@@ -98,7 +98,7 @@ class ScenePairs:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``tokens`` (T, F), ``text``: one of the captions, or a noun of it in a prompt, and ``name``."""
         wordings = self.captions[index]
         caption = wordings[int(rng.integers(len(wordings)))]
@@ -179,7 +179,7 @@ def load_scenes(config: Config, cache: Path) -> Scenes:
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared scenes."""
-    modules = (scenes, nouns, lexicon, prompts, shared.stamps, shared.clip, sys.modules[__name__])
+    modules = (scenes, nouns, lexicon, prompts, composer, cutouts, packs, towers, sys.modules[__name__])
     settings = (config.scenes, config.test_scenes, config.scene_size, config.mini_components, config.mini_joint)
     return cache_file(cache, "scenes.npz", *modules, *settings, config.noun_parser)
 

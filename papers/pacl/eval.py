@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from shared.experiment import Run, write_atomic
-from shared.images import write_figure
+from shared.run import Run
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic
 
 from . import benchmarks, classification, metrics
 from .config import VARIANTS, Config

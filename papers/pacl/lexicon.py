@@ -4,7 +4,7 @@ import lzma
 from dataclasses import dataclass
 from functools import cache
 
-from shared.stamps import PACKS, read_pack
+from shared.offline.packs import PACKS, read_pack
 
 FILE = PACKS / "nouns" / "nouns.txt.xz"
 SHA256 = "9ce0c0ac3f891bd699f8314b3650a66d78fc34dc3971ecaed05dcf85cf0ab5a0"

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import shared.losses
-from shared.experiment import Run, write_atomic
 from shared.loading import cache_file
 from shared.losses import clip_loss
+from shared.run import Run
+from shared.support.files import write_atomic
 
 from . import prompts
 from .config import Config
@@ -133,7 +134,7 @@ def _train(config: Config, run: Run, data: Scenes) -> dict[str, Tensor]:
     for _ in range(config.mini_steps):
         if len(order) < config.batch_size:
             order = rng.permutation(len(pairs))
-        samples = [pairs.draw(int(i), rng) for i in order[: config.batch_size]]
+        samples = [pairs.sample(int(i), rng) for i in order[: config.batch_size]]
         order = order[config.batch_size :]
         features = torch.stack([sample["tokens"] for sample in samples]).to(run.device)
         sentences = torch.stack([data.sentences[sample["text"]] for sample in samples]).to(run.device)

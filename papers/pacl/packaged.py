@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from shared.clip import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches
+from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches
 
 from .scenes import MEAN, STD, preprocess
 from .towers import Towers

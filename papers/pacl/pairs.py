@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from shared import UserError
-from shared.experiment import write_atomic
-from shared.images import UNDECODABLE
+from shared.support.files import write_atomic
+from shared.support.images import UNDECODABLE
 
 from .config import Parser
 from .prompts import training_text
@@ -92,7 +92,7 @@ class TextImages:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` by the transform, ``text``: a caption or a noun prompt, and ``name``.
 
         Raises:

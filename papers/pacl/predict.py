@@ -22,9 +22,11 @@ from PIL import Image
 from torch import nn
 
 from shared import UserError
-from shared.cli import can_write, command, note
-from shared.experiment import trained, write_atomic
-from shared.images import read_image, write_figure
+from shared.support.command_line import can_write, command, note
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic
+from shared.support.images import read_image
+from shared.support.weights import open_trained_run
 
 from .config import Config
 from .prompts import PACL_TEMPLATES
@@ -70,7 +72,7 @@ def predict(options: Options) -> None:
     _check(options)
     image = read_image(options.image)
     run = options.run or RUN
-    with trained(run, "pacl", Config):  # is there one? Only then is the folder for the pictures made
+    with open_trained_run(run, "pacl", Config):  # is there one? Only then is the folder for the pictures made
         pass
     for name in PICTURES:
         can_write(options.out / name)
@@ -173,7 +175,7 @@ def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
-    with trained(run, "pacl", Config) as (_, config, weights):
+    with open_trained_run(run, "pacl", Config) as (_, config, weights):
         return config, *load_model(config, run.resolve().parents[1] / "cache", weights)
 
 

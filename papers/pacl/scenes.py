@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shared.clip import efficientnet_lite0
-from shared.stamps import Background, Scene, Stamp, compose_scene, load_backgrounds, load_stamps, with_article
+from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
+from shared.offline.scenes import Scene, compose_scene, with_article
+from shared.offline.towers import efficientnet_lite0
 
 from .nouns import nouns
 
@@ -36,7 +37,7 @@ MEAN, STD = 0.5, 0.5  # of the image tower
 class Split:
     """What may appear in the scenes of a split, and how many there are."""
 
-    stamps: list[Stamp]
+    stamps: list[Cutout]
     backgrounds: list[Background]
     count: int
     objects: tuple[int, int] = OBJECTS
@@ -54,7 +55,7 @@ def splits(train: int, test: int) -> dict[str, Split]:
     the seen concepts or held-out ones of their own, so that no setting is chosen on a tested scene or held-out concept.
     A held-out concept, tested or not, has a name with a noun, and shares no word with any other name or kind.
     """
-    stamps, places = load_stamps(), load_backgrounds("monument")
+    stamps, places = load_cutouts(), load_backgrounds("monument")
     order = np.random.default_rng(SEED).permutation(len(stamps))
     said = Counter(word for text in (*(stamp.label for stamp in stamps), *kinds(stamps)) for word in _words(text))
     alone = [all(said[word] == 1 for word in _words(stamp.label)) and bool(_nouns(stamp.label)) for stamp in stamps]
@@ -79,7 +80,7 @@ def splits(train: int, test: int) -> dict[str, Split]:
     }
 
 
-def kinds(stamps: list[Stamp]) -> set[str]:
+def kinds(stamps: list[Cutout]) -> set[str]:
     """What the stamps are in one word."""
     return {stamp.kind for stamp in stamps if stamp.kind}
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from shared.experiment import Run, load_weights
-from shared.loading import Batches, Drawable
+from shared.loading import Batches, SampledDataset
+from shared.run import Run
+from shared.support.weights import load_weights
 
 from . import pairs
 from .config import Config
@@ -87,7 +88,7 @@ def train(config: Config, run: Run) -> None:
     run.export(frozen | {f"embedder.{name}": x for name, x in trained.items()})
 
 
-def frozen_towers(config: Config, run: Run) -> tuple[Towers, Drawable]:
+def frozen_towers(config: Config, run: Run) -> tuple[Towers, SampledDataset]:
     """The frozen image-text model, and the training pairs that suit it."""
     if config.data:
         towers = OpenCLIPTowers(config.clip, config.clip_weights).to(run.device)
@@ -129,6 +130,6 @@ def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, Visi
 
 
 if __name__ == "__main__":
-    from shared.reproduce import train_one
+    from shared.reproduce.train import train_one
 
     train_one(__package__)

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from ci.report import papers
-from shared.cli import told
+from shared.support.command_line import run_and_explain
 from tests.damage import FOLDER, Command, Damage, Kind, Reader, contents, locked, may_read, unprivileged
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def test_bad_input_is_named(
     with unprivileged():
         if kind.damage is locked and may_read(root / path):
             pytest.skip("this user may read everything")
-        status = told(lambda: READERS[reader].read(root), debug=False)
+        status = run_and_explain(lambda: READERS[reader].read(root), debug=False)
     printed = capsys.readouterr().err
     assert status == 1 and printed.startswith("error: ")
     assert "Traceback" not in printed and "--debug" not in printed, printed
@@ -143,9 +143,9 @@ def test_check_data_tells_whatever_it_finds(
         if kind.damage is locked and may_read(root / path):
             pytest.skip("this user may read everything")
         if count is not None:
-            told(lambda: counted.append(count(root)), debug=False)
+            run_and_explain(lambda: counted.append(count(root)), debug=False)
         capsys.readouterr()
-        status = told(lambda: print(*check(root), sep="\n"), debug=False)
+        status = run_and_explain(lambda: print(*check(root), sep="\n"), debug=False)
     printed = capsys.readouterr()
     assert "--debug" not in printed.err, printed.err
     assert status == 0 or printed.err.startswith("error: ")
@@ -259,7 +259,7 @@ def test_a_malicious_checkpoint_is_refused(
         "state": {},
     }
     FORMS[form](evil, root / path)
-    assert told(lambda: reader.read(root), debug=False) == 1
+    assert run_and_explain(lambda: reader.read(root), debug=False) == 1
     printed = capsys.readouterr().err
     assert Path(path).name in printed and "--debug" not in printed
     assert "trusted" not in printed  # torch's advice to unpickle it after all

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from ci.report import papers
-from shared import report
-from shared.experiment import load_checkpoint
+from shared.reproduce import tables, verdicts
+from shared.support.weights import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 PAPERS = [folder.name for folder in papers(ROOT)]
@@ -145,11 +145,11 @@ def test_every_variant_and_seed_has_its_metrics(smoke: Smoke) -> None:
 def test_results_file_is_what_readmes_are_made_of(smoke: Smoke) -> None:
     assert (smoke.results["schema"], smoke.results["paper"], smoke.results["preset"]) == (1, smoke.slug, "smoke")
     claims = [claim for claim in smoke.claims.CLAIMS if claim.variants <= set(smoke.variants)]
-    assert smoke.results["claims"] == [report.judge(claim, smoke.results["rows"]) for claim in claims]
+    assert smoke.results["claims"] == [verdicts.judge(claim, smoke.results["rows"]) for claim in claims]
     assert all(claim.text in smoke.printed for claim in claims)
-    table = report.results_table(smoke.results, smoke.config.VARIANTS, smoke.claims.COLUMNS)
+    table = tables.results_table(smoke.results, smoke.config.VARIANTS, smoke.claims.COLUMNS)
     assert len(table) == 1 + len(smoke.variants)
-    assert f"Preset `smoke`: {smoke.results['data']['name']}" in report.caption(smoke.results)
+    assert f"Preset `smoke`: {smoke.results['data']['name']}" in tables.caption(smoke.results)
     assert len({row["metrics"][smoke.claims.COLUMNS[0].metric] for row in smoke.results["rows"]}) > 1
 
 
@@ -220,8 +220,8 @@ def test_killed_at_random_moments_it_ends_the_same(smoke: Smoke, tmp_path: Path)
 
 KILLED_AFTER_A_PHASE = """
 import os, sys
-from shared.experiment import Run
-from shared.reproduce import train_one
+from shared.run import Run
+from shared.reproduce.train import train_one
 export = Run.export
 def killed(self, weights, path=None):
     export(self, weights, path)

@@ -10,10 +10,14 @@ import open_clip
 import torch
 from tinypaper.config import PRESETS
 
-from shared import UserError, images, report
+from shared import UserError
 from shared.clip import load_clip
-from shared.experiment import Run, load_checkpoint
-from shared.reproduce import Job, run_job
+from shared.reproduce import tables
+from shared.reproduce.jobs import run_job
+from shared.reproduce.keys import Job
+from shared.run import Run
+from shared.support import images
+from shared.support.weights import load_checkpoint
 from tests.damage import (
     ANY_CONTENT,
     ANYTHING,
@@ -50,7 +54,7 @@ def build_results(root: Path) -> None:
 
 
 def read_results(root: Path) -> None:
-    if report.read_results(root / "cpu.json") is None:
+    if tables.read_results(root / "cpu.json") is None:
         raise UserError(f"{root}: not run yet")
 
 

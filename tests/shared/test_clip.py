@@ -15,20 +15,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ci.packs import classes
 from ci.retrieval import retrieval
 from shared import UserError
-from shared.clip import (
-    CLIP,
-    OpenCLIP,
-    SentenceEncoder,
-    efficientnet_lite0,
-    imagenet_class_text,
-    in_batches,
-    load_clip,
-    package_folder,
-)
-from shared.packs.classes import build
-from shared.stamps import Stamp, load_stamps
+from shared.clip import CLIP, OpenCLIP, load_clip
+from shared.offline.cutouts import Cutout, load_cutouts
+from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches, package_folder
 
 TINY = {
     "embed_dim": 12,
@@ -68,8 +60,8 @@ def images(side: int, count: int = 3) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def stamp(name: str) -> Stamp:
-    return next(stamp for stamp in load_stamps() if stamp.name == name)
+def stamp(name: str) -> Cutout:
+    return next(stamp for stamp in load_cutouts() if stamp.name == name)
 
 
 def test_offline_shapes_and_norms(offline: CLIP) -> None:
@@ -164,7 +156,7 @@ def test_preprocess(offline: CLIP) -> None:
 
 def test_class_names_are_rebuilt() -> None:
     some = torch.tensor([0, 292, 999])
-    texts = build.texts()
+    texts = classes.texts()
     embedding = in_batches(SentenceEncoder(), [texts[1000 * part + int(i)] for part in range(3) for i in some])
     expected = F.normalize(embedding.view(3, 3, 384).mean(0), dim=-1)
     torch.testing.assert_close(imagenet_class_text()[some], expected, rtol=0, atol=1e-5)
@@ -215,7 +207,7 @@ def test_image_embedding_is_the_expected_class_name(offline: Any) -> None:
 
 
 def test_photographs_and_captions_find_each_other(offline: CLIP) -> None:
-    stamps = load_stamps(sounding=True)[::2]
+    stamps = load_cutouts(sounding=True)[::2]
     photos = torch.stack([offline.preprocess(stamp.image()) for stamp in stamps])
     image = offline.encode_image(photos, normalize=True)
     text = offline.encode_text([stamp.caption for stamp in stamps], normalize=True)

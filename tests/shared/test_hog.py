@@ -4,10 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from skimage.feature import hog as skimage_hog
 from torch import Tensor
 
-from shared.hog import HOG, conventional_hog, hog
+from shared.hog import HOG, hog
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fastmim"
 
@@ -27,8 +26,6 @@ def test_official_values(name: str) -> None:
     for key, options in {
         "hog_norm": {},
         "hog_unnorm": {"normalize": False},
-        "hog_gauss_norm": {"gaussian": case["gaussian_window"]},
-        "hog_gauss_unnorm": {"gaussian": case["gaussian_window"], "normalize": False},
     }.items():
         found = HOG(bins=case["nbins"], cell=case["pool"], **options)(case["img"])
         torch.testing.assert_close(found, case[key], rtol=1e-5, atol=0 if "unnorm" in key else 1e-6, msg=key)
@@ -63,13 +60,6 @@ def test_the_image_that_skimage_was_given() -> None:
 def test_order_of_channels_and_bins() -> None:
     case = golden("hog_patch_targets_64")
     torch.testing.assert_close(hog(case["img"]), case["hog_map"], rtol=1e-5, atol=1e-6)
-
-
-def test_gaussian_of_mmselfsup() -> None:
-    case = golden("mmselfsup_hog_112")
-    torch.testing.assert_close(
-        hog(case["img"], gaussian=16).flatten(2).transpose(1, 2), case["target"], rtol=1e-5, atol=1e-6
-    )
 
 
 def test_flat_regions_are_exactly_zero() -> None:
@@ -114,11 +104,10 @@ def test_autocast_and_gradient() -> None:
     assert found.dtype == torch.float32 and not found.requires_grad and torch.equal(found, hog(images))
 
 
-@pytest.mark.parametrize("gaussian", [0, 16])
-def test_compiles_without_graph_breaks(gaussian: int) -> None:
+def test_compiles_without_graph_breaks() -> None:
     images = golden("hog_basic_32")["img"]
-    compiled = torch.compile(HOG(gaussian=gaussian), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(images), hog(images, gaussian=gaussian))
+    compiled = torch.compile(HOG(), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), hog(images))
 
 
 def test_nan_shows_in_its_own_cell() -> None:
@@ -136,60 +125,9 @@ def test_nan_shows_in_its_own_cell() -> None:
         (torch.zeros(1, 3, 7, 32), {}, "at least 8"),
         (torch.zeros(1, 3, 1, 4), {"cell": 1}, "at least 2"),
         (torch.zeros(1, 3, 32, 32, dtype=torch.complex64), {}, "real type"),
-        (torch.zeros(1, 3, 32, 48), {"gaussian": 16}, "32 x 48"),
-        (torch.zeros(1, 3, 40, 40), {"gaussian": 16}, "40 x 40"),
-        (torch.zeros(1, 3, 32, 32), {"gaussian": 1}, "at least 2"),
         (torch.zeros(1, 3, 32, 32), {"bins": 0}, "bins"),
     ],
 )
 def test_bad_input(images: Tensor, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         hog(images, **options)
-
-
-def assert_equal_to_skimage(images: Tensor, **options: Any) -> None:
-    expected = [
-        skimage_hog(image.numpy(), feature_vector=False, channel_axis=0, **options).astype(np.float32)
-        for image in images
-    ]
-    torch.testing.assert_close(
-        conventional_hog(images, **options), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("norm", ["L1", "L1-sqrt", "L2", "L2-Hys"])
-@pytest.mark.parametrize("images", [random_images(2, 3, 45, 50), random_images(2, 1, 45, 50).double()])
-def test_conventional_hog_is_that_of_skimage(norm: str, images: Tensor) -> None:
-    assert_equal_to_skimage(images, block_norm=norm)
-    assert_equal_to_skimage(images, block_norm=norm, orientations=8, pixels_per_cell=(6, 5), cells_per_block=(2, 1))
-
-
-def test_conventional_hog_of_8_bit_images() -> None:
-    """Integers have many gradients right between two orientations, and channels that tie."""
-    few_levels = random_images(2, 3, 64, 64).mul(2).add(128).to(torch.uint8)
-    assert_equal_to_skimage(few_levels, orientations=12)
-    assert_equal_to_skimage(golden("hog_uint8_96")["img_uint8"])
-
-
-def test_conventional_hog_of_another_version_of_skimage() -> None:
-    case = golden("hog_vs_skimage_64")
-    image = case["img"]
-    per_cell: dict[str, Any] = {"cells_per_block": (1, 1), "block_norm": "L2"}
-    found = conventional_hog(image, **per_cell).flatten(3)[0]
-    torch.testing.assert_close(found, case["skimage_maxchannel"].float(), rtol=0, atol=1e-5)
-    found = conventional_hog(image.transpose(0, 1), **per_cell).flatten(3)
-    torch.testing.assert_close(found, case["skimage_per_channel"].float(), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("shape", "options", "message"),
-    [
-        ((3, 32, 32), {}, r"\(B, C, H, W\)"),
-        ((1, 3, 23, 32), {}, "24 x 24 pixels at least, found 23 x 32"),
-        ((1, 3, 32, 32), {"block_norm": "L3"}, "block_norm"),
-        ((1, 3, 32, 32), {"orientations": 0}, "positive"),
-    ],
-)
-def test_bad_input_of_conventional_hog(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        conventional_hog(torch.zeros(shape), **options)

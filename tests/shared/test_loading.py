@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
 from shared import UserError
-from shared.cli import explain
 from shared.loading import Batches, pad_collate
+from shared.support.command_line import explain
 
 SIZE, BATCH = 22, 4  # 5 batches an epoch, 2 samples dropped
 
@@ -25,12 +25,12 @@ class Drawn:
     def __len__(self) -> int:
         return SIZE
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         return {"index": index, "drawn": rng.integers(2**40), "crop": torch.from_numpy(rng.random((2, 3)))}
 
 
 class Spoilt(Drawn):
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         raise UserError("dog.wav is truncated; delete it and run again.")
 
 
@@ -70,7 +70,7 @@ def test_batches_of_another_size_continue_after_as_many_samples() -> None:
 
 
 class Grouped(Drawn):
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         return {"group": os.getpgrp(), "process": os.getpid()}
 
 
@@ -168,7 +168,7 @@ def test_pad_collate_of_empty_and_of_mismatched() -> None:
 
 
 class Ragged(Drawn):
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         return {"index": torch.tensor(index), "x": torch.from_numpy(rng.random(index % 3 + 1))}
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from shared import UserError, stamps
-from shared.packs.backgrounds.build import credits, resource_files
-from shared.packs.instruments.build import with_serial
-from shared.stamps import PACKS, load_backgrounds, load_stamps
+from ci.packs.backgrounds import credits, resource_files
+from ci.packs.instruments import with_serial
+from shared import UserError
+from shared.offline import cutouts, packs
+from shared.offline.cutouts import load_backgrounds, load_cutouts
+from shared.offline.packs import PACKS
 
 
 def table(pack: str) -> list[dict[str, str]]:
@@ -30,14 +32,14 @@ def files(pack: str, folder: str) -> set[str]:
 
 
 def test_counts() -> None:
-    assert len(load_stamps()) == 270
-    assert len(load_stamps(sounding=True)) == 70
+    assert len(load_cutouts()) == 270
+    assert len(load_cutouts(sounding=True)) == 70
     assert (len(load_backgrounds("monument")), len(load_backgrounds("animal"))) == (49, 24)
 
 
 def test_tables_list_exactly_the_files() -> None:
-    assert files("stamps", "images") == {f"{stamp.name}.webp" for stamp in load_stamps()}
-    assert files("stamps", "sounds") == {f"{stamp.name}.ogg" for stamp in load_stamps(sounding=True)}
+    assert files("stamps", "images") == {f"{stamp.name}.webp" for stamp in load_cutouts()}
+    assert files("stamps", "sounds") == {f"{stamp.name}.ogg" for stamp in load_cutouts(sounding=True)}
     assert files("backgrounds", "images") == {f"{background.name}.webp" for background in load_backgrounds()}
 
 
@@ -48,14 +50,14 @@ def test_packs_are_small() -> None:
 @pytest.mark.parametrize("pack", ["stamps", "backgrounds", "instruments"])
 def test_provenance(pack: str) -> None:
     source = (PACKS / pack / "SOURCE.md").read_text(encoding="utf-8")
-    assert f"python -m shared.packs.{pack}.build --source" in source
+    assert f"python -m ci.packs.{pack} --source" in source
     assert len([word for word in source.split() if len(word.strip("`")) == 64]) >= 1, "no SHA-256 of the source"
     for row in table(pack):
         assert row.get("licence", "GPL-2.0") and None not in row.values()
 
 
 def test_stamp_images() -> None:
-    for stamp in load_stamps():
+    for stamp in load_cutouts():
         image = stamp.image()
         assert image.dtype == np.uint8 and image.shape[2] == 4, stamp.name
         assert min(image.shape[:2]) <= 128 and max(image.shape[:2]) <= 256, stamp.name
@@ -64,12 +66,12 @@ def test_stamp_images() -> None:
 
 
 def test_stamp_labels() -> None:
-    labels = [stamp.label for stamp in load_stamps()]
+    labels = [stamp.label for stamp in load_cutouts()]
     assert len(set(labels)) == len(labels)
     for label in labels:
         assert label.isascii() and label == label.lower().strip() and len(label) < 30, label
         assert not label.startswith(("a ", "an ", "the ")) and not label.endswith("."), label
-    assert len({stamp.caption for stamp in load_stamps()}) == len(labels)
+    assert len({stamp.caption for stamp in load_cutouts()}) == len(labels)
 
 
 def test_background_images() -> None:
@@ -80,7 +82,7 @@ def test_background_images() -> None:
 
 def test_stamp_sounds_are_audible_and_all_different() -> None:
     spectra = {}
-    for stamp in load_stamps(sounding=True):
+    for stamp in load_cutouts(sounding=True):
         sound = stamp.sound(4000)
         assert 0.15 < len(sound) / 4000 < 10 and np.sqrt(np.mean(sound**2)) > 1e-3, stamp.name
         spectra[stamp.name] = np.fft.rfft(sound / np.linalg.norm(sound), 2**16)
@@ -95,13 +97,13 @@ def copied_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                  "backgrounds/backgrounds.csv"):  # fmt: skip
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKS / file, tmp_path / file)
-    monkeypatch.setattr(stamps, "PACKS", tmp_path)
-    stamps.read_table.cache_clear()
+    monkeypatch.setattr(cutouts, "PACKS", tmp_path)
+    packs.read_table.cache_clear()
     return tmp_path
 
 
-def owl() -> stamps.Stamp:
-    return next(stamp for stamp in load_stamps() if stamp.name == "animals/birds/owl")
+def owl() -> cutouts.Cutout:
+    return next(stamp for stamp in load_cutouts() if stamp.name == "animals/birds/owl")
 
 
 def test_missing_file_is_named(copied_packs: Path) -> None:
@@ -118,7 +120,7 @@ def test_truncated_file_is_named(copied_packs: Path, file: str) -> None:
         owl().image() if path.suffix == ".webp" else owl().sound(8000)
 
 
-@pytest.mark.parametrize("pack, load", [("stamps", load_stamps), ("backgrounds", load_backgrounds)])
+@pytest.mark.parametrize("pack, load", [("stamps", load_cutouts), ("backgrounds", load_backgrounds)])
 def test_truncated_table_is_named(copied_packs: Path, pack: str, load: Callable[[], list]) -> None:
     path = copied_packs / pack / f"{pack}.csv"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")

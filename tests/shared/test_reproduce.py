@@ -1,4 +1,4 @@
-"""shared/reproduce.py: a paper of 19 parameters reproduced, interrupted, killed, changed and broken."""
+"""shared/reproduce/: a paper of 19 parameters reproduced, interrupted, killed, changed and broken."""
 
 import errno
 import json
@@ -19,11 +19,15 @@ import pytest
 import tinypaper.config
 import torch
 
-from shared import UserError, reproduce
-from shared.cli import explain
-from shared.experiment import write_json
-from shared.report import judge
-from shared.reproduce import Job, _job, _make_way, code_hash
+from shared import UserError
+from shared.reproduce.command import main
+from shared.reproduce.jobs import make_way
+from shared.reproduce.keys import Job, Jobs, code_hash
+from shared.reproduce.pool import ProcessPool
+from shared.reproduce.train import train_one
+from shared.reproduce.verdicts import judge
+from shared.support.command_line import explain
+from shared.support.files import write_json
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tinypaper")
@@ -59,6 +63,11 @@ def start(work: Path) -> subprocess.Popen[str]:
         # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def reproduce(arguments: list[str]) -> int:
+    """The command in this process."""
+    return main(lambda options: ProcessPool(options.jobs, options.paper), arguments)
 
 
 def edit(work: Path, name: str, old: str, new: str) -> None:
@@ -221,7 +230,9 @@ def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, lau
 def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> None:
     base = tinypaper.config.PRESETS["smoke"]
     first, *others = (
-        _job(tinypaper.config, ("code", "code"), work, "plain", 0, replace(base, **changes), {"sha256": "", "test": 20})
+        Jobs("tinypaper", tinypaper.config, {"plain": replace(base, **changes)}, work, {"sha256": "", "test": 20}).job(
+            "plain", 0, None, None
+        )
         for changes in ({}, {"data": "/elsewhere"}, {"workers": 3}, {"save_every": 2}, {"steps": 31})
     )
     assert [job.train_key == first.train_key for job in others] == [True, True, True, False]
@@ -257,7 +268,7 @@ def test_what_makes_way_and_what_comes_back(
         state = "finished" if (folder / "result.json").exists() else "begun"
         return f"{state} {json.loads((folder / 'config.json').read_text())['key']}"
 
-    _make_way(job)
+    make_way(job)
     assert [found(path) for path in tmp_path.glob("seed*")] == [left_here] * bool(left_here)
     assert ", ".join(sorted(map(found, job.replaced.glob("*")))) == left_aside
 
@@ -384,7 +395,7 @@ def test_one_run_by_hand(first: tuple[Path, str], work: Path) -> None:
 def test_one_run_of_no_variant(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["train", "--variant", "plane"])
     with pytest.raises(SystemExit) as exit:
-        reproduce.train_one("tinypaper")
+        train_one("tinypaper")
     assert exit.value.code == 1
     told = capsys.readouterr().err
     assert told.startswith("error: There is no variant plane; there are: tinypaper, plain") and told.count("\n") == 1
@@ -467,7 +478,7 @@ def test_metrics_without_a_value(work: Path) -> None:
     ],
 )
 def test_wrong_options(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce.main(["tinypaper", "--out", str(tmp_path / "out"), *arguments]) == 1
+    assert reproduce(["tinypaper", "--out", str(tmp_path / "out"), *arguments]) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith(f"error: {message}") and printed.out == ""
     assert not (tmp_path / "out").exists()
@@ -481,14 +492,14 @@ def test_options_that_do_not_parse(
     arguments: list[str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit:
-        reproduce.main(["tinypaper", *arguments])
+        reproduce(["tinypaper", *arguments])
     assert exit.value.code == 2
     told = capsys.readouterr().err
     assert all(word in told for word in words) and "Traceback" not in told
 
 
 def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce.main(["tinypaper", "--preset", "paper", "--check-data", "--data", str(tmp_path)]) == 0
+    assert reproduce(["tinypaper", "--preset", "paper", "--check-data", "--data", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path}: nothing is expected\n"
 
 
@@ -577,13 +588,13 @@ def test_hash_follows_the_code(variation: Callable[..., str], name: str, old: st
 def test_hash_follows_shared_code_that_is_imported(tmp_path: Path) -> None:
     shutil.copytree(TINY, tmp_path / "tinypaper", ignore=IGNORED)
     shutil.copytree(ROOT / "shared", tmp_path / "shared", ignore=shutil.ignore_patterns("__pycache__", "packs"))
-    program = "from shared import reproduce as r; print(r.__file__, r.code_hash('tinypaper', 'train'))"
+    program = "from shared.reproduce import keys; print(keys.__file__, keys.code_hash('tinypaper', 'train'))"
 
     def hashed() -> str:
         finished = run(tmp_path, command=["-c", program], PYTHONPATH="")
         assert finished.returncode == 0, finished.stderr
         where, found = finished.stdout.split()
-        assert where == str(tmp_path / "shared" / "reproduce.py")
+        assert where == str(tmp_path / "shared" / "reproduce" / "keys.py")
         return found
 
     def append(name: str) -> None:
@@ -591,7 +602,7 @@ def test_hash_follows_shared_code_that_is_imported(tmp_path: Path) -> None:
             file.write("\nMORE = 1\n")
 
     assert hashed() == code_hash("tinypaper", "train")
-    for unrelated in ("losses.py", "report.py", "reproduce.py"):
+    for unrelated in ("losses.py", "paper.py", "reproduce/keys.py", "support/figures.py"):
         append(unrelated)
     assert hashed() == code_hash("tinypaper", "train")
     append("loading.py")

@@ -9,7 +9,8 @@ from typing import Any
 from tinypaper.config import Config
 from tinypaper.train import train
 
-from shared.experiment import Interrupted, Run, load_checkpoint
+from shared.run import Interrupted, Run
+from shared.support.weights import load_checkpoint
 
 CONFIG = Config(steps=20, pause=0, dropout=0.0)
 

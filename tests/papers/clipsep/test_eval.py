@@ -19,7 +19,7 @@ from papers.clipsep.data import Data
 from papers.clipsep.eval import evaluate, noise_activation, separate_all, summary
 from papers.clipsep.train import build_spectrogram
 from papers.clipsep.videos import TESTS
-from shared.experiment import Run
+from shared.run import Run
 
 CONFIG = replace(PRESETS["smoke"], batch_size=2)
 NAN = float("nan")

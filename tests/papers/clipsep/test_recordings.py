@@ -43,10 +43,10 @@ def sounds(monkeypatch: pytest.MonkeyPatch) -> None:
     stamps = [stamp("dog", 8), stamp("click", 0.5), stamp("table", 0), stamp("harp", 0)]
     solos = [solo("harp", split, seed) for seed, split in enumerate(SPLITS)]
 
-    def load_stamps(sounding: bool = False) -> list[Any]:
+    def load_cutouts(sounding: bool = False) -> list[Any]:
         return [stamp for stamp in stamps if stamp.has_sound or not sounding]
 
-    monkeypatch.setattr(recordings, "load_stamps", load_stamps)
+    monkeypatch.setattr(recordings, "load_cutouts", load_cutouts)
     monkeypatch.setattr(recordings, "load_solos", lambda: solos)
 
 
@@ -139,7 +139,7 @@ def test_held_out_targets_are_clean_and_interferers_are_not(stored: dict[str, Te
 def test_training_and_test_never_share_a_monument(monkeypatch: pytest.MonkeyPatch) -> None:
     monuments = [f"monument {i}" for i in range(7)]
     monkeypatch.setattr(recordings, "load_backgrounds", lambda kind: monuments if kind == "monument" else [])
-    monkeypatch.setattr(recordings, "render_stamp", lambda stamp, size, rng, background, scale: background)
+    monkeypatch.setattr(recordings, "render_cutout", lambda stamp, size, rng, background, scale: background)
     rng = np.random.default_rng(0)
     seen = {split: {recordings._frame(stamp("dog", 1), split, rng) for _ in range(400)} for split in ("train", "test")}
     behind = {split: {b for b in found if isinstance(b, str)} for split, found in seen.items()}
@@ -163,7 +163,7 @@ def test_segments_and_their_frames_are_drawn_inside_the_margins(margin: int) -> 
     dataset = MixAndSeparate([clip(0, 9), clip(1, 9)], config)
     frames = set()
     for number in range(300):
-        sample = dataset.draw(0, np.random.default_rng(number))
+        sample = dataset.sample(0, np.random.default_rng(number))
         assert sample["sources"].shape == (2, 41) and sample["image"].shape == (2, 9)
         for source, image in zip(sample["sources"], sample["image"], strict=True):
             (middle,) = [f for f in range(2, 9) if torch.equal(image.nonzero().flatten(), torch.arange(f - 2, f + 1))]
@@ -181,7 +181,7 @@ def test_a_clip_is_mixed_with_any_other_but_never_with_itself(n: int) -> None:
     for index in range(5):
         partners = set()
         for number in range(60):
-            sample = dataset.draw(index, np.random.default_rng(number))
+            sample = dataset.sample(index, np.random.default_rng(number))
             first, *others = sample["label"].tolist()
             assert first == index and index not in others and len(set(others)) == n - 1
             assert sample["name"] == " + ".join(f"clip {i}" for i in (first, *others))
@@ -193,6 +193,6 @@ def test_gains_are_drawn_for_each_source() -> None:
     config = replace(CPU, rate=400, segment=41)
     flat = Clip("flat", 0, lambda: torch.full((900,), 0.5), torch.eye(9), 4.0)
     dataset = MixAndSeparate([flat, flat], config)
-    gains = torch.stack([dataset.draw(0, np.random.default_rng(i))["sources"][:, 20] for i in range(300)]) / 0.25
+    gains = torch.stack([dataset.sample(0, np.random.default_rng(i))["sources"][:, 20] for i in range(300)]) / 0.25
     assert 0.5 <= gains.min() < 0.52 and 1.48 < gains.max() <= 1.5
     assert abs(np.corrcoef(gains.T)[0, 1]) < 0.2

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from ci.packs.instruments import build
 from papers.clipsep import solos
 from papers.clipsep.solos import FOLDER, load_solos
 from shared import UserError
-from shared.packs.instruments.build import build
-from shared.stamps import load_stamps
+from shared.offline.cutouts import load_cutouts
 
 BUILT_WITH = {"pretty_midi": "0.2.11.post0", "tinysoundfont": "0.3.7", "soundfile": "0.14.0"}
 
@@ -34,7 +34,7 @@ def test_solos_share_no_note_between_splits() -> None:
 
 
 def test_solos_sound_throughout() -> None:
-    shown = {stamp.name for stamp in load_stamps()}
+    shown = {stamp.name for stamp in load_cutouts()}
     for solo in load_solos():
         assert solo.stamp in shown
         wave, rate = soundfile.read(FOLDER / solo.file)

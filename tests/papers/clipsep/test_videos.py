@@ -24,8 +24,9 @@ from papers.clipsep.config import CPU, Config
 from papers.clipsep.eval import evaluate
 from papers.clipsep.train import train
 from shared import UserError
-from shared.clip import CLIP, SentenceEncoder, load_clip
-from shared.experiment import Run
+from shared.clip import CLIP, load_clip
+from shared.offline.towers import SentenceEncoder
+from shared.run import Run
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "clipsep"
 SECONDS, N_FRAMES = 8, 9

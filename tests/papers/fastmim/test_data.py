@@ -16,7 +16,7 @@ from papers.fastmim.data import Data, Evaluation, Labelled, Unlabelled, crop_box
 from papers.fastmim.eval import evaluate
 from papers.fastmim.train import train
 from shared import UserError
-from shared.experiment import Run
+from shared.run import Run
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
 
@@ -128,7 +128,7 @@ def test_scenes_have_fine_and_coarse_labels(cache: Path) -> None:
 def test_views_depend_on_their_generator_alone(cache: Path, source: str, size: int) -> None:
     config = replace(CPU, source=source, labels=42)
     drawn = Unlabelled(load(config, cache), size)
-    first, again, other = (drawn.draw(3, np.random.default_rng(seed))["image"] for seed in (1, 1, 3))
+    first, again, other = (drawn.sample(3, np.random.default_rng(seed))["image"] for seed in (1, 1, 3))
     assert first.shape == (3, size, size) and first.dtype == torch.float32
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -138,7 +138,7 @@ def test_digits_are_shifted_and_never_mirrored(cache: Path) -> None:
     drawn = Labelled(found, 32)
     padded = np.pad(found.train_images[5].numpy(), ((0, 0), (2, 2), (2, 2)), mode="reflect")
     shifts = {padded[:, y : y + 32, x : x + 32].tobytes() for y in range(5) for x in range(5)}
-    views = [drawn.draw(5, np.random.default_rng(seed))["image"] for seed in range(200)]
+    views = [drawn.sample(5, np.random.default_rng(seed))["image"] for seed in range(200)]
     pixels = {((view * 0.25 + 0.5) * 255).round().byte().numpy().tobytes() for view in views}
     assert pixels == shifts
 
@@ -213,7 +213,7 @@ def test_imagenet_views_leave_the_global_generators_alone(root: Path, tmp_path: 
     found: Data = load(config, tmp_path)
     for drawn in (Unlabelled(found, 16), Labelled(found, 32)):
         state = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].copy()
-        views = [drawn.draw(2, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+        views = [drawn.sample(2, np.random.default_rng(seed)) for seed in (1, 1, 2)]
         assert random.getstate() == state[0] and torch.equal(torch.get_rng_state(), state[1])
         np.testing.assert_array_equal(np.random.get_state()[1], state[2])
         assert torch.equal(views[0]["image"], views[1]["image"])
@@ -228,7 +228,7 @@ def test_a_bad_file_stops_training_and_is_counted(root: Path) -> None:
     prepare(images_of(root), root)
     drawn = Unlabelled(load(images_of(root), root), 16)
     with pytest.raises(UserError, match=f"{path.name} is empty; replace it"):
-        drawn.draw(5, np.random.default_rng(0))
+        drawn.sample(5, np.random.default_rng(0))
     lines = imagenet.check(root)
     assert "6 images, 5 usable" in lines[0] and path.name in lines[1]
 
@@ -239,7 +239,7 @@ def test_a_file_that_is_gone_is_named(root: Path) -> None:
     drawn = Labelled(load(config, root), 32)
     (root / "train" / CLASSES[0] / f"{CLASSES[0]}_1.JPEG").unlink()
     with pytest.raises(UserError, match=r"n01440764_1\.JPEG is missing"):
-        drawn.draw(1, np.random.default_rng(0))
+        drawn.sample(1, np.random.default_rng(0))
 
 
 def test_a_missing_folder(root: Path) -> None:

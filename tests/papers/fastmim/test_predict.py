@@ -29,7 +29,7 @@ from papers.fastmim.pictures import glyphs, predicted_pixels, token_map
 from papers.fastmim.predict import main, network_input, official_classifier, read_image, trained_network
 from shared import UserError
 from shared.hog import hog
-from shared.report import Variant
+from shared.paper import Variant
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
 CONFIG = PRESETS["smoke"]

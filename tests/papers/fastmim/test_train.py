@@ -32,7 +32,8 @@ from papers.fastmim.optim import accumulation, learning_rate
 from papers.fastmim.progressive import resize, stages
 from papers.fastmim.train import finetune, pretrain, pretrained_weights, train
 from shared import UserError
-from shared.experiment import Interrupted, Run, load_checkpoint
+from shared.run import Interrupted, Run
+from shared.support.weights import load_checkpoint
 
 IMAGES, SEED = 48, 3
 # Three steps of pre-training an epoch, two of fine-tuning.

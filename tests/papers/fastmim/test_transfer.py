@@ -18,7 +18,7 @@ from papers.fastmim import ade20k, coco, detect, pyramid, segment, transfer
 from papers.fastmim.config import CMT, PRESETS, PVT, SWIN
 from papers.fastmim.networks import build_classifier, build_encoder, build_pretraining
 from shared import UserError
-from shared.experiment import Run
+from shared.run import Run
 
 ENCODERS: dict[str, dict[str, Any]] = {"vit": {}, "swin": SWIN, "pvtv2": PVT, "cmt": CMT}
 CATEGORIES = (3, 17)  # with gaps, as COCO's
@@ -396,8 +396,8 @@ def test_coco_samples(coco_root: Path) -> None:
     assert len(training) == 3
     before = torch.get_rng_state()
     for seed in range(8):
-        sample = training.draw(0, np.random.default_rng(seed))
-        again = training.draw(0, np.random.default_rng(seed))
+        sample = training.sample(0, np.random.default_rng(seed))
+        again = training.sample(0, np.random.default_rng(seed))
         assert torch.equal(sample["image"], again["image"]) and sample["image"].shape == (3, 64, 64)
         assert sample["image"].min() >= 0 and sample["image"].max() <= 1
         for box, mask in zip(sample["target"]["boxes"], sample["target"]["masks"], strict=True):
@@ -413,7 +413,7 @@ def test_ade_samples(ade_root: Path) -> None:
     assert image.shape == (3, 48, 65) and mask.shape == (48, 65)
     assert set(mask.unique().tolist()) == {6, 149, 255} and (mask[:2] == 255).all() and (mask[2:, :32] == 6).all()
     training = ade20k.Training(scenes, 32, (0.5, 2.0), (0.0,) * 3, (1.0,) * 3)
-    sample, again = (training.draw(1, np.random.default_rng(3)) for _ in range(2))
+    sample, again = (training.sample(1, np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(sample["image"], again["image"]) and torch.equal(sample["target"], again["target"])
     assert sample["image"].shape == (3, 32, 32) and sample["target"].dtype == torch.int64
     assert set(sample["target"].unique().tolist()) <= {6, 149, 255}

@@ -15,7 +15,7 @@ from torch import Tensor
 from papers.fastmim import train as train_module
 from papers.fastmim.config import PRESETS
 from papers.fastmim.data import Data
-from shared.experiment import Interrupted, Run
+from shared.run import Interrupted, Run
 
 CONFIG = replace(
     PRESETS["smoke"], method="none", widths=(16,), finetune_batch_size=8, mixup=0.8, cutmix=1.0, drop_path=0.3,

@@ -75,7 +75,7 @@ def open_pairs(root: Path) -> pairs.TextImages:
 def read_pairs(root: Path) -> None:
     data = open_pairs(root)
     for index in range(len(data)):
-        data.draw(index, np.random.default_rng(0))
+        data.sample(index, np.random.default_rng(0))
 
 
 def build_benchmark(name: str) -> Callable[[Path], None]:

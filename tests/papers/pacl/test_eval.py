@@ -32,7 +32,8 @@ from papers.pacl.eval import (
 from papers.pacl.model import VisionEmbedder
 from papers.pacl.towers import OpenCLIPTowers, Towers
 from papers.pacl.train import train
-from shared.experiment import Run, write_json
+from shared.run import Run
+from shared.support.files import write_json
 
 CONFIG = PRESETS["smoke"]
 NAMES = [f"thing{k}" for k in range(6)]

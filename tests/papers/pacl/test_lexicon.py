@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ci.packs.nouns import build
 from papers.pacl import lexicon
 from shared import UserError
-from shared.packs.nouns.build import build
 
 SENSE = "n 1 1 @ 1 0 {offset}"
 
@@ -42,7 +42,7 @@ def test_damaged_file_is_named(damage: str, tmp_path: Path, monkeypatch: pytest.
 
 def test_provenance() -> None:
     source = (lexicon.FILE.parent / "SOURCE.md").read_text(encoding="utf-8")
-    assert "python -m shared.packs.nouns.build --source" in source and "THIS SOFTWARE AND DATABASE" in source
+    assert "python -m ci.packs.nouns --source" in source and "THIS SOFTWARE AND DATABASE" in source
     assert [word for word in source.split() if len(word.strip("`")) == 64], "no SHA-256 of the source"
 
 

@@ -6,7 +6,8 @@ import pytest
 from papers.pacl.nouns import nouns
 from papers.pacl.prompts import PACL_TEMPLATES, noun_prompt, training_text
 from shared import UserError
-from shared.stamps import compose_scene, load_stamps, with_article
+from shared.offline.cutouts import load_cutouts
+from shared.offline.scenes import compose_scene, with_article
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_nouns(caption: str, expected: list[str]) -> None:
 
 def test_labels_of_the_embedded_cutouts() -> None:
     """Of nearly all a noun is found, and it is a part of the label, or the singular of one."""
-    found = {stamp.label: nouns(f"a photo of {with_article(stamp.label)}.") for stamp in load_stamps()}
+    found = {stamp.label: nouns(f"a photo of {with_article(stamp.label)}.") for stamp in load_cutouts()}
     assert sum(bool(x) for x in found.values()) >= 0.95 * len(found)
     stems = {label: [noun[:3] for noun in x] for label, x in found.items()}
     assert all(stem in label for label, x in stems.items() for stem in x)

@@ -78,17 +78,17 @@ def test_every_source_is_read(root: Path, tmp_path: Path) -> None:
     data = loaded(root, tmp_path / "cache")
     assert len(data) == 12 and data.sources == ["cc3m", "yfcc15m", "COCO captions"]
     rng = np.random.default_rng(0)
-    samples = [data.draw(i, rng) for i in range(12)]
+    samples = [data.sample(i, rng) for i in range(12)]
     assert [sample["text"] for sample in samples[:10]] == [f"An owl, number {i}." for i in range(10)]
     shades = [int(sample["image"][0].float().mean().round()) for sample in samples]
     assert all(abs(found - shade) <= 2 for found, shade in zip(shades, [*range(10), 99, 50], strict=True))
     assert samples[7]["name"] == "gcc-train-000001.tar:00007" and samples[11]["name"] == "1.jpg"
-    assert {data.draw(11, rng)["text"] for _ in range(100)} == {f"A cat {k}." for k in range(5)}
+    assert {data.sample(11, rng)["text"] for _ in range(100)} == {f"A cat {k}." for k in range(5)}
 
 
 def test_noun_prompts(root: Path, tmp_path: Path) -> None:
     data = loaded(root, tmp_path / "cache", noun_prompts=1.0)
-    texts = {data.draw(0, np.random.default_rng(k))["text"] for k in range(60)}
+    texts = {data.sample(0, np.random.default_rng(k))["text"] for k in range(60)}
     assert "art of the owl." in texts and not any("An owl, number" in text for text in texts)
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_sample_is_replaced_by_the_next(root: Path, tmp_path: Path, me
     data = loaded(root, tmp_path / "cache")
     names = [pair.name for pair in data.pairs]
     broken = names.index("00000.tar:00001")
-    assert data.draw(broken, np.random.default_rng(0))["name"] == "00000.tar:00002"
+    assert data.sample(broken, np.random.default_rng(0))["name"] == "00000.tar:00002"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_many_damaged_samples_stop_the_run(tmp_path: Path, kind: str, content: b
     write_shard(tmp_path / "data" / "cc3m" / "0.tar", members)
     data = loaded(tmp_path / "data", tmp_path / "cache")
     with pytest.raises(UserError, match=rf"0\.tar:000\d\d {fault} .*More than 10 of the last 100.*0\.tar"):
-        data.draw(1, np.random.default_rng(0))
+        data.sample(1, np.random.default_rng(0))
 
 
 def test_check_counts_and_names_faults(root: Path) -> None:

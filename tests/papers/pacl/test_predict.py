@@ -14,7 +14,7 @@ from papers.pacl import predict
 from papers.pacl.config import PRESETS
 from papers.pacl.predict import Options, class_names, colours, main
 from papers.pacl.train import train
-from shared.experiment import Run
+from shared.run import Run
 
 CONFIG = replace(PRESETS["smoke"], epochs=1)
 

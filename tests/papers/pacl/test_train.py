@@ -29,8 +29,8 @@ from papers.pacl.packaged import UntrainedTowers
 from papers.pacl.prompts import PACL_TEMPLATES
 from papers.pacl.train import frozen_towers, load_model, train
 from shared import UserError
-from shared.clip import SentenceEncoder, efficientnet_lite0, imagenet_class_text
-from shared.experiment import Run
+from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text
+from shared.run import Run
 
 CONFIG = PRESETS["smoke"]
 
@@ -61,7 +61,7 @@ def test_training_holds_no_mask(cache: Path) -> None:
         assert "train_maps" not in content.files and "seen_maps" in content.files
     pairs = ScenePairs(data.features, data.captions, 0.5, "lexicon")
     rng = np.random.default_rng(0)
-    drawn = [pairs.draw(i, rng) for i in range(len(pairs))]
+    drawn = [pairs.sample(i, rng) for i in range(len(pairs))]
     assert all(set(sample) == {"tokens", "text", "name"} for sample in drawn)
     assert all(sample["text"] in data.sentences for sample in drawn), "every training text is embedded once"
 

@@ -8,7 +8,7 @@ import open_clip
 
 from papers.pacl import eval as evaluation
 from papers.pacl.config import PRESETS, Config
-from shared.experiment import Run
+from shared.run import Run
 
 
 def main(folder: Path, patches: int) -> None:

@@ -1,6 +1,6 @@
 """Claims."""
 
-from shared.report import Claim, Column, Paper, Reported
+from shared.paper import Claim, Column, Paper, Reported
 
 PAPER = Paper("A tiny paper", "Nobody", "nowhere", "0000.00000", "a plane through points")
 COLUMNS = (Column("error", "error"),)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.report import Variant
+from shared.paper import Variant
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from shared.experiment import write_atomic
+from shared.support.files import write_atomic
 
 from .config import Config
 
@@ -24,7 +24,7 @@ class Points:
     def __len__(self) -> int:
         return len(self.x)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``x`` (4,) with noise, ``y`` (), ``name``."""
         noise = torch.from_numpy(rng.normal(0, 0.1, 4).astype(np.float32))
         return {"x": self.x[index] + noise, "y": self.y[index], "name": f"point {index}"}

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from shared.experiment import Run, write_atomic
+from shared.run import Run
+from shared.support.files import write_atomic
 
 from .config import Config
 from .data import load

@@ -7,8 +7,8 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from shared.experiment import Run
 from shared.loading import Batches
+from shared.run import Run
 
 from .config import Config
 from .data import load
@@ -42,6 +42,6 @@ def build_model(config: Config) -> nn.Module:
 
 
 if __name__ == "__main__":
-    from shared.reproduce import train_one
+    from shared.reproduce.train import train_one
 
     train_one(__package__)

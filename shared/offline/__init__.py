@@ -1,0 +1,1 @@
+"""Pre-trained towers, cut-outs, scenes and the embedded packs, for experiments without a download."""

@@ -1,0 +1,84 @@
+"""What every command line does: options, one sentence for an error, exit status."""
+
+import errno
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import tyro
+from rich.console import Console
+
+from .. import UserError
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Debuggable(Protocol):
+    """Options of a command."""
+
+    @property
+    def debug(self) -> bool:
+        """Show the traceback of an error."""
+
+
+Options = TypeVar("Options", bound=Debuggable)
+
+
+def command(
+    kind: type[Options], action: Callable[[Options], None], prog: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Parse the options and do it; see :func:`run_and_explain`."""
+    options = tyro.cli(kind, args=arguments, prog=prog)
+    return run_and_explain(lambda: action(options), options.debug)
+
+
+def run_and_explain(action: Callable[[], None], debug: bool) -> int:
+    """Do it; tell a person in one sentence if it does not work out. Returns the exit status."""
+    try:
+        action()
+    except KeyboardInterrupt as error:  # of a run: SIGTERM, answered with a checkpoint
+        console.print(
+            f"{str(error) or 'Interrupted. What is finished is kept'}; the same command continues from there."
+        )
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # a graceful end would wait for the other processes
+            os._exit(1)
+        return 1
+    return 0
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for a person, for any error."""
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):  # torch.save hides a full disk
+        error = error.__context__
+    if isinstance(error, UserError):  # one from a loader's worker has the worker's traceback before it
+        return str(error).rpartition("UserError: ")[2].strip()
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
+        return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
+    if isinstance(error, PermissionError):
+        return f"No permission for {error.filename}: make it readable (an output: writable), or give another path."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'}: {error.strerror or error}; mend that and run the same command again."
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)} (run with --debug to see where)"
+
+
+def note(text: str) -> None:
+    """Tell a person what is no error."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def can_write(path: Path) -> None:
+    """Make the folder of an output file. Raises UserError now, before minutes of work, if it could not be written."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected the name of a file to write.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"No permission to write to {path.parent}; choose another folder.")
