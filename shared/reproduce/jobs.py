@@ -1,7 +1,6 @@
 """What is done in the processes that run jobs: prepare the data, train and evaluate, draw the figures."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -23,7 +22,7 @@ from ..run import Interrupted, Run
 from ..support.files import write_json
 from ..support.machine import processor
 from ..support.weights import weights_file
-from .keys import Job, code_hash, stored
+from .keys import Job, code_hash, plain_values, stored
 
 Report = Callable[[int, int, dict[str, float]], None]  # steps done, steps in all, last logged values
 
@@ -33,8 +32,11 @@ def prepare(package: str, config: Any, cache: Path) -> dict[str, Any]:
     return load(package, "data").prepare(config, cache)
 
 
-def run_job(package: str, job: Job, report: Report) -> dict[str, Any]:
+def run_job(package: str, job: Job, report: Report, trains: str = "train", evaluates: str = "eval") -> dict[str, Any]:
     """Train (or continue) and evaluate one job; returns its row. A finished job returns its row at once.
+
+    Args:
+        trains, evaluates: modules of the paper with ``train(config, run)`` and ``evaluate(config, run)``.
 
     Raises:
         UserError: the run it starts from is not finished, a metric is not finite, or what the paper's code raises.
@@ -48,7 +50,7 @@ def run_job(package: str, job: Job, report: Report) -> dict[str, Any]:
                 torn.unlink()
             if stored(job.folder / "config.json", job.train_key) is None:
                 make_way(job)
-            content = {"variant": job.variant, "seed": job.seed, "config": dataclasses.asdict(job.config)}
+            content = {"variant": job.variant, "seed": job.seed, "config": plain_values(job.config)}
             write_json(job.folder / "config.json", content | {"key": job.train_key})
         if "WORLD_SIZE" in os.environ:
             PartialState().wait_for_everyone()  # what was moved back may be finished: all have to see it
@@ -62,20 +64,20 @@ def run_job(package: str, job: Job, report: Report) -> dict[str, Any]:
             )
         run = Run(
             job.folder,
-            job.folder.parents[1] / "cache",
+            job.cache,
             seed=job.seed,
             start=job.start,
             precision=getattr(job.config, "precision", "no"),
             progress=report,
         )
         run.accelerator.wait_for_everyone()
-        load(package, "train").train(job.config, run)
+        load(package, trains).train(job.config, run)
         run.accelerator.free_memory()  # its loaders' workers, and the batches they hold, would stay
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an evaluation has no checkpoint to wait for
         if run.asked_to_stop and run.accelerator.num_processes == 1:  # after the last step
             raise Interrupted(f"{job} stopped before its evaluation")
         row = {"variant": job.variant, "seed": job.seed}
-        metrics = load(package, "eval").evaluate(job.config, run)  # what the main process returns counts
+        metrics = load(package, evaluates).evaluate(job.config, run)  # what the main process returns counts
         if run.accelerator.is_main_process:
             if undefined := [name for name, x in metrics.items() if x is not None and not math.isfinite(x)]:
                 raise UserError(f"{', '.join(undefined)} came out as NaN or infinite; the weights are in {job.folder}.")

@@ -27,6 +27,8 @@ class Job:
     seed: int
     config: Any
     folder: Path
+    cache: Path
+    """Folder of what the runs of a preset share."""
     train_key: str
     result_key: str
     start: Path | None = None
@@ -84,13 +86,18 @@ class Jobs:
     def job(self, variant: str, seed: int, start: Path | None, start_key: str | None) -> Job:
         """One job that starts from the run in ``start``, whose training has the key ``start_key``."""
         config = self.configs[variant]
-        settings = {name: x for name, x in dataclasses.asdict(config).items() if name not in NOT_IN_KEYS}
+        settings = {name: x for name, x in plain_values(config).items() if name not in NOT_IN_KEYS}
         # What only evaluation reads, and a further test set, make another result of the same training.
         evaluated = {name: settings.pop(name) for name in self.module.EVALUATION}
         train_key = digest(settings, seed, self.data["sha256"], self.code[0], start_key)
         result_key = digest(train_key, evaluated, self.code[1], self.data["test"], self.data.get("test_sha256"))
         folder = self.runs / variant / f"seed{seed}"
-        return Job(variant, seed, config, folder, train_key, result_key, start, start_key)
+        return Job(variant, seed, config, folder, self.runs / "cache", train_key, result_key, start, start_key)
+
+
+def plain_values(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass, paths as text."""
+    return {name: str(x) if isinstance(x, Path) else x for name, x in dataclasses.asdict(config).items()}
 
 
 def stored(path: Path, key: str | None) -> dict[str, Any] | None:

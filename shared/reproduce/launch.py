@@ -51,11 +51,15 @@ class LaunchedProcess:
     def map(self, pending: Sequence[Job], costs: Mapping[str, float], done: Callable[[Job], None]) -> None:
         """Run jobs in the order given, over all processes; ``done`` is called with each finished one."""
         for job in pending:
-
-            def tell(step: int, total: int, values: dict[str, float], job: Job = job) -> None:
-                console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
-
-            self.state.wait_for_everyone()  # nothing is written before each process knows what is to do
-            jobs.run_job(self.package, job, now_and_then(HEARTBEAT_SECONDS, tell))
+            self.run(job)
             if self.is_main:
                 done(job)
+
+    def run(self, job: Job, **modules: str) -> dict[str, Any]:
+        """Run one job over all processes, see ``jobs.run_job``; returns its row."""
+
+        def tell(step: int, total: int, values: dict[str, float]) -> None:
+            console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
+
+        self.state.wait_for_everyone()  # nothing is written before each process knows what is to do
+        return jobs.run_job(self.package, job, now_and_then(HEARTBEAT_SECONDS, tell), **modules)

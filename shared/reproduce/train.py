@@ -1,20 +1,24 @@
-"""``python -m papers.<slug>.train``: one run in this process; also under ``accelerate launch``."""
+"""``python -m papers.<slug>.train``, and further commands that train: one run in this process.
+
+Under ``accelerate launch`` each process runs this.
+"""
 
 import contextlib
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import tyro
 
 from .. import UserError
 from ..paper import load
-from ..support.command_line import console, note, run_and_explain
+from ..support.command_line import command, console, note, run_and_explain
 from ..support.weights import weights_file
 from .command import check_can_run, chosen
-from .keys import Job, Jobs
+from .keys import Job, Jobs, code_hash, digest, plain_values
 from .launch import LaunchedProcess
 
 
@@ -71,3 +75,55 @@ def _from_given(jobs: Jobs, variant: str, options: TrainOptions) -> Job:
     if not (described.is_file() and weights_file(folder).is_file()):
         raise UserError(f"--start {folder} is no finished run; expected config.json and checkpoint/model.safetensors.")
     return jobs.job(variant, options.seed, folder, json.loads(described.read_text())["key"])
+
+
+class FurtherOptions(Protocol):
+    """What the options of a further command have to hold, beside its own."""
+
+    @property
+    def out(self) -> Path:
+        """Folder for the run."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+
+    @property
+    def debug(self) -> bool:
+        """Show the traceback of an error."""
+
+
+def train_further(
+    package: str,
+    module: str,
+    kind: type[FurtherOptions],
+    free: Sequence[str] = ("out", "workers", "save_every", "debug"),
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """``python -m papers.<slug>.<module>``: train and evaluate with options of its own, such as a transfer.
+
+    ``module`` offers ``train(options, run)`` and ``evaluate(options, run)``. The same command continues an interrupted
+    run; with other options or code what stands in ``--out`` makes way, as in ``make reproduce``.
+
+    Args:
+        package: of the paper.
+        module: such as ``transfer.segment``.
+        kind: dataclass of the options; ``precision`` may be one of them.
+        free: options that may change on the way.
+
+    Returns: the exit status.
+    """
+
+    def run(options: FurtherOptions) -> None:
+        code = code_hash(package, module)
+        settings = {name: x for name, x in plain_values(options).items() if name not in free}
+        key = digest(settings, code)
+        out = options.out.expanduser()
+        job = Job(module, options.seed, options, out, out / "cache", key, key)
+        with contextlib.closing(LaunchedProcess(package)) as workers:
+            row = workers.run(job, trains=module, evaluates=module)
+            if workers.is_main:
+                console.print_json(data=row)
+                note(f"weights, log and result are in {job.folder}.")
+
+    return command(kind, run, f"python -m {package}.{module}", arguments)

@@ -59,7 +59,7 @@ def read_results(root: Path) -> None:
 
 
 def job(root: Path) -> Job:
-    return Job("tinypaper", 0, PRESETS["smoke"], root, "train", "result")
+    return Job("tinypaper", 0, PRESETS["smoke"], root, root / "cache", "train", "result")
 
 
 def build_job(root: Path) -> None:

@@ -227,6 +227,135 @@ def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, lau
     assert (written(done, "checkpoint/state.pt"), written(done, "result.json")) == finished
 
 
+# -- variants that start from another ----------------------------------------------------------------------------------
+
+TUNED = (
+    '"plain": Variant("without", {"dropout": 0.0}),',
+    '"plain": Variant("without", {"dropout": 0.0}),\n    "tuned": Variant("goes on", {"dropout": 0.0, "steps": 5}, start="plain"),',
+)
+
+
+def test_a_start_is_trained_first_and_handed_over(work: Path) -> None:
+    """Asked for alone, it brings what it starts from, whose row is not asked for."""
+    edit(work, "config.py", *TUNED)
+    tuned = run(work, "--variants", "tuned")
+    assert tuned.returncode == 0, tuned.stderr
+    assert sorted(jobs(work)) == ["plain/seed0", "plain/seed1", "tuned/seed0", "tuned/seed1"]
+    assert [(row["variant"], row["seed"]) for row in results(work)["rows"]] == [("tuned", 0), ("tuned", 1)]
+    base = work / "out" / "tinypaper" / "smoke"
+    begun, fresh = (
+        json.loads((base / variant / "seed1" / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+        for variant in ("tuned", "plain")
+    )
+    assert begun < fresh, "it did not go on from there"
+    again = run(work)
+    assert again.returncode == 0 and "4 of 6 runs are done already; 2 to go." in again.stdout
+    assert [row["variant"] for row in results(work)["rows"]] == ["tinypaper"] * 2 + ["plain"] * 2 + ["tuned"] * 2
+
+
+def test_another_start_trains_what_starts_from_it_again(work: Path) -> None:
+    edit(work, "config.py", *TUNED)
+    assert run(work, "--seeds", "0").returncode == 0
+    before = written(work, "checkpoint/state.pt")
+    edit(work, "config.py", '{"dropout": 0.0}', '{"dropout": 0.0, "learning_rate": 0.02}')
+    again = run(work, "--seeds", "0")
+    assert again.returncode == 0 and "1 of 3 runs are done already; 2 to go." in again.stdout
+    after = written(work, "checkpoint/state.pt")
+    assert [job for job in after if after[job] != before[job]] == ["plain/seed0", "tuned/seed0"]
+
+
+def test_killed_and_launched_what_has_a_start_ends_the_same(work: Path, tmp_path: Path, launch: list[str]) -> None:
+    edit(work, "config.py", *TUNED)
+    part = ["--variants", "tuned", "--seeds", "0"]
+    copy = shutil.copytree(work, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
+    assert run(work, *part).returncode == 0
+    edit(copy, "config.py", *SLOWER)
+    process = start(copy)
+    while not (copy / "out" / "tinypaper" / "smoke" / "tuned").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    command, environment = [*launch, *COMMAND], {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    assert run(copy, *part).returncode == 0
+    ours, theirs = (jobs(folder)["tuned/seed0"] / "checkpoint" / "model.safetensors" for folder in (copy, work))
+    assert ours.read_bytes() == theirs.read_bytes()
+    shutil.rmtree(copy / "out")
+    launched = run(copy, *part, command=command, **environment)
+    assert launched.returncode == 0, launched.stderr
+    error, other = (results(folder)["rows"][0]["metrics"]["error"] for folder in (work, copy))
+    assert error == pytest.approx(other, rel=1e-5)
+
+
+def test_one_run_with_a_start(work: Path) -> None:
+    """``--start FOLDER``; without it, the run to start from is trained first, with the same options."""
+    edit(work, "config.py", *TUNED)
+    train = ["-m", "tinypaper.train", "--preset", "smoke", "--variant", "tuned", "--pause", "0"]
+    whole = run(work, "--learning-rate", "0.02", command=train)
+    assert whole.returncode == 0, whole.stderr
+    custom = work / "runs" / "custom"
+    described = json.loads((custom / "plain" / "seed0" / "config.json").read_text())
+    assert described["config"]["learning_rate"] == 0.02 and described["config"]["steps"] == 30
+    weights = (custom / "tuned" / "seed0" / "checkpoint" / "model.safetensors").read_bytes()
+    options = ["--learning-rate", "0.02", "--start", "runs/custom/plain/seed0", "--out", "mine"]
+    given = run(work, *options, command=train)
+    assert given.returncode == 0, given.stderr
+    assert (work / "mine" / "tuned" / "seed0" / "checkpoint" / "model.safetensors").read_bytes() == weights
+    assert not (work / "mine" / "plain").exists()
+    assert_one_sentence(run(work, "--start", "nowhere", command=train), "--start nowhere is no finished run")
+
+
+# -- further commands --------------------------------------------------------------------------------------------------
+
+FURTHER = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.reproduce.train import train_further
+from shared.run import Run
+
+
+@dataclass(frozen=True)
+class Options:
+    out: Path
+    steps: int = 4
+    seed: int = 0
+    debug: bool = False
+
+
+def train(options: Options, run: Run) -> None:
+    import torch
+    value = torch.nn.Parameter(torch.zeros(()))
+    for step in run.steps(options.steps, save_every=2, value=torch.nn.ParameterList([value])):
+        value.data += 1
+        run.log(step, loss=value)
+    run.export({"value": value})
+
+
+def evaluate(options: Options, run: Run) -> dict[str, float]:
+    from shared.support.weights import load_weights
+    return {"value": float(load_weights(run.weights)["value"])}
+
+
+if __name__ == "__main__":
+    sys.exit(train_further(__package__, "further", Options))
+"""
+
+
+def test_a_further_command_is_kept_continued_and_makes_way(work: Path) -> None:
+    (work / "tinypaper" / "further.py").write_text(FURTHER)
+    command = ["-m", "tinypaper.further", "--out", "far"]
+    first = run(work, command=command)
+    assert first.returncode == 0, first.stderr
+    assert json.loads((work / "far" / "result.json").read_text())["metrics"] == {"value": 4.0}
+    before = (work / "far" / "checkpoint" / "state.pt").stat().st_mtime_ns
+    assert run(work, command=command).returncode == 0
+    assert (work / "far" / "checkpoint" / "state.pt").stat().st_mtime_ns == before
+    assert run(work, "--steps", "6", command=command).returncode == 0
+    assert json.loads((work / "far" / "result.json").read_text())["metrics"] == {"value": 6.0}
+
+
 def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> None:
     base = tinypaper.config.PRESETS["smoke"]
     first, *others = (
@@ -254,7 +383,7 @@ def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> No
 def test_what_makes_way_and_what_comes_back(
     tmp_path: Path, here: str, aside: str, left_here: str, left_aside: str
 ) -> None:
-    job = Job("plain", 0, None, tmp_path / "seed0", "a", "a")
+    job = Job("plain", 0, None, tmp_path / "seed0", tmp_path, "a", "a")
     there = [(job.replaced / content.split()[1], content) for content in aside.split(", ") if content]
     for folder, content in [*there, *([(job.folder, here)] if here else [])]:
         state, key = content.split()
@@ -583,6 +712,28 @@ def test_hash_ignores(variation: Callable[..., str], name: str, old: str, new: s
 )
 def test_hash_follows_the_code(variation: Callable[..., str], name: str, old: str, new: str) -> None:
     assert variation(name, old, new) != code_hash("tinypaper", "train")
+
+
+def test_hash_ignores_the_words_of_errors(variation: Callable[..., str]) -> None:
+    checked = "\ndef checked(x):\n    if x < 0:\n        raise {}\n    return x\n"
+    one = variation(new=checked.format('ValueError(f"{x} is too small")'))
+    assert one == variation(new=checked.format('ValueError(f"expected more than {x}", x) from None'))
+    assert one != variation(new=checked.format('TypeError(f"{x} is too small")'))
+    assert one != variation(new=checked.replace("x < 0", "x < 1").format('ValueError(f"{x} is too small")'))
+
+
+def test_hash_follows_sub_packages_and_their_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = []
+    for name, text in (("whole", ""), ("other", "MORE = 1\n"), ("begun", "")):
+        package = shutil.copytree(TINY, tmp_path / name, ignore=IGNORED)
+        (package / "parts").mkdir()
+        (package / "parts" / "__init__.py").write_text("BEGUN = 1\n" if name == "begun" else "")
+        (package / "parts" / "deep.py").write_text(f"from ..config import Config\n{text}")
+        with open(package / "train.py", "a") as file:
+            file.write("\nfrom .parts.deep import Config as Other\n")
+        hashes.append(code_hash(name, "train"))
+    assert len(set(hashes)) == 3
 
 
 def test_hash_follows_shared_code_that_is_imported(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from shared.loading import Batches
 from shared.run import Run
+from shared.support.weights import load_weights
 
 from .config import Config
 from .data import load
@@ -20,6 +21,8 @@ def train(config: Config, run: Run) -> None:
         load(run.cache), config.batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers
     )
     model = build_model(config)
+    if run.start:
+        model.load_state_dict(load_weights(run.start_weights))
     optimizer = Adam(model.parameters(), lr=config.learning_rate)
     schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step / 10))
     model, optimizer = run.accelerator.prepare(model, optimizer)
