@@ -1,5 +1,8 @@
 # The door. `make` alone prints what there is; every target makes the environment it needs.
 
+# A variable that is given on the command line and is none of these is a mistake.
+KNOWN := PAPER PRESET SEEDS VARIANTS JOBS DATA OUT SET DEBUG ARGS DEST PYTHON
+UNKNOWN := $(filter-out $(KNOWN) MAKEFLAGS CURDIR SHELL VENV,$(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v)))
 PRESET ?= cpu
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -9,21 +12,26 @@ split = $(subst $(comma), ,$(1))
 ANY_PY = $(or $(wildcard $(PY)),$(shell PYTHON="$(PYTHON)" ci/python.sh),false)
 papers := $(notdir $(patsubst %/,%,$(dir $(wildcard papers/*/claims.py))))
 export PYTHONUNBUFFERED := 1
+ifneq ($(UNKNOWN),)
+$(error $(shell $(ANY_PY) ci/nearest.py "$(firstword $(UNKNOWN))" $(KNOWN)))
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help list reproduce check-data predict test lint bench report export new paper-given
+.PHONY: help list reproduce reproduce-all check-data predict test lint bench report export new paper-given
 
 help:
 	@echo "Papers, reproduced: measured tables and a verdict on every claim."
 	@echo
 	@echo "  make list                          the papers, one line each, with verdict counts"
 	@echo "  make reproduce PAPER=clipsep       train and evaluate every variant and seed, judge the claims"
-	@echo "       PRESET=smoke|cpu|paper        seconds for tests | minutes on a laptop (default) | the paper's scale"
+	@echo "       PRESET=smoke|cpu|paper        seconds for tests | up to an hour on 2 cores (default) | the paper's"
 	@echo "       SEEDS=0,1  VARIANTS=a,b       only some of them"
 	@echo "       JOBS=4                        runs side by side; default one a GPU, else one a core"
 	@echo "       DATA=/path                    the paper's datasets; see make check-data"
 	@echo "       OUT=/path                     write there instead of runs/ and the paper's folder"
+	@echo "       SET=\"steps=2000\"              other values of the configuration, for every variant"
 	@echo "       DEBUG=1                       show the traceback of an error"
+	@echo "  make reproduce-all                 every paper in turn, one log each; continues where it stopped"
 	@echo "  make check-data PAPER= DATA=       what is there, what is missing, how much of it"
 	@echo "  make predict PAPER= ARGS=\"...\"     a trained model on your own input; ARGS=--help says how"
 	@echo "  make export PAPER= DEST=           copy a paper and shared/ to where you can change them"
@@ -59,8 +67,12 @@ reproduce: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)
 	@exec $(PY) -m shared.reproduce papers.$(PAPER) --preset $(PRESET) \
 	  $(if $(SEEDS),--seeds $(call split,$(SEEDS))) $(if $(VARIANTS),--variants $(call split,$(VARIANTS))) \
-	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(DEBUG),--debug)
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(SET),--set $(SET)) \
+	  $(if $(DEBUG),--debug)
 	@$(PY) -m ci.report --quiet
+
+reproduce-all: $(VENV)/.dev
+	@exec $(PY) -m ci.reproduce_all --preset $(PRESET) $(if $(OUT),--out "$(OUT)")
 
 check-data: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)

@@ -1,11 +1,48 @@
 """Copy a paper and ``shared/`` to where a researcher can change them: ``make export PAPER=clipsep DEST=~/work``."""
 
+import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
 IGNORED = shutil.ignore_patterns("__pycache__", "*.wav", "*.partial")
+
+
+PYTHON = ".venv/bin/python -m"
+OPTIONS = {"PRESET": "--preset", "DATA": "--data", "OUT": "--out", "JOBS": "--jobs", "SET": "--set"}
+
+
+def translated(text: str, paper: str) -> str:
+    """A README whose commands work in the copy, where there is no Makefile and no folder ``papers``."""
+
+    def options(given: str) -> str:
+        for name, option in OPTIONS.items():
+            given = re.sub(rf"\b{name}=", f"{option} ", given)
+        many = (
+            ("VARIANTS", "--variants"),
+            ("SEEDS", "--seeds"),
+        )
+        for name, option in many:
+            given = re.sub(
+                rf"\b{name}=([\w,.-]+)", lambda m, option=option: f"{option} {m[1].replace(',', ' ')}", given
+            )
+        return given.rstrip()
+
+    def command(match: re.Match[str]) -> str:
+        target, given = match[1], match[2]
+        if target == "predict":
+            arguments = re.search(r"ARGS=(['\"])(.*)\1", given, re.DOTALL)
+            return f"{PYTHON} {paper}.predict {arguments[2] if arguments else given.partition('ARGS=')[2]}".rstrip()
+        check = " --check-data" if target == "check-data" else ""
+        return f"{PYTHON} shared.reproduce {paper}{check}{options(given)}"
+
+    text = re.sub(
+        rf"make (reproduce|check-data|predict) PAPER={paper}((?: +[A-Z]+=(?:'[^']*'|\"[^\"]*\"|[^\s`]+))*)",
+        command,
+        text,
+    )
+    return re.sub(rf"\bpapers\.{paper}\b", paper, text)
 
 
 def export(paper: str, destination: str) -> str:
@@ -24,6 +61,9 @@ def export(paper: str, destination: str) -> str:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copytree(Path("papers") / paper, target / paper, ignore=IGNORED)
         shutil.copytree("shared", target / "shared", ignore=IGNORED)
+        readme = target / paper / "README.md"
+        readme.chmod(0o644)
+        readme.write_text(translated(readme.read_text(), paper))
         copied = [Path(shutil.copy(path, target)) for path in ("ci/constraints.txt", "LICENSE")]
         copied += [path for name in (paper, "shared") for path in (target / name, *(target / name).rglob("*"))]
         for path in copied:  # of a checkout that may not be changed
@@ -33,13 +73,15 @@ def export(paper: str, destination: str) -> str:
             shutil.rmtree(target / name, ignore_errors=True)
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror  # of the first file
         raise SystemExit(f"error: cannot copy to {error.filename or target}: {reason}.") from None
-    return f"""Copied {paper} and shared to {target}. To run it there:
-
-  cd {shlex.quote(str(target))}
-  python3 -m venv .venv
+    commands = f"""  python3 -m venv .venv
   .venv/bin/pip install -c constraints.txt -r shared/requirements.txt -r {paper}/requirements.txt
+  .venv/bin/python -m {paper}.predict --help                # your own files, with the committed weights
   .venv/bin/python -m shared.reproduce {paper}              # every variant and seed
   .venv/bin/python -m {paper}.train --preset smoke          # one run, in seconds; --help: every option"""
+    if not (target / "README.md").exists():
+        text = f"# {paper}\n\nCopied with `shared/`, to be changed ([{paper}/README.md]({paper}/README.md)).\n\n"
+        (target / "README.md").write_text(text + re.sub("^  ", "    ", commands, flags=re.MULTILINE) + "\n")
+    return f"Copied {paper} and shared to {target}. To run it there:\n\n  cd {shlex.quote(str(target))}\n{commands}"
 
 
 if __name__ == "__main__":

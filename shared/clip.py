@@ -160,7 +160,7 @@ class OpenCLIP(CLIP):
             self.tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # whatever a damaged, foreign or unsafe file makes of the loaders
             reason = textwrap.shorten(str(error), 200) or type(error).__name__
-            if "weights_only" in reason:  # PyTorch's advice is to trust the file
+            if "weights_only" in str(error):  # PyTorch's advice is to trust the file
                 reason = "it holds more than tensors and would have to be unpickled"
             raise UserError(
                 f"Cannot load {pretrained or name} into {name}: {reason}. Expected the state dict of that open_clip "

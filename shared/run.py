@@ -9,6 +9,8 @@ The training loop stays in the paper's ``train.py``; a :class:`Run` only carries
         ...
 """
 
+import hashlib
+import importlib.util
 import json
 import random
 import resource
@@ -17,19 +19,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object, set_seed
 from safetensors.torch import save
-from torch.utils.tensorboard import SummaryWriter
 
 from . import UserError
 from .support.files import write_atomic
 from .support.weights import load_checkpoint, weights_file
 
+Tracker = Literal["tensorboard", "wandb", "mlflow", "none"]
 Progress = Callable[[int, int, dict[str, float]], None]
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -42,11 +44,12 @@ class Run:
     """State of one (variant, seed) run in ``folder``.
 
     Args:
-        folder: receives ``metrics.jsonl``, ``tensorboard/`` and ``checkpoint/``.
+        folder: receives ``metrics.jsonl``, ``checkpoint/`` and what the tracker writes.
         cache: folder of what the runs of a preset share, such as embeddings of the frozen towers.
         start: folder of the finished run that this one starts from, if its variant has a start.
         seed: seeds Python, NumPy and torch (every rank alike; data order has generators of its own).
         precision: ``"no"``, ``"fp16"`` or ``"bf16"`` (accelerate's mixed precision).
+        tracker: accelerate's tracker of the logged values: "tensorboard", "wandb", "mlflow" or "none".
         progress: called with (steps done, steps in all, last logged values) as the run goes on.
         log_every: steps between two lines of ``metrics.jsonl``.
     """
@@ -59,16 +62,24 @@ class Run:
         seed: int,
         start: Path | None = None,
         precision: str = "no",
+        tracker: Tracker = "tensorboard",
         progress: Progress | None = None,
         log_every: int = 10,
     ) -> None:
         self.folder, self.cache, self.start = folder, cache, start
         self.seed = seed
         self.log_every = log_every
+        self.tracker = tracker
+        if tracker != "none" and importlib.util.find_spec(tracker) is None:  # accelerate would leave it out silently
+            raise UserError(
+                f"--tracker {tracker} needs the package {tracker}: pip install {tracker}, or choose another."
+            )
         # split_batches: a batch size is the whole batch, however many processes share it.
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=precision,
+            log_with=None if tracker == "none" else tracker,
+            project_dir=folder,
             dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
         )
         self.device = self.accelerator.device
@@ -76,7 +87,6 @@ class Run:
         self._values: dict[str, float] = {}
         self.asked_to_stop = False
         self._started = time.monotonic()  # had it run in one piece
-        self._tensorboard: SummaryWriter | None = None
         # The scale of the loss under fp16, as each phase begins with it.
         self._scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
         if self.accelerator.is_main_process:
@@ -156,10 +166,28 @@ class Run:
             known = {name: x if np.isfinite(x) else None for name, x in self._values.items()}  # JSON has no NaN
             with open(self.folder / "metrics.jsonl", "a") as log:
                 log.write(json.dumps({"step": step} | known) + "\n")
-            if self._tensorboard is None:
-                self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
-            for name, x in self._values.items():
-                self._tensorboard.add_scalar(name, x, step)
+            if not self.accelerator.trackers:
+                self._start_tracker(step)
+            self.accelerator.log(self._values, step)
+
+    def _start_tracker(self, step: int) -> None:
+        """Start accelerate's tracker at a step; a continued run goes on in the same place."""
+        variant, seed = self.folder.absolute().parts[-2:]
+        place = hashlib.sha256(str(self.folder.absolute()).encode()).hexdigest()[:16]
+        options = {
+            "tensorboard": {"purge_step": step},
+            "wandb": {"name": f"{variant}-{seed}", "id": place, "resume": "allow", "dir": str(self.folder)},
+            "mlflow": {"run_name": f"{variant}-{seed}"},
+        }
+        # TensorBoard takes the project for the name of a folder.
+        project = "tensorboard" if self.tracker == "tensorboard" else self.folder.absolute().parts[-4]
+        self.accelerator.init_trackers(project, init_kwargs=options)
+
+    def close(self) -> None:
+        """Let the tracker write what it holds."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.trackers.clear()
 
     @property
     def weights(self) -> Path:

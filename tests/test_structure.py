@@ -89,6 +89,10 @@ def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text] == [
         "RESULTS.md"
     ]
+    command = [sys.executable, "-m", "shared.reproduce", "freshpaper", "--preset", "smoke"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path / "papers", env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0 and "A plane needs a bias." in ran.stdout, ran.stderr
     assert (tmp_path / "environment.yml").read_text().count("- -r papers/freshpaper/requirements.txt\n") == 1
     with pytest.raises(SystemExit, match="exists already"):
         new.new("freshpaper")

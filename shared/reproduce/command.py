@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import difflib
+import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from .. import UserError
 from ..paper import load
 from ..support.command_line import command, console
 from ..support.files import write_atomic, write_json
-from .keys import Job, Jobs
+from .keys import Job, Jobs, cache_folder
 from .tables import claims_table, paper_pages, read_results, results_table
 from .verdicts import judge
 
@@ -37,9 +39,13 @@ class Options:
     data: Path | None = None
     """Folder with the paper's datasets; default: the embedded data."""
     out: Path | None = None
-    """Write everything below this folder instead of runs/ and the paper's results/ and README.md."""
+    """Write runs and results below this folder instead of runs/ and the paper's own folder."""
+    set: tuple[str, ...] = ()
+    """Fields of the configuration to change for every variant, such as steps=2000; results then stay below runs/."""
     check_data: bool = False
     """Only say what is in --data, what is missing, and how much of it there is."""
+    tracker: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
+    """Where the values of each run are logged, beside its metrics.jsonl; wandb and mlflow are installed separately."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -67,15 +73,17 @@ def reproduce(options: Options, start_workers: Callable[[Options], Workers]) -> 
             f"jobs is {options.jobs}, no number of runs side by side; give 1 or more, or 0 for the default."
         )
     data = str(options.data.expanduser()) if options.data else None  # not every shell expands DATA=~/x
-    base = dataclasses.replace(config.PRESETS[options.preset], data=data)
+    base = overridden(dataclasses.replace(config.PRESETS[options.preset], data=data), options.set)
     slug = options.paper.rpartition(".")[2]
-    runs = (options.out.expanduser() if options.out else Path("runs")) / slug / options.preset
+    out = options.out.expanduser() if options.out else None
+    runs = (out or Path("runs")) / slug / "+".join([options.preset, *sorted(options.set)])
     check_can_run(options.paper, options.preset, data, seeds)
 
     with contextlib.closing(start_workers(options)) as workers:
-        info = workers.call("prepare", options.paper, base, runs / "cache")
+        cache = cache_folder(options.paper, out)
+        info = workers.call("prepare", options.paper, base, cache)
         configs = {name: dataclasses.replace(base, **variant.changes) for name, variant in config.VARIANTS.items()}
-        jobs = Jobs(options.paper, config, configs, runs, info).of(variants, seeds)
+        jobs = Jobs(options.paper, config, configs, runs, cache, info).of(variants, seeds)
         made = {(job.variant, job.seed): job for job in jobs}
         rows_of = [made[variant, seed] for variant in variants for seed in seeds]
         pending = [job for job in jobs if job.result is None]
@@ -85,15 +93,17 @@ def reproduce(options: Options, start_workers: Callable[[Options], Workers]) -> 
         published = read_results(package_folder / "results" / f"{options.preset}.json")
         whole_seeds = 0
 
-        def results() -> dict[str, Any]:
-            rows = [row for job in rows_of if (row := job.result) is not None]
+        def finished() -> list[dict[str, Any]]:
+            return [row for job in rows_of if (row := job.result) is not None]
+
+        def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
             return {"rows": rows, "claims": [judge(c, rows) for c in claims.CLAIMS if c.variants <= set(variants)]}
 
         def done(_: Job) -> None:
             nonlocal whole_seeds
             unfinished = {job.seed for job in rows_of if job.result is None}
             if whole_seeds < (whole := len(seeds) - len(unfinished)) < len(seeds):
-                print_tables(results(), config.VARIANTS, claims)
+                print_results(judged(finished()), config.VARIANTS, claims)
                 console.print(f"After {whole} of {len(seeds)} seeds.\n")
             whole_seeds = len(seeds) - len(unfinished)
 
@@ -101,24 +111,31 @@ def reproduce(options: Options, start_workers: Callable[[Options], Workers]) -> 
             workers.map(pending, seconds_by_variant(published), done)
         except KeyboardInterrupt:
             if workers.is_main and any(job.result is not None for job in rows_of):
-                print_tables(results(), config.VARIANTS, claims)
+                print_tables(judged(finished()), config.VARIANTS, claims)
             raise
         if not workers.is_main:
             return
-        found = {
-            "schema": 1,
-            "paper": slug,
-            "preset": options.preset,
-            "environment": workers.call("environment", options.paper),
-            "data": info,
-        } | results()
         # A partial or redirected reproduction never overwrites what the README publishes.
-        whole = not options.seeds and not options.variants and options.preset != "smoke"
+        whole = not (options.seeds or options.variants or options.set) and options.preset != "smoke"
         whole = whole and (options.data is not None) == (options.preset == "paper")
         publishes = whole and options.out is None
         pages = publishes and options.preset == "cpu"  # what is published of the paper's scale stands beside it
         home = package_folder / "results" if publishes else runs / "results"
         figures = home if not publishes or pages else home / options.preset
+        rows = finished()
+        compared = compare(rows, published)
+        environment = workers.call("environment", options.paper)
+        if publishes and published:
+            rows = kept(rows, published)
+            if rows == published["rows"] and info == published["data"]:
+                environment = published["environment"]
+        found = {
+            "schema": 1,
+            "paper": slug,
+            "preset": options.preset,
+            "environment": environment,
+            "data": info,
+        } | judged(rows)
         write_json(home / f"{options.preset}.json", found)
         folders = {(job.variant, job.seed): job.folder for job in rows_of}
         workers.call("draw_figures", options.paper, folders, figures)
@@ -126,17 +143,47 @@ def reproduce(options: Options, start_workers: Callable[[Options], Workers]) -> 
             for path, text in paper_pages(package_folder, options.paper).items():
                 write_atomic(path, text.encode())
         print_tables(found, config.VARIANTS, claims)
-        console.print(f"Written to {home}{', README.md and RESULTS.md' if pages else ''}.")
-        console.print(f"The published verdict: {claims.PAPER.conclusion}")
+        console.print(f"Written to {home}{', README.md and RESULTS.md' if pages else ''}. {compared}")
+        if published and options.preset == "cpu":
+            console.print(f"The published verdict: {claims.PAPER.conclusion}")
+
+
+def overridden(config: Any, given: tuple[str, ...]) -> Any:
+    """The configuration with fields changed. Raises UserError for an unknown field or a value that does not fit."""
+    fields = [field.name for field in dataclasses.fields(config)]
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in fields:
+            near = difflib.get_close_matches(name, fields, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; fields are: {', '.join(fields)}."
+            raise UserError(f"--set {text} names no field of the configuration (name=value){hint}")
+        option = [f"--{name.replace('_', '-')}", *value.split(",")]
+        if isinstance(getattr(config, name), bool):
+            option = [f"--{'no-' * (value.lower() in ('false', '0'))}{name.replace('_', '-')}"]
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                config = tyro.cli(type(config), args=option, default=config)
+        except SystemExit:
+            kind = type(config).__annotations__[name]
+            raise UserError(f"--set {text} has a value that is no {kind}; give one, such as the preset's.") from None
+    return config
 
 
 def check_can_run(package: str, preset: str, data: str | None, seeds: tuple[int, ...]) -> None:
-    """Raise UserError for seeds that are none, and for the preset paper without data."""
+    """Raise UserError for seeds that are none, data that are not there, and the preset paper without data."""
+    if data is not None:
+        check_folder(Path(data))
     if wrong := [seed for seed in seeds if not 0 <= seed < 2**32]:
         raise UserError(f"seed {wrong[0]} is none; expected 0 to {2**32 - 1}.")
     if preset == "paper" and data is None:
         layout = load(package, "data").LAYOUT
         raise UserError(f"The preset paper needs datasets, DATA=/path or --data /path. Expected there:\n{layout}")
+
+
+def check_folder(root: Path) -> None:
+    """Raise UserError if the folder of the datasets is none."""
+    if not root.is_dir():
+        raise UserError(f"--data {root} is {'a file' if root.exists() else 'missing'}; expected a folder of datasets.")
 
 
 def chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,11 +202,47 @@ def seconds_by_variant(published: dict[str, Any] | None) -> dict[str, float]:
     }
 
 
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    """The metrics that a run has to repeat to the last bit: all but ratios of measured times."""
+    return {name: x for name, x in row["metrics"].items() if not name.endswith("_ratio")}
+
+
+def compare(rows: Sequence[dict[str, Any]], published: dict[str, Any] | None) -> str:
+    """One sentence: whether runs have the metrics of the published ones."""
+    known = {(row["variant"], row["seed"]): row for row in published["rows"]} if published else {}
+    both = [(row, known[key]) for row in rows if (key := (row["variant"], row["seed"])) in known]
+    differ = [f"{row['variant']} seed {row['seed']}" for row, other in both if measured(row) != measured(other)]
+    if not both:
+        return "There are no published runs to compare with."
+    if not differ:
+        return f"All {len(both)} runs equal the published ones."
+    named = ", ".join(differ[:5]) + " ..." * (len(differ) > 5)
+    return f"{len(differ)} of {len(both)} runs differ from the published ones: {named}."
+
+
+def kept(rows: Sequence[dict[str, Any]], published: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows, those with the metrics of a published one as published: seconds and memory vary from day to day."""
+    known = {(row["variant"], row["seed"]): row for row in published["rows"]}
+    before = [known.get((row["variant"], row["seed"])) for row in rows]
+    return [
+        old if old is not None and measured(old) == measured(row) else row
+        for row, old in zip(rows, before, strict=True)
+    ]
+
+
 # -- what a person sees -----------------------------------------------------------------------------------------------
 
 
 def print_tables(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
-    """Print the results table, in as many parts as the terminal is narrow, and the claims."""
+    """Print the results table and the claims."""
+    print_results(results, variants, claims)
+    for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
+        found = f"{verdict.strip('*')}: {effect}, as expected in {seeds} seeds; {comparison}"
+        console.print(f"{number}. {text}\n   {found}\n".replace("`", ""))
+
+
+def print_results(results: dict[str, Any], variants: dict[str, Any], claims: Any) -> None:
+    """Print the results table, in as many parts as the terminal is narrow."""
     rows = [
         [cell.replace("`", "").replace(" ± ", "±") for cell in row[:1] + row[2:]]  # descriptions are long
         for row in results_table(results, variants, claims.COLUMNS)
@@ -176,9 +259,6 @@ def print_tables(results: dict[str, Any], variants: dict[str, Any], claims: Any)
         for row in body:
             table.add_row(*row)
         wide.print(table, "")
-    for number, text, _, comparison, effect, seeds, verdict in claims_table(results, claims.CLAIMS)[1:]:
-        found = f"{verdict.strip('*')}: {effect}, as expected in {seeds} seeds; {comparison}"
-        console.print(f"{number}. {text}\n   {found}\n".replace("`", ""))
 
 
 def _width(column: tuple[str, ...]) -> int:
@@ -190,8 +270,11 @@ def check_data(options: Options) -> None:
     """Print what a dataset folder holds, what is missing, and counts."""
     data = load(options.paper, "data")
     if options.data is None:
-        raise UserError(f"DATA= is not set. Expected there:\n{data.LAYOUT}")
-    for line in data.check(options.data.expanduser()):
+        console.print(f"Give the folder with DATA= or --data. Expected there:\n{data.LAYOUT}", markup=False)
+        return
+    root = options.data.expanduser()
+    check_folder(root)
+    for line in data.check(root):
         console.print(line, markup=False)
 
 

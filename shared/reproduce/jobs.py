@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from .. import UserError
 from ..paper import load
-from ..run import Interrupted, Run
+from ..run import Interrupted, Run, Tracker
 from ..support.files import write_json
 from ..support.machine import processor
 from ..support.weights import weights_file
@@ -32,10 +32,14 @@ def prepare(package: str, config: Any, cache: Path) -> dict[str, Any]:
     return load(package, "data").prepare(config, cache)
 
 
-def run_job(package: str, job: Job, report: Report, trains: str = "train", evaluates: str = "eval") -> dict[str, Any]:
+def run_job(
+    package: str, job: Job, tracker: Tracker, report: Report, trains: str = "train", evaluates: str = "eval"
+) -> dict[str, Any]:
     """Train (or continue) and evaluate one job; returns its row. A finished job returns its row at once.
 
     Args:
+        tracker: see ``Run``.
+        report: called with (steps done, steps in all, last logged values) as training goes on.
         trains, evaluates: modules of the paper with ``train(config, run)`` and ``evaluate(config, run)``.
 
     Raises:
@@ -68,10 +72,12 @@ def run_job(package: str, job: Job, report: Report, trains: str = "train", evalu
             seed=job.seed,
             start=job.start,
             precision=getattr(job.config, "precision", "no"),
+            tracker=tracker,
             progress=report,
         )
         run.accelerator.wait_for_everyone()
         load(package, trains).train(job.config, run)
+        run.close()
         run.accelerator.free_memory()  # its loaders' workers, and the batches they hold, would stay
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an evaluation has no checkpoint to wait for
         if run.asked_to_stop and run.accelerator.num_processes == 1:  # after the last step

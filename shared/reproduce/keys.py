@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class Job:
     config: Any
     folder: Path
     cache: Path
-    """Folder of what the runs of a preset share."""
+    """Folder of the prepared data, which the runs of a paper share."""
     train_key: str
     result_key: str
     start: Path | None = None
@@ -58,13 +59,20 @@ class Jobs:
         module: its ``config``.
         configs: the configuration of each variant.
         runs: folder that receives ``<variant>/seed<seed>/``.
+        cache: folder of the prepared data.
         data: what ``prepare`` returned.
     """
 
     def __init__(
-        self, package: str, module: Any, configs: Mapping[str, Any], runs: Path, data: Mapping[str, Any]
+        self,
+        package: str,
+        module: Any,
+        configs: Mapping[str, Any],
+        runs: Path,
+        cache: Path,
+        data: Mapping[str, Any],
     ) -> None:
-        self.module, self.configs, self.runs, self.data = module, configs, runs, data
+        self.module, self.configs, self.runs, self.cache, self.data = module, configs, runs, cache, data
         self.code = code_hash(package, "train"), code_hash(package, "eval")
         self.made: dict[tuple[str, int], Job] = {}
 
@@ -92,7 +100,14 @@ class Jobs:
         train_key = digest(settings, seed, self.data["sha256"], self.code[0], start_key)
         result_key = digest(train_key, evaluated, self.code[1], self.data["test"], self.data.get("test_sha256"))
         folder = self.runs / variant / f"seed{seed}"
-        return Job(variant, seed, config, folder, self.runs / "cache", train_key, result_key, start, start_key)
+        return Job(variant, seed, config, folder, self.cache, train_key, result_key, start, start_key)
+
+
+def cache_folder(package: str, out: Path | None = None) -> Path:
+    """Where a paper's prepared data are kept for every ``OUT``: ``runs/<slug>/cache``; ``out`` if that is read-only."""
+    slug = package.rpartition(".")[2]
+    writable = os.access(Path("runs") if Path("runs").exists() else Path("."), os.W_OK)
+    return (Path("runs") if writable or out is None else out) / slug / "cache"
 
 
 def plain_values(config: Any) -> dict[str, Any]:

@@ -14,7 +14,9 @@ import torch.distributed.nn
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from ..run import Tracker
 from ..support.command_line import console
+from ..support.progress import listen
 from . import jobs
 from .keys import Job
 from .pool import HEARTBEAT_SECONDS, now_and_then
@@ -25,15 +27,18 @@ class LaunchedProcess:
 
     Args:
         package: of the paper.
+        tracker: of the logged values, see ``Run``.
     """
 
-    def __init__(self, package: str) -> None:
-        self.package = package
+    def __init__(self, package: str, tracker: Tracker = "tensorboard") -> None:
+        self.package, self.tracker = package, tracker
         # Without cpu=True every process of a launch on CPUs believes it is alone. A day: the others wait while the main
         # process embeds a whole dataset.
         self.state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
         self.is_main = self.state.is_main_process
         console.quiet = not self.is_main
+        if not torch.cuda.is_available():
+            torch.set_num_threads(1)  # as `make reproduce` does: with more, the numbers depend on the machine
 
     def close(self) -> None:
         if isinstance(sys.exception(), Exception):  # others may wait in a collective for ever
@@ -43,10 +48,15 @@ class LaunchedProcess:
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Run a function of ``jobs`` on the main process. All call it for ``prepare``, and all have its result."""
+        listen(self._tell_what_is_tracked)
         work = getattr(jobs, function)
         if function != "prepare":
             return work(*arguments)
         return broadcast_object_list([work(*arguments) if self.is_main else None])[0]
+
+    def _tell_what_is_tracked(self, what: str, done: int, total: int) -> None:
+        if done == 0:
+            console.print(f"{what[0].upper()}{what[1:]} ...")
 
     def map(self, pending: Sequence[Job], costs: Mapping[str, float], done: Callable[[Job], None]) -> None:
         """Run jobs in the order given, over all processes; ``done`` is called with each finished one."""
@@ -62,4 +72,4 @@ class LaunchedProcess:
             console.print(f"{job}: step {step}/{total} loss {values.get('loss', float('nan')):.4f}")
 
         self.state.wait_for_everyone()  # nothing is written before each process knows what is to do
-        return jobs.run_job(self.package, job, now_and_then(HEARTBEAT_SECONDS, tell), **modules)
+        return jobs.run_job(self.package, job, self.tracker, now_and_then(HEARTBEAT_SECONDS, tell), **modules)

@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
@@ -19,10 +20,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from .. import UserError
 from ..support.command_line import console, explain
+from ..support.progress import listen
 from .keys import Job
 
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
 HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
+COLUMNS = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
 WORK = f"{__package__}.jobs"  # functions of this module run in the children; the parent does not import it, nor torch
 
 
@@ -32,16 +35,17 @@ class ProcessPool:
     Args:
         jobs: processes side by side; 0: one a GPU, else one a core.
         package: of the paper.
+        tracker: of the logged values, see ``Run``.
     """
 
     is_main = True
 
-    def __init__(self, jobs: int, package: str) -> None:
+    def __init__(self, jobs: int, package: str, tracker: str = "tensorboard") -> None:
         # One thread a run: numbers then do not depend on the number of cores, nor on what runs beside.
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self.jobs, self.package = jobs, package
+        self.jobs, self.package, self.tracker = jobs, package, tracker
         # A server that has imported torch once forks every job: a job starts in milliseconds.
         self.context = mp.get_context("forkserver")
         # (Without torch._dynamo here, every job spends seconds on it: the optimizers import it.)
@@ -60,8 +64,19 @@ class ProcessPool:
             child.join()
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Run a function of ``jobs`` in a child and return its result."""
-        return self._receive(self._start(0, "", function, *arguments))[1]
+        """Run a function of ``jobs`` in a child and return its result; a bar shows what it tracks."""
+        connection = self._start(0, "", function, *arguments)
+        with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bars:
+            bar, told = bars.add_task("starting", total=None, note=""), ""
+            while (message := self._receive(connection))[0] == "tracked":
+                _, what, done, total = message
+                bars.update(
+                    bar, description=what, completed=done, total=total or None, note=f"{done} of {total or '?'}"
+                )
+                if not console.is_terminal and what != told:
+                    console.print(f"{what[0].upper()}{what[1:]} ...")
+                told = what
+        return message[1]
 
     def map(self, pending: Sequence[Job], costs: Mapping[str, float], done: Callable[[Job], None]) -> None:
         """Run jobs, each after the one that it starts from.
@@ -76,8 +91,7 @@ class ProcessPool:
         cost = {job.folder: costs.get(job.variant, usual) for job in pending}
         finished = 0.0
         started = spoken = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, console=console, transient=True) as bars:
+        with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bars:
             overall = bars.add_task("[bold]all", total=sum(cost.values()), note="")
             while waiting or running:
                 unfinished = {job.folder for job in waiting} | {job.folder for job, *_ in running.values()}
@@ -86,7 +100,7 @@ class ProcessPool:
                     job, slot = ready.popleft(), free.popleft()
                     waiting.remove(job)
                     bar = bars.add_task(str(job), total=1.0, note="starting")
-                    connection = self._start(slot, f"{job}: ", "run_job", self.package, job)
+                    connection = self._start(slot, f"{job}: ", "run_job", self.package, job, self.tracker)
                     running[connection] = (job, slot, bar)
                 for ended in wait(list(running), timeout=1.0):
                     connection = cast(Connection, ended)
@@ -144,7 +158,7 @@ class ProcessPool:
                 else "no message"
             )
             raise UserError(f"{job}a process ended with exit code {child.exitcode} ({reason}).") from None
-        if message[0] == "progress":
+        if message[0] in ("progress", "tracked"):
             return message
         child.join()
         self.children.pop(connection)
@@ -154,22 +168,25 @@ class ProcessPool:
 
 
 def _child(sender: Connection, slot: int, function: str, arguments: tuple[Any, ...]) -> None:
-    """Body of a child process: sends ("progress", ...), then ("done", result) or ("error", text, traceback)."""
+    """Body of a child process: sends ("progress" or "tracked", ...), then ("done", result) or ("error", ...)."""
     if not cast(Any, mp.parent_process()).is_alive():  # it left while the server was importing
         return
     gc.freeze()  # what the server imported is never garbage; looking for some in it costs half a second a run
 
-    def tell(*progress: Any) -> None:
+    def send(*message: Any) -> None:
         try:
-            sender.send(("progress", *progress))
+            sender.send(message)
         except BrokenPipeError:  # the parent is gone: stop as if asked to
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:
         work = importlib.import_module(WORK)
         work.use_device(slot)
-        report = (now_and_then(PROGRESS_SECONDS, tell),) if function == "run_job" else ()
-        sender.send(("done", getattr(work, function)(*arguments, *report)))
+        if function == "run_job":
+            arguments += (now_and_then(PROGRESS_SECONDS, partial(send, "progress")),)
+        else:
+            listen(partial(send, "tracked"))
+        sender.send(("done", getattr(work, function)(*arguments)))
     except (KeyboardInterrupt, BrokenPipeError):
         pass
     except BaseException as error:

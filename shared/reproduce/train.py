@@ -18,7 +18,7 @@ from ..paper import load
 from ..support.command_line import command, console, note, run_and_explain
 from ..support.weights import weights_file
 from .command import check_can_run, chosen
-from .keys import Job, Jobs, code_hash, digest, plain_values
+from .keys import Job, Jobs, cache_folder, code_hash, digest, plain_values
 from .launch import LaunchedProcess
 
 
@@ -36,6 +36,8 @@ class TrainOptions:
     """Folder of the finished run to start from, for variants that start from another; default: train that first."""
     out: Path = Path("runs/custom")
     """Folder for the run, which replaces one with other options there; apart from what `make reproduce` writes."""
+    tracker: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
+    """Where the values of each run are logged, beside its metrics.jsonl; wandb and mlflow are installed separately."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -56,9 +58,10 @@ def train_one(package: str) -> None:
         given = {name: x for name, x in vars(config).items() if x != getattr(start, name)}
         # The runs that it starts from are given the same options.
         configs = {name: dataclasses.replace(preset, **x.changes | given) for name, x in module.VARIANTS.items()}
-        with contextlib.closing(LaunchedProcess(package)) as workers:
-            info = workers.call("prepare", package, config, options.out / "cache")
-            jobs = Jobs(package, module, configs, options.out, info)
+        with contextlib.closing(LaunchedProcess(package, options.tracker)) as workers:
+            cache = cache_folder(package, options.out)
+            info = workers.call("prepare", package, config, cache)
+            jobs = Jobs(package, module, configs, options.out, cache, info)
             pending = [_from_given(jobs, variant, options)] if options.start else jobs.of((variant,), (options.seed,))
             workers.map(pending, {}, lambda job: None)
             if workers.is_main:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -59,6 +60,8 @@ def explain(error: BaseException) -> str:
     """One sentence for a person, for any error."""
     if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):  # torch.save hides a full disk
         error = error.__context__
+    if named := re.search(r"Original Traceback.*\n\w*Error: \[Errno (\d+)\] (.+): '(.+)'\s*$", str(error), re.DOTALL):
+        error = OSError(int(named[1]), named[2].rpartition("\n")[2], named[3])  # one from a loader's worker
     if isinstance(error, UserError):  # one from a loader's worker has the worker's traceback before it
         return str(error).rpartition("UserError: ")[2].strip()
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):

@@ -1,15 +1,28 @@
 """Images of any kind as RGB."""
 
+import struct
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .. import UserError
 
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises of an image that is damaged, cut short or none."""
+UNDECODABLE = (
+    OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""Errors of Pillow and its plug-ins for an image that is damaged, cut short or none."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -31,6 +44,26 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says; no other field is read, as many files have odd ones."""
+    try:
+        turn = image.getexif().get(ExifTags.Base.Orientation)
+    except UNDECODABLE:  # EXIF data that cannot be read tell nothing
+        turn = None
+    return image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
+
+
+def decode_image(file: Path | IO[bytes]) -> Image.Image:
+    """An image file as RGB, upright: every reader of a dataset uses this function.
+
+    Raises:
+        one of UNDECODABLE: the file is damaged, cut short or no image.
+        UserError: its pixels have a range that is not known, see :func:`as_rgb`.
+    """
+    with Image.open(file) as opened:
+        return as_rgb(upright(opened))
+
+
 def read_image(path: Path, option: str = "--image") -> Image.Image:
     """The image as RGB, upright as its EXIF orientation says, transparency on white.
 
@@ -44,9 +77,9 @@ def read_image(path: Path, option: str = "--image") -> Image.Image:
     if not path.is_file():
         raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'missing'}; expected an image file.")
     try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
+        with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return as_rgb(ImageOps.exif_transpose(opened))
+            return decode_image(path)
     except UserError as error:
         raise UserError(f"{option} {path} cannot be used. {error}") from None
     except UnidentifiedImageError as error:

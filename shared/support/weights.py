@@ -30,10 +30,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, IsADirectoryError, PermissionError):  # torch reports damage as OSError, too
         raise
     except Exception as error:
-        raise UserError(
-            f"{path} is not a checkpoint this code can trust ({type(error).__name__}: truncated, or it holds more than "
-            "tensors and plain values); delete it to start that run again, or get it again if it was downloaded."
-        ) from error
+        advice = "it is truncated or damaged; delete it to start that run again, or get it again if it was downloaded"
+        if "weights_only" in str(error):
+            advice = (
+                "it holds more than tensors and plain values, which would have to be unpickled; save its weights "
+                "alone, as torch.save(model.state_dict(), ...) does, or as .safetensors"
+            )
+        raise UserError(f"{path} is not a checkpoint this code can trust: {advice}.") from error
     if not isinstance(content, dict):
         raise UserError(
             f"{path} holds a {type(content).__name__}, expected a dictionary; is it another program's file?"

@@ -110,7 +110,7 @@ READERS = {
         read_clip("clip.safetensors"),
     ),
     "shared results": Reader(build_results, read_results),
-    "shared job": Reader(build_job, lambda root: run_job("tinypaper", job(root), print)),
+    "shared job": Reader(build_job, lambda root: run_job("tinypaper", job(root), "none", print)),
 }
 
 TABLE: list[Row] = [

@@ -231,7 +231,8 @@ def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, lau
 
 TUNED = (
     '"plain": Variant("without", {"dropout": 0.0}),',
-    '"plain": Variant("without", {"dropout": 0.0}),\n    "tuned": Variant("goes on", {"dropout": 0.0, "steps": 5}, start="plain"),',
+    '"plain": Variant("without", {"dropout": 0.0}),\n'
+    '    "tuned": Variant("goes on", {"dropout": 0.0, "steps": 5}, start="plain"),',
 )
 
 
@@ -603,7 +604,10 @@ def test_metrics_without_a_value(work: Path) -> None:
             ["--preset", "paper"],
             "The preset paper needs datasets, DATA=/path or --data /path. Expected there:\nplane/points.csv",
         ),
-        (["--preset", "paper", "--check-data"], "DATA= is not set. Expected there:\nplane/points.csv"),
+        (["--preset", "paper", "--data", "/nowhere"], "--data /nowhere is missing; expected a folder of datasets."),
+        (["--check-data", "--data", "/nowhere"], "--data /nowhere is missing; expected a folder of datasets."),
+        (["--set", "step=3"], "--set step=3 names no field of the configuration (name=value); did you mean steps?"),
+        (["--set", "steps=few"], "--set steps=few has a value that is no "),
     ],
 )
 def test_wrong_options(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -630,6 +634,8 @@ def test_options_that_do_not_parse(
 def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(["tinypaper", "--preset", "paper", "--check-data", "--data", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path}: nothing is expected\n"
+    assert reproduce(["tinypaper", "--check-data"]) == 0
+    assert "Expected there:\nplane/points.csv" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

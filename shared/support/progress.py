@@ -1,0 +1,33 @@
+"""Progress of work that is no training loop, such as preparing data: told to whoever listens in this process."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+SECONDS = 0.25  # between two reports
+Listener = Callable[[str, int, int], None]
+
+_listeners: list[Listener] = []
+
+
+def listen(listener: Listener) -> None:
+    """Call ``listener(what, done, total)`` now and then while items are tracked in this process."""
+    _listeners[:] = [listener]
+
+
+def track(items: Sequence[Item] | Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """The items one by one; the listener of this process is told now and then how many are done.
+
+    Args:
+        what: the work in a few words, "embedding the frames".
+        total: number of items, if they have no length.
+    """
+    count = len(items) if isinstance(items, Sequence) else total or 0
+    told = -SECONDS
+    for done, item in enumerate(items):
+        if time.monotonic() - told > SECONDS:
+            told = time.monotonic()
+            for listener in _listeners:
+                listener(what, done, count)
+        yield item
