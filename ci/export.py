@@ -16,18 +16,13 @@ OPTIONS = {"PRESET": "--preset", "DATA": "--data", "OUT": "--out", "JOBS": "--jo
 def translated(text: str, paper: str) -> str:
     """A README whose commands work in the copy, where there is no Makefile and no folder ``papers``."""
 
+    def listed(match: re.Match[str]) -> str:
+        return f"--{match[1].lower()} {match[2].replace(',', ' ')}"
+
     def options(given: str) -> str:
         for name, option in OPTIONS.items():
             given = re.sub(rf"\b{name}=", f"{option} ", given)
-        many = (
-            ("VARIANTS", "--variants"),
-            ("SEEDS", "--seeds"),
-        )
-        for name, option in many:
-            given = re.sub(
-                rf"\b{name}=([\w,.-]+)", lambda m, option=option: f"{option} {m[1].replace(',', ' ')}", given
-            )
-        return given.rstrip()
+        return re.sub(r"\b(VARIANTS|SEEDS)=([\w,.-]+)", listed, given).rstrip()
 
     def command(match: re.Match[str]) -> str:
         target, given = match[1], match[2]

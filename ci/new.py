@@ -1,7 +1,7 @@
 """Start the folder of another paper: ``make new PAPER=slug``.
 
-The folder is a copy of ``ci/newpaper``: a whole paper on a toy method of a few lines, which trains, is judged and predicts
-at once. Every file says what belongs in it.
+The folder is a copy of ``ci/newpaper``: a whole paper on a toy method of a few lines, which trains, is judged and
+predicts at once. Every file says what belongs in it.
 """
 
 import re
