@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,12 +28,21 @@ def cache_file(cache: Path, name: str, *depends_on: object) -> Path:
     return cache / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.{suffix}"
 
 
+@runtime_checkable
 class SampledDataset(Protocol):
     """A dataset that makes each sample with a generator of its own (crops, gains, partners, augmentation)."""
 
     def __len__(self) -> int: ...
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]: ...
+
+
+class ListedDataset(Protocol):
+    """A dataset whose samples are always the same, such as a ``datasets.Dataset`` with the format "torch"."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 class Batches:
@@ -43,7 +52,7 @@ class Batches:
     a batch depends on its position alone, not on the number of workers, of processes, or on an interruption.
 
     Args:
-        dataset: see :class:`SampledDataset`.
+        dataset: see :class:`SampledDataset` and :class:`ListedDataset`.
         batch_size: samples of the whole batch; each of P processes gets ``batch_size / P`` consecutive samples of it.
         seed: of the stream.
         accelerator: shards the batches and moves them to the device.
@@ -58,7 +67,7 @@ class Batches:
 
     def __init__(
         self,
-        dataset: SampledDataset,
+        dataset: SampledDataset | ListedDataset,
         batch_size: int,
         *,
         seed: int,
@@ -154,9 +163,11 @@ class _Positions:
 
 
 class _Samples(Dataset):
-    def __init__(self, dataset: SampledDataset, seed: int) -> None:
+    def __init__(self, dataset: SampledDataset | ListedDataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         position, index = key
-        return self.dataset.sample(index, np.random.default_rng((self.seed, position)))
+        if isinstance(self.dataset, SampledDataset):
+            return self.dataset.sample(index, np.random.default_rng((self.seed, position)))
+        return self.dataset[index]
