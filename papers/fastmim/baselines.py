@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .encoders import Swin, ViT, check_size, initialise_linear, sincos_positions
+from .encoders import Swin, ViT
+from .encoders.sizes import check_size
+from .encoders.vit import initialise_linear, sincos_positions
 from .losses import pixel_loss
 from .masking import block_mask, check_noise, enlarge
 from .model import Prediction

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from timm.optim import param_groups_weight_decay
 
+from .build import build_pretraining
 from .config import PRESETS, Config
-from .networks import build_pretraining
 
 BATCH = 32
 FASTMIM = replace(PRESETS["paper"], widths=(384,), heads=(6,))

@@ -146,8 +146,8 @@ def _split(total: int, parts: int) -> tuple[int, ...]:
 
 
 OFFLINE, PAPER = ("smoke", "cpu"), ("paper",)  # sizes in their changes are those of the offline images, or ImageNet's
-LONG = ("cpu",)  # what adds no code to the smoke preset
-NONE = {"method": "none"}
+CPU_ONLY = ("cpu",)  # rows that run no code which the smoke preset does not run
+SCRATCH = {"method": "none"}
 # The hierarchical encoders end at a stride of 8, so their mask blocks are 8 pixels.
 # Every method, target, encoder and single resolution was tried with several learning rates on validation images and
 # has the one that did best (those of SHORT at 12 epochs); the rows on blocks, decoders and stages have FastMIM's.
@@ -186,19 +186,19 @@ SIMMIM_B = FULL_B | {
     "method": "simmim", "block": 32, "mask_ratio": 0.6, "batch_size": 2048, "learning_rate": 0.5e-4,
 }  # fmt: skip
 VARIANTS = {
-    "scratch": Variant("floor: fine-tuning alone", NONE | {"layer_decay": 1.0}),
+    "scratch": Variant("floor: fine-tuning alone", SCRATCH | {"layer_decay": 1.0}),
     "fastmim": Variant(
         "FastMIM: HOG targets at half resolution", {"compared_steps": ("simmim", "mae", "full", "discard")}
     ),
     "pixel": Variant("the same with pixel targets", MEDIUM | {"target": "pixel"}, OFFLINE),
-    "mid": Variant("HOG at three quarters of the resolution, as many images seen", {"resolutions": (24,)}, LONG),
-    "full": Variant("HOG at full resolution, as many images seen", MEDIUM | {"resolutions": (32,)}, LONG),
+    "mid": Variant("HOG at three quarters of the resolution, as many images seen", {"resolutions": (24,)}, CPU_ONLY),
+    "full": Variant("HOG at full resolution, as many images seen", MEDIUM | {"resolutions": (32,)}, CPU_ONLY),
     "full-short": Variant(
         "HOG at full resolution, 5 of 12 epochs: about the compute of `fastmim`",
         MEDIUM | {"resolutions": (32,), "epochs": (5,), "warmup_epochs": 0.5},
-        LONG,
+        CPU_ONLY,
     ),
-    "pixel-full": Variant("pixels at full resolution", {"target": "pixel", "resolutions": (32,)}, LONG),
+    "pixel-full": Variant("pixels at full resolution", {"target": "pixel", "resolutions": (32,)}, CPU_ONLY),
     "mae": Variant(
         "MAE at full resolution: tokens dropped, decoder of 2 blocks",
         SLOWER | {"method": "mae", "resolutions": (32,), "decoder_depth": 2},
@@ -213,25 +213,27 @@ VARIANTS = {
     "first-block": Variant(
         "only the first of three blocks, and what is outside of blocks, kept after pre-training",
         {"load": "first"},
-        LONG,
+        CPU_ONLY,
     ),
     "last-block": Variant(
-        "only the last of three blocks, and what is outside of blocks, kept after pre-training", {"load": "last"}, LONG
+        "only the last of three blocks, and what is outside of blocks, kept after pre-training",
+        {"load": "last"},
+        CPU_ONLY,
     ),
-    "decoder-0": Variant("no decoder blocks", {"decoder_width": 48, "decoder_depth": 0}, LONG),
-    "decoder-4": Variant("decoder of 4 blocks of 96 channels", {"decoder_width": 96, "decoder_depth": 4}, LONG),
+    "decoder-0": Variant("no decoder blocks", {"decoder_width": 48, "decoder_depth": 0}, CPU_ONLY),
+    "decoder-4": Variant("decoder of 4 blocks of 96 channels", {"decoder_width": 96, "decoder_depth": 4}, CPU_ONLY),
     "progressive": Variant(
         "FastMIM-P: 16, 24, then 32 pixels, as many images seen",
         {"resolutions": (16, 24, 32), "epochs": _split(CPU.epochs[0], 3)},
-        LONG,
+        CPU_ONLY,
     ),
-    "swin-scratch": Variant("Swin, fine-tuning alone", SWIN | NONE, OFFLINE),
+    "swin-scratch": Variant("Swin, fine-tuning alone", SWIN | SCRATCH, OFFLINE),
     "swin": Variant("FastMIM with Swin", SWIN, OFFLINE),
-    "pvtv2-scratch": Variant("PVTv2, fine-tuning alone", PVT | NONE, LONG),
+    "pvtv2-scratch": Variant("PVTv2, fine-tuning alone", PVT | SCRATCH, CPU_ONLY),
     "pvtv2": Variant("FastMIM with PVTv2", PVT, OFFLINE),
-    "cmt-scratch": Variant("CMT, fine-tuning alone", CMT | NONE, LONG),
+    "cmt-scratch": Variant("CMT, fine-tuning alone", CMT | SCRATCH, CPU_ONLY),
     "cmt": Variant("FastMIM with CMT", CMT, OFFLINE),
-    "scenes-scratch": Variant("scenes, 7 kinds of object, fine-tuning alone", SCENES | NONE, LONG),
+    "scenes-scratch": Variant("scenes, 7 kinds of object, fine-tuning alone", SCENES | SCRATCH, CPU_ONLY),
     "scenes": Variant("FastMIM on scenes, 7 kinds of object", SCENES, OFFLINE),
     "pixel-b": Variant("the same with pixel targets", {"target": "pixel"}, PAPER),
     "full-b": Variant("HOG at 224 pixels", FULL_B, PAPER),

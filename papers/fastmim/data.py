@@ -1,6 +1,6 @@
 """Images for pre-training, fine-tuning and testing, and how they are augmented.
 
-One interface for ImageNet (:mod:`.imagenet`) and for the offline sources (:mod:`.digits`, :mod:`.scenes`).
+One interface for ImageNet and for the offline sources, digits and scenes, whose readers are in ``datasets/``.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ from shared.offline import cutouts, packs
 from shared.offline import scenes as composer
 from shared.support.files import write_atomic
 
-from . import digits, imagenet, scenes
 from .config import SCENES, SHORT, Config
-from .imagenet import Photos
+from .datasets import digits, imagenet, scenes
+from .datasets.imagenet import Photos
 
 LAYOUT = imagenet.LAYOUT
 check = imagenet.check
@@ -178,6 +178,12 @@ def _all(config: Config, cache: Path) -> Data:
         mean=scenes.MEAN,
         std=scenes.STD,
     )
+
+
+def normalisation(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the data that a run was trained on, a channel each."""
+    source = imagenet if config.data else digits if config.source == "digits" else scenes
+    return source.MEAN, source.STD
 
 
 class Unlabelled:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -20,15 +19,13 @@ from torch.utils.data import DataLoader
 
 from shared.run import Run
 from shared.support.figures import write_figure
-from shared.support.weights import load_weights, open_trained_run
+from shared.support.weights import load_weights
 
-from .classifier import Classifier, load_encoder
+from .build import build_classifier, build_pretraining, carried_over, pretrained_weights, trained_network
 from .config import VARIANTS, Config
 from .data import Data, Evaluation, load
-from .model import FastMIM
-from .networks import build_classifier, build_pretraining, kept
+from .encoders.classifier import Classifier, load_encoder
 from .pictures import reconstruction
-from .train import PRETRAINED, pretrained_weights
 
 NEIGHBOURS = 5
 FINE_LABELS = 210  # ten of each object
@@ -78,7 +75,7 @@ def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
     torch.manual_seed(run.seed)
     model = build_classifier(config, len(data.classes), config.discard)
     if config.method != "none":
-        load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
+        load_encoder(model, carried_over(config, load_weights(pretrained_weights(run))))
     model.to(run.device)
     images, labels = next(iter(data.tests.values()))
     train = features(model, Evaluation(data, data.train_images, data.train_labels, config.image_size))
@@ -198,10 +195,13 @@ RESOLUTIONS = {  # of pre-training, in pixels, of the offline variants
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw losses, accuracy by resolution, costs, and reconstructions from the run folders, by (variant, seed)."""
+    """Draw losses, accuracy by resolution, costs, and reconstructions from the run folders, by (variant, seed).
+
+    Losses and reconstructions are those of the seed with the variant's median accuracy, the others of all seeds.
+    """
     metrics = {job: json.loads((folder / "result.json").read_text())["metrics"] for job, folder in runs.items()}
-    first = {variant: runs[variant, min(s for v, s in runs if v == variant)] for variant, _ in runs}
-    write_figure(_training(first), target / "training.png", colours=COLOURS)
+    median = {variant: runs[variant, median_seed(metrics, variant)] for variant, _ in runs}
+    write_figure(_training(median), target / "training.png", colours=COLOURS)
     resolutions = _accuracy_by_resolution(metrics)
     if resolutions:
         write_figure(resolutions, target / "resolution.png", colours=COLOURS)
@@ -209,15 +209,21 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     if costs:
         write_figure(costs, target / "costs.png", colours=COLOURS)
     for variant in ("fastmim", "scenes"):
-        if variant in first:
-            write_figure(_reconstructions(first[variant]), target / f"reconstructions_{variant}.png", colours=COLOURS)
+        if variant in median:
+            write_figure(_reconstructions(median[variant]), target / f"reconstructions_{variant}.png", colours=COLOURS)
 
 
-def _training(first: dict[str, Path]) -> Figure:
-    """Losses of pre-training and fine-tuning of each variant's first seed."""
+def median_seed(metrics: dict[tuple[str, int], dict[str, float]], variant: str) -> int:
+    """The seed of ``variant`` with the median accuracy, the lower one of two in the middle."""
+    seeds = sorted((found["accuracy_percent"], seed) for (name, seed), found in metrics.items() if name == variant)
+    return seeds[(len(seeds) - 1) // 2][1]
+
+
+def _training(runs: dict[str, Path]) -> Figure:
+    """Losses of pre-training and fine-tuning of one run of each variant."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
-    for number, (variant, folder) in enumerate(first.items()):
+    for number, (variant, folder) in enumerate(runs.items()):
         colour, dash = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for axis, pretraining in zip(axes, (True, False), strict=True):
@@ -279,9 +285,7 @@ def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
 
 def _reconstructions(folder: Path) -> Figure:
     """What the pre-trained network of a run predicts for test images under random masks."""
-    with open_trained_run(folder, "fastmim", Config, PRETRAINED) as (_, config, weights):
-        model = build_pretraining(config)
-        model.load_state_dict(load_weights(weights))
+    config, model = trained_network(folder)
     data = load(config, folder.parents[1] / "cache")
     images, labels = next(iter(data.tests.values()))
     size = config.resolutions[-1]
@@ -289,5 +293,5 @@ def _reconstructions(folder: Path) -> Figure:
     batch = torch.stack([shown[k][0] for k in range(SHOWN)])
     noise = torch.rand(SHOWN, (size // config.block) ** 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        prediction = model.eval()(batch, noise, config.mask_ratio)
-    return reconstruction(cast(FastMIM, model), batch, prediction, data.mean, data.std)
+        prediction = model(batch, noise, config.mask_ratio)
+    return reconstruction(model, batch, prediction, data.mean, data.std)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .encoders import ViT, initialise_linear
+from .encoders import ViT
+from .encoders.vit import initialise_linear
 from .losses import hog_loss, pixel_loss
 from .masking import block_mask, check_noise, enlarge
 

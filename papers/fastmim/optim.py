@@ -10,7 +10,7 @@ from shared import UserError
 from shared.loading import Batches
 from shared.run import Run
 
-from .classifier import Classifier
+from .encoders.classifier import Classifier
 
 
 def layer_decay_groups(classifier: Classifier, weight_decay: float, decay: float) -> list[dict[str, Any]]:

@@ -13,9 +13,8 @@ classes are those of the same run after fine-tuning, from the whole image at ful
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -26,17 +25,14 @@ from shared import UserError
 from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
 from shared.support.images import read_image
-from shared.support.weights import UNREADABLE, finite_weights, load_checkpoint, load_weights, open_trained_run
 
-from . import digits, imagenet, pictures, scenes
-from .classifier import Classifier, load_official
-from .config import PRESETS, VARIANTS, Config
-from .data import ENLARGED
-from .model import FastMIM
-from .networks import build_classifier, build_pretraining
-from .train import PRETRAINED
+from . import pictures
+from .build import official_classifier, trained_classifier, trained_network
+from .config import Config
+from .data import ENLARGED, normalisation
+from .datasets import digits, scenes
 
-RUN = Path("runs/fastmim/cpu/fastmim/seed0")
+COMMITTED = Path(__file__).parent / "weights" / "fastmim.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Options:
     out: Path | None = None
     """Picture of the masked image, the prediction and the target (.png, .pdf or .svg); without it only the classes."""
     run: Path | None = None
-    """Folder of a trained run; default: runs/fastmim/cpu/fastmim/seed0."""
+    """Folder of a trained run, or the .json file of committed weights; default: weights/fastmim.json of this paper."""
     checkpoint: Path | None = None
     """Fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors (.pth file), to classify with instead of --run."""
     mask_seed: int = 0
@@ -70,10 +66,10 @@ def predict(options: Options) -> None:
     if options.checkpoint:
         config, classifier = official_classifier(options.checkpoint)
     else:
-        run = options.run or RUN
+        run = options.run or COMMITTED
         config, classifier = trained_classifier(run)
         if options.out and config.method == "fastmim" and not config.checkpoint:
-            pretraining = trained_network(run)
+            _, pretraining = trained_network(run)
     if options.out and not pretraining:
         published = options.checkpoint or config.checkpoint
         which = "the authors' weights bring" if published else f"a run with method {config.method} has"
@@ -112,12 +108,6 @@ def network_input(image: Image.Image, config: Config, size: int, classify: bool 
     return (pil_to_tensor(middle) / 255 - mean) / std
 
 
-def normalisation(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the data that a run was trained on, a channel each."""
-    source = imagenet if config.data else digits if config.source == "digits" else scenes
-    return source.MEAN, source.STD
-
-
 def class_names(config: Config, count: int) -> list[str]:
     """Names of the ``count`` classes of a run; numbers, if ImageNet's folders are not at hand."""
     names: Sequence[str] = ()
@@ -129,60 +119,6 @@ def class_names(config: Config, count: int) -> list[str]:
     else:
         names = scenes.KINDS if config.source == "scenes-coarse" else scenes.fine_classes()
     return list(names) if len(names) == count else [f"class {k}" for k in range(count)]
-
-
-# -- the networks -----------------------------------------------------------------------------------------------------
-
-
-def trained_classifier(run: Path) -> tuple[Config, Classifier]:
-    """Configuration and fine-tuned classifier of a finished run, in evaluation mode.
-
-    Raises:
-        UserError: no finished run there, damaged, or of another version of the code.
-    """
-    with open_trained_run(run, "fastmim", Config) as (_, config, weights):
-        state = load_weights(weights)
-        classifier = build_classifier(config, len(state["head.bias"]))
-        classifier.load_state_dict(state)
-    return config, classifier.eval()
-
-
-def trained_network(run: Path) -> FastMIM:
-    """The pre-trained encoder and decoder of a run of FastMIM at its last resolution, in evaluation mode."""
-    with open_trained_run(run, "fastmim", Config, PRETRAINED) as (_, config, weights):
-        network = build_pretraining(config)
-        assert isinstance(network, FastMIM)
-        network.encoder.set_image_size(config.resolutions[-1])  # type: ignore[operator]  # every encoder has it
-        network.load_state_dict(load_weights(weights))
-    return network.eval()
-
-
-def official_classifier(checkpoint: Path) -> tuple[Config, Classifier]:
-    """The encoder with fine-tuned weights that the authors published, found by its names, in evaluation mode."""
-    content = load_checkpoint(checkpoint)
-    weights: dict[str, Any] = content.get("model", content)
-    if not isinstance(weights, dict) or not isinstance(weights.get("head.bias"), Tensor):
-        raise UserError(
-            f"{checkpoint} has no classification head (head.bias): it is a pre-trained file, or none of FastMIM's; "
-            "give --checkpoint a fine-tuned one, or leave it away and give --run."
-        )
-    config = replace(PRESETS["paper"], data="ImageNet-1K")  # for its normalisation; the folder need not exist
-    try:
-        for part, variant in PUBLISHED.items():
-            if any(part in name for name in weights):
-                config = replace(config, **VARIANTS[variant].changes)
-        classifier = build_classifier(config, len(weights["head.bias"]))
-        unused = () if config.encoder == "pvtv2" else ("encoder.norm.",)
-        load_official(classifier, finite_weights(weights), fresh=unused)
-    except (UserError, *UNREADABLE) as error:
-        raise UserError(
-            f"{checkpoint} is no fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors. {error}"
-        ) from error
-    return config, classifier.eval()
-
-
-# A part of a published parameter's name -> the variant that has its encoder; others are ViT-B's.
-PUBLISHED = {"relative_position_bias_table": "swin-b", "patch_embed1.": "pvtv2-b2", "stem_conv1.": "cmt-s"}
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

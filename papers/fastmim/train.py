@@ -17,14 +17,12 @@ from shared.loading import Batches
 from shared.run import Run
 from shared.support.weights import load_weights
 
-from .classifier import load_encoder
+from .build import build_classifier, build_pretraining, carried_over, official_encoder, pretrained_weights
 from .config import Config
 from .data import Data, Labelled, load
-from .networks import build_classifier, build_pretraining, kept, official_encoder
+from .encoders.classifier import load_encoder
 from .optim import accumulation, layer_decay_groups, learning_rate, micro_batches, set_learning_rate
 from .progressive import ResolutionSchedule, stages
-
-PRETRAINED = "pretrained.safetensors"  # beside model.safetensors
 
 
 def train(config: Config, run: Run) -> None:
@@ -46,10 +44,6 @@ def train(config: Config, run: Run) -> None:
         else:
             pretrain(config, run, data)
     finetune(config, run, data)
-
-
-def pretrained_weights(run: Run) -> Path:
-    return run.folder / "checkpoint" / PRETRAINED
 
 
 # -- pre-training -----------------------------------------------------------------------------------------------------
@@ -112,7 +106,7 @@ def finetune(config: Config, run: Run, data: Data) -> None:
     run.reseed()
     model = build_classifier(config, len(data.classes))
     if config.method != "none":
-        load_encoder(model, kept(config, load_weights(pretrained_weights(run))))
+        load_encoder(model, carried_over(config, load_weights(pretrained_weights(run))))
     model = run.sync_batch_norm(model)
     accumulate = accumulation(config.finetune_batch_size, config.finetune_micro_batch_size, run)
     batches = Batches(

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.fastmim import ade20k, coco, config, imagenet, networks, predict, segment, transfer
+from papers.fastmim import build, config, predict
+from papers.fastmim.datasets import ade20k, coco, imagenet
+from papers.fastmim.transfer import finetune, segment
 from tests.damage import (
     ANYTHING,
     BINARY,
@@ -57,8 +59,8 @@ from tests.damage import (
 def weights_of_smoke() -> dict[str, bytes]:
     smoke = config.PRESETS["smoke"]
     return {
-        "model": state(networks.build_classifier(smoke, 10)),
-        "pretrained": state(networks.build_pretraining(smoke)),
+        "model": state(build.build_classifier(smoke, 10)),
+        "pretrained": state(build.build_pretraining(smoke)),
     }
 
 
@@ -67,13 +69,13 @@ def build_trained(root: Path) -> None:
 
 
 def read_trained(root: Path) -> None:
-    predict.trained_classifier(root)
-    predict.trained_network(root)
+    build.trained_classifier(root)
+    build.trained_network(root)
 
 
 def read_backbone(root: Path) -> None:
     options = segment.Options(data=root, run=root, start="pretrained", image_size=32, pyramid_width=16)
-    transfer.load_backbone(options, segment.STRIDES)
+    finetune.load_backbone(options, segment.STRIDES)
 
 
 SMALL_VIT = {"image_size": 64, "widths": (48,), "depths": (2,), "heads": (2,)}
@@ -97,13 +99,13 @@ def without(start: str) -> Damage:
 @contextlib.contextmanager
 def small_paper_preset() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(predict.PRESETS, "paper", replace(config.PRESETS["paper"], **SMALL_VIT))
+        patch.setitem(build.PRESETS, "paper", replace(config.PRESETS["paper"], **SMALL_VIT))
         yield
 
 
 def read_official(root: Path) -> None:
     with small_paper_preset():
-        predict.official_classifier(root / "best.pth")
+        build.official_classifier(root / "best.pth")
 
 
 def predict_with_official(arguments: list[str]) -> int:
@@ -329,7 +331,7 @@ CHECKPOINTS = {
     "fastmim transfer --checkpoint": (
         Reader(
             lambda root: None,
-            lambda root: transfer.load_backbone(segment.Options(data=root, checkpoint=root / "best.pth"), (4,)),
+            lambda root: finetune.load_backbone(segment.Options(data=root, checkpoint=root / "best.pth"), (4,)),
         ),
         "best.pth",
     ),

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from papers.fastmim.baselines import MAE, SimMIM, simmim_loss
-from papers.fastmim.cmt import CMT
 from papers.fastmim.encoders import Swin, ViT
+from papers.fastmim.encoders.cmt import CMT
 from papers.fastmim.masking import block_mask, enlarge
 from shared import UserError
 

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.fastmim.classifier import HEADS, Classifier, Encoder, load_encoder, load_official
-from papers.fastmim.cmt import CMT, resize_relative_pos
-from papers.fastmim.encoders import Swin, ViT, remap_bias_table, stretch_positions
+from papers.fastmim.encoders import Encoder
+from papers.fastmim.encoders.classifier import Classifier, load_encoder
+from papers.fastmim.encoders.cmt import CMT, resize_relative_pos
+from papers.fastmim.encoders.official import HEADS, load_official
+from papers.fastmim.encoders.pvt import PVTv2
+from papers.fastmim.encoders.swin import Swin, remap_bias_table
+from papers.fastmim.encoders.vit import ViT, stretch_positions
 from papers.fastmim.model import FastMIM
-from papers.fastmim.pvt import PVTv2
 from shared import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from papers.fastmim import data, digits, imagenet, scenes
+from papers.fastmim import data
 from papers.fastmim.config import CPU, PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Evaluation, Labelled, Unlabelled, crop_box, load, prepare
+from papers.fastmim.datasets import digits, imagenet, scenes
 from papers.fastmim.eval import evaluate
 from papers.fastmim.train import train
 from shared import UserError

@@ -7,14 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from papers.fastmim.encoders import (
-    Swin,
-    ViT,
-    from_official,
-    remap_bias_table,
-    sincos_positions,
-    stretch_positions,
-)
+from papers.fastmim.encoders.official import from_official
+from papers.fastmim.encoders.swin import Swin, remap_bias_table
+from papers.fastmim.encoders.vit import ViT, sincos_positions, stretch_positions
 from papers.fastmim.losses import hog_targets
 from papers.fastmim.masking import enlarge
 from papers.fastmim.model import FastMIM

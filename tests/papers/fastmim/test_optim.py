@@ -7,12 +7,13 @@ import pytest
 import torch
 from timm.optim import param_groups_weight_decay
 
-from papers.fastmim.classifier import Classifier
-from papers.fastmim.cmt import CMT
-from papers.fastmim.encoders import Swin, ViT, from_official
+from papers.fastmim.encoders import Swin, ViT
+from papers.fastmim.encoders.classifier import Classifier
+from papers.fastmim.encoders.cmt import CMT
+from papers.fastmim.encoders.official import from_official
+from papers.fastmim.encoders.pvt import PVTv2
 from papers.fastmim.model import FastMIM
 from papers.fastmim.optim import layer_decay_groups, learning_rate, set_learning_rate
-from papers.fastmim.pvt import PVTv2
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"
 

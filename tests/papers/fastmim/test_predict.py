@@ -18,15 +18,17 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from papers.fastmim import digits, pictures
-from papers.fastmim.classifier import HEADS, Classifier
+from papers.fastmim import pictures
+from papers.fastmim.build import build_classifier, build_pretraining, official_classifier, trained_network
 from papers.fastmim.config import PRESETS, VARIANTS
-from papers.fastmim.encoders import ViT, from_official
+from papers.fastmim.datasets import digits
+from papers.fastmim.encoders import ViT
+from papers.fastmim.encoders.classifier import Classifier
+from papers.fastmim.encoders.official import HEADS, from_official
 from papers.fastmim.losses import hog_targets, pixel_targets
 from papers.fastmim.model import FastMIM
-from papers.fastmim.networks import build_classifier, build_pretraining
 from papers.fastmim.pictures import glyphs, predicted_pixels, token_map
-from papers.fastmim.predict import main, network_input, official_classifier, read_image, trained_network
+from papers.fastmim.predict import main, network_input
 from shared import UserError
 from shared.hog import hog
 from shared.paper import Variant
@@ -130,7 +132,7 @@ def test_network_of_growing_resolution_is_read_at_its_last(tmp_path: Path) -> No
     save(network, tmp_path / "checkpoint" / "pretrained.safetensors")
     described = {"variant": "progressive", "config": dataclasses.asdict(config)}
     (tmp_path / "config.json").write_text(json.dumps(described))
-    read = trained_network(tmp_path)
+    _, read = trained_network(tmp_path)
     assert read(torch.zeros(1, 3, 24, 24), torch.rand(1, 36)).pred.shape == (1, 36, 108)
 
 
@@ -204,46 +206,6 @@ def test_the_middle_is_cut_out() -> None:
     image.paste("blue", (30, 0, 60, 30))
     blue = torch.tensor([-2.0, -2.0, 2.0]).view(3, 1, 1)
     assert (network_input(image, CONFIG, 16) - blue).abs().max() < 1e-5
-
-
-def test_phone_photo_is_turned_upright(tmp_path: Path) -> None:
-    image = Image.new("RGB", (40, 20), "black")
-    image.paste("white", (0, 0, 20, 20))  # left half
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise: left becomes top
-    image.save(tmp_path / "phone.png", exif=exif)
-    upright = read_image(tmp_path / "phone.png")
-    assert upright.size == (20, 40)
-    assert upright.getpixel((10, 5)) == (255, 255, 255) and upright.getpixel((10, 35)) == (0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "seen"),
-    [
-        ("RGBA", (200, 0, 0, 0), (255, 255, 255)),  # what is hidden stays hidden
-        ("RGBA", (200, 0, 0, 255), (200, 0, 0)),
-        ("LA", (10, 255), (10, 10, 10)),
-        ("L", 90, (90, 90, 90)),
-        ("1", 1, (255, 255, 255)),
-        ("P", 0, (0, 0, 0)),
-        ("I;16", 128 * 256, (128, 128, 128)),
-    ],
-)
-def test_modes(tmp_path: Path, mode: str, colour: int | tuple[int, ...], seen: tuple[int, ...]) -> None:
-    Image.new(mode, (4, 4), colour).save(tmp_path / "image.png")
-    assert read_image(tmp_path / "image.png").getpixel((1, 1)) == seen
-
-
-def test_wide_integers(tmp_path: Path) -> None:
-    """Pillow opens a 16-bit PGM as 32-bit integers; a TIFF may really have them."""
-    Image.new("I", (4, 4), 128 * 256).save(tmp_path / "grey.pgm")
-    assert read_image(tmp_path / "grey.pgm").getpixel((1, 1)) == (128, 128, 128)
-    Image.new("I", (4, 4), 200).save(tmp_path / "eight.tif")
-    assert read_image(tmp_path / "eight.tif").getpixel((1, 1)) == (200, 200, 200)
-    for value in (2**20, -1):
-        Image.new("I", (4, 4), value).save(tmp_path / "deep.tif")
-        with pytest.raises(UserError, match="integers outside of 0 to 65535"):
-            read_image(tmp_path / "deep.tif")
 
 
 # mistakes

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.fastmim.cmt import CMT, resize_relative_pos
+from papers.fastmim.encoders.cmt import CMT, resize_relative_pos
+from papers.fastmim.encoders.pvt import PVTv2
 from papers.fastmim.model import FastMIM
-from papers.fastmim.pvt import PVTv2
 from shared import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fastmim"

@@ -20,17 +20,17 @@ from torch import Tensor
 from papers.fastmim import data as data_module
 from papers.fastmim import eval as evaluation
 from papers.fastmim import train as train_module
+from papers.fastmim.build import build_classifier, build_pretraining, pretrained_weights
 from papers.fastmim.claims import CLAIMS, SIMILAR, SIMILAR_IMAGENET
-from papers.fastmim.classifier import HEADS, load_official
 from papers.fastmim.config import PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Labelled, load, prepare
-from papers.fastmim.encoders import stretch_positions
-from papers.fastmim.imagenet import Photos
+from papers.fastmim.datasets.imagenet import Photos
+from papers.fastmim.encoders.official import HEADS, load_official
+from papers.fastmim.encoders.vit import stretch_positions
 from papers.fastmim.masking import Noised
-from papers.fastmim.networks import build_classifier, build_pretraining
 from papers.fastmim.optim import accumulation, learning_rate
 from papers.fastmim.progressive import resize, stages
-from papers.fastmim.train import finetune, pretrain, pretrained_weights, train
+from papers.fastmim.train import finetune, pretrain, train
 from shared import UserError
 from shared.run import Interrupted, Run
 from shared.support.weights import load_checkpoint
@@ -149,8 +149,8 @@ def test_overfits_one_batch(
     digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, target: Any
 ) -> None:
     """Eight images, always the same view and mask of each."""
-    draw = Noised.draw
-    monkeypatch.setattr(Noised, "draw", lambda self, index, rng: draw(self, index, np.random.default_rng(index)))
+    draw = Noised.sample
+    monkeypatch.setattr(Noised, "sample", lambda self, index, rng: draw(self, index, np.random.default_rng(index)))
     config = replace(
         ENCODERS[kind], target=target, batch_size=8, micro_batch_size=8, epochs=(60,), learning_rate=0.2, save_every=60
     )
@@ -371,7 +371,7 @@ def test_a_non_finite_loss_stops_the_run(
     train(config, Watched(tmp_path / "whole"))
     start, size, batch = (0, IMAGES, 16) if dataset is Noised else (6, 16, 8)
     bad = int(np.random.default_rng((SEED, 1)).permutation(size)[0])
-    draw, views = dataset.draw, 0
+    draw, views = dataset.sample, 0
 
     def spoilt(self: Any, index: int, rng: np.random.Generator) -> dict[str, Any]:
         nonlocal views
@@ -381,7 +381,7 @@ def test_a_non_finite_loss_stops_the_run(
 
     step = start + size // batch
     with monkeypatch.context() as patch:
-        patch.setattr(dataset, "draw", spoilt)
+        patch.setattr(dataset, "sample", spoilt)
         with pytest.raises(UserError) as stop:
             train(config, Watched(tmp_path / "spoilt"))
     message = str(stop.value)

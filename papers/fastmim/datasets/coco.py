@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from shared import UserError
 
-from .data import seeded
+from ..data import seeded
 from .imagenet import read_image
 
 LAYOUT = """\

@@ -5,18 +5,16 @@ Source: official code.
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from shared import UserError
 
-from .cmt import CMT, resize_relative_pos
-from .encoders import Swin, ViT, from_official, remap_bias_table, stretch_positions
-from .pvt import PVTv2
-
-Encoder = ViT | Swin | PVTv2 | CMT
+from . import CMT, Encoder, PVTv2, Swin, ViT
+from .cmt import resize_relative_pos
+from .swin import remap_bias_table
+from .vit import stretch_positions
 
 
 class Classifier(nn.Module):
@@ -93,55 +91,9 @@ def load_encoder(classifier: Classifier, state_dict: Mapping[str, Tensor]) -> li
                 f"{tuple(value.shape)}. Build the encoder with the checkpoint's patch size, widths and heads."
             )
     if not loaded:
-        raise _no_weights(classifier.encoder, state_dict)
+        raise no_weights(classifier.encoder, state_dict)
     classifier.encoder.load_state_dict(loaded, strict=False)
     return [name for name, _ in classifier.encoder.named_parameters() if name not in loaded]
-
-
-@torch.no_grad()
-def load_official(classifier: Classifier, checkpoint: Mapping[str, Any], fresh: tuple[str, ...]) -> None:
-    """Load a checkpoint of FastMIM's authors, pre-trained or fine-tuned, into the classifier.
-
-    ``checkpoint`` is the file's content (its entry ``model`` counts, if there is one) or a state dict. Decoder and mask
-    token are ignored. ``head`` and ``fc_norm`` of a fine-tuned checkpoint are loaded too, CMT's convolution before the
-    head included. Names that begin with one of ``fresh`` may be missing, or a head be for another number of classes:
-    those stay as they are (of a pre-trained checkpoint, ``HEADS``). Raises UserError as ``load_encoder`` does, and if
-    anything else is missing.
-
-    ViT: the released code pre-trains with 6 heads (of 128 channels) and fine-tunes with 12 (of 64). The shapes are the
-    same, so a pre-trained checkpoint loads into either without complaint, but only 6 heads compute what it was trained
-    to compute, if it is of that code. Fine-tuned results are those of 12, this folder's default in both phases.
-    """
-    official = checkpoint.get("model", checkpoint)
-    encoder = classifier.encoder
-    renamed = encoder.from_official(official) if isinstance(encoder, PVTv2 | CMT) else from_official(official)
-    if not renamed:
-        raise _no_weights(encoder, official)
-    renamed = {name: value for name, value in renamed.items() if not name.startswith(HEADS)}
-    load_encoder(classifier, renamed)
-
-    own = classifier.state_dict()
-    heads = {_NECK.get(name.split(".")[0], name.split(".")[0]) + name[name.find(".") :]: name for name in official}
-    found = {name: official[theirs] for name, theirs in heads.items() if name.startswith(HEADS)}
-    fitting = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
-    classifier.load_state_dict(fitting, strict=False)
-
-    known = fitting.keys() | {f"encoder.{name}" for name in renamed}
-    lacking = [
-        name.removeprefix("encoder.")
-        for name in own
-        if name not in known
-        and not name.startswith(fresh)
-        and not name.endswith("num_batches_tracked")  # a count that nothing reads
-    ]
-    if lacking:
-        named = ", ".join(lacking[:3]) + " and others" * (len(lacking) > 3)
-        raise UserError(f"It lacks {named}, or has them in another shape.")
-
-
-HEADS = ("head.", "fc_norm.", "neck.")  # how names of the classifier begin outside of its encoder
-# Official names of CMT's convolution before the head -> those of the classifier.
-_NECK = {"_fc": "neck.0", "_bn": "neck.1"}
 
 
 def _resized(name: str, value: Tensor, shape: torch.Size) -> Tensor:
@@ -157,7 +109,7 @@ def _resized(name: str, value: Tensor, shape: torch.Size) -> Tensor:
     return value
 
 
-def _no_weights(encoder: Encoder, state_dict: Mapping[str, Tensor]) -> UserError:
+def no_weights(encoder: Encoder, state_dict: Mapping[str, Tensor]) -> UserError:
     found = ", ".join(f"'{name}'" for name in list(state_dict)[:3]) or "nothing"
     return UserError(
         f"The checkpoint has no weights of a {type(encoder).__name__}; it begins with {found}. Choose a checkpoint of "

@@ -1,8 +1,9 @@
 """Transfer to semantic segmentation: a light head on an encoder, trained and tested on ADE20K.
 
-``python -m papers.fastmim.segment --data /datasets/ADEChallengeData2016 --run runs/fastmim/paper/fastmim/seed0`` (or
-``--checkpoint fine-tuned.pth``) writes ``miou_percent`` to ``result.json`` of ``--out``; ``accelerate launch -m
-papers.fastmim.segment ...`` does it on several GPUs. The same command continues an interrupted run.
+``python -m papers.fastmim.transfer.segment --data /datasets/ADEChallengeData2016 --run RUN`` writes ``miou_percent`` to
+``result.json`` in ``--out``; RUN is the folder of a trained run, such as ``runs/fastmim/paper/fastmim/seed0``.
+``--checkpoint fine-tuned.pth`` takes a file of the authors instead of ``--run``. ``accelerate launch -m
+papers.fastmim.transfer.segment ...`` uses several GPUs. The same command continues an interrupted run.
 
 The numbers are those of the authors' mmsegmentation configuration (ViT-B, images resized to 0.5 to 2.0 times the crop
 of 512 pixels, 160,000 steps of 16 images, AdamW 3e-4, weight decay 0.05, layer decay 0.75, drop path 0.1, 1500 steps of
@@ -32,17 +33,20 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision.transforms.v2.functional import resize
 
 from shared import UserError
+from shared.reproduce.train import train_further
 from shared.run import Run
+from shared.support.weights import load_weights
 
-from . import ade20k, transfer
-from .predict import normalisation
+from ..data import normalisation
+from ..datasets import ade20k
+from . import finetune
 from .pyramid import Backbone
 
 STRIDES = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(transfer.Options):
+class Options(finetune.Options):
     """Fine-tune a segmentation network on ADE20K (DATA/images, DATA/annotations), and test it."""
 
     out: Path = Path("runs/custom/fastmim-ade20k")
@@ -88,27 +92,39 @@ def _enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def segment(options: Options, run: Run) -> dict[str, float]:
-    """Train, or continue to, and evaluate. Raises UserError for whatever the user can mend."""
+def train(options: Options, run: Run) -> None:
+    """Fine-tune the encoder with a fresh head. Raises UserError for whatever the user can mend."""
     if not 0 < options.scale[0] <= options.scale[1]:
         raise UserError(f"--scale is {options.scale}; expected two numbers, smallest first, such as 0.5 2.0.")
     if not 0 < options.test_stride <= options.image_size:
         raise UserError(
             f"--test-stride is {options.test_stride}; expected 1 to the crop's {options.image_size} pixels."
         )
-    train, val = ade20k.Scenes(options.data, "training"), ade20k.Scenes(options.data, "validation")
-    config, backbone = transfer.load_backbone(options, STRIDES)
-    mean, std = normalisation(config)
-    dataset = ade20k.Training(train, options.image_size, options.scale, mean, std)
-    model = Segmenter(backbone, ade20k.CLASSES)
+    scenes = ade20k.Scenes(options.data, "training")
+    ade20k.Scenes(options.data, "validation")  # says now what evaluation would miss
+    model, mean, std = build_segmenter(options)
+    dataset = ade20k.Training(scenes, options.image_size, options.scale, mean, std)
 
     def learning_rate(step: int) -> float:
         warmth = min((step + 1) / max(options.warmup_steps, 1), 1.0)
         return options.learning_rate * warmth * (1 - step / options.steps)
 
-    transfer.finetune(options, run, model, dataset, None, options.steps, learning_rate)
-    predict = partial(slide, model.eval(), size=options.image_size, stride=options.test_stride)
-    return evaluate(predict, ade20k.Evaluation(val, mean, std), run, options.workers)
+    finetune.finetune(options, run, model, dataset, None, options.steps, learning_rate)
+
+
+def build_segmenter(options: Options) -> tuple[Segmenter, tuple[float, ...], tuple[float, ...]]:
+    """The network with a fresh head, and the mean and standard deviation that its images are normalised with."""
+    config, backbone = finetune.load_backbone(options, STRIDES)
+    return Segmenter(backbone, ade20k.CLASSES), *normalisation(config)
+
+
+def evaluate(options: Options, run: Run) -> dict[str, float]:
+    """``miou_percent`` of a trained run on the validation images."""
+    model, mean, std = build_segmenter(options)
+    model.load_state_dict(load_weights(run.weights))
+    predict = partial(slide, model.to(run.device).eval(), size=options.image_size, stride=options.test_stride)
+    scenes = ade20k.Evaluation(ade20k.Scenes(options.data, "validation"), mean, std)
+    return mean_iou(predict, scenes, run, options.workers)
 
 
 @torch.no_grad()
@@ -138,7 +154,7 @@ def _starts(length: int, size: int, stride: int) -> list[int]:
 
 
 @torch.no_grad()
-def evaluate(
+def mean_iou(
     predict: Callable[[Tensor], Tensor], scenes: ade20k.Evaluation, run: Run, workers: int = 0
 ) -> dict[str, float]:
     """Mean IoU over the classes, in percent; intersections and unions are those of the whole split, at full size.
@@ -147,13 +163,13 @@ def evaluate(
     predictions do not count.
     """
     jaccard = MulticlassJaccardIndex(ade20k.CLASSES, ignore_index=ade20k.IGNORED).to(run.device)
-    for image, classes in transfer.share(scenes, run, workers):
+    for image, classes in finetune.share(scenes, run, workers):
         jaccard.update(predict(image.to(run.device))[None], classes.to(run.device)[None])
     return {"miou_percent": 100 * float(jaccard.compute())}  # adds up over all processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return transfer.command(Options, segment, f"python -m {__package__}.segment", arguments)
+    return train_further(__package__.rpartition(".")[0], "transfer.segment", Options, finetune.MAY_CHANGE, arguments)
 
 
 if __name__ == "__main__":

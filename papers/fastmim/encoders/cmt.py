@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .encoders import check_size, check_stages
+from .sizes import check_size, check_stages
 
 
 class CMT(nn.Module):

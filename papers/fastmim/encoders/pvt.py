@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .encoders import check_stages
+from .sizes import check_stages
 
 
 class PVTv2(nn.Module):

@@ -1,8 +1,9 @@
 """Transfer to object detection and instance segmentation: Mask R-CNN on an encoder, trained and tested on COCO 2017.
 
-``python -m papers.fastmim.detect --data /datasets/coco --run runs/fastmim/paper/swin-b/seed0`` (or ``--checkpoint
-fine-tuned.pth``) writes ``box_ap_percent`` and ``mask_ap_percent`` to ``result.json`` of ``--out``; ``accelerate
-launch -m papers.fastmim.detect ...`` does it on several GPUs. The same command continues an interrupted run.
+``python -m papers.fastmim.transfer.detect --data /datasets/coco --run runs/fastmim/paper/swin-b/seed0`` writes
+``box_ap_percent`` and ``mask_ap_percent`` to ``result.json`` in ``--out``; ``--checkpoint fine-tuned.pth`` takes a file
+of the authors instead of ``--run``. ``accelerate launch -m papers.fastmim.transfer.detect ...`` uses several GPUs. The
+same command continues an interrupted run.
 
 The numbers are those of the authors' mmdetection configuration (Swin-B, 36 epochs, steps at 27 and 33, 1000 steps of
 warm-up, 1024 pixels, scale jitter 0.1 to 2.0, AdamW 6e-5, weight decay 0.05 but for bias tables and norms, drop path
@@ -35,16 +36,19 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from shared import UserError
+from shared.reproduce.train import train_further
 from shared.run import Run
+from shared.support.weights import load_weights
 
-from . import coco, transfer
-from .predict import normalisation
+from ..data import normalisation
+from ..datasets import coco
+from . import finetune
 
 STRIDES = (4, 8, 16, 32, 64)  # the last for the proposals of large objects alone
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(transfer.Options):
+class Options(finetune.Options):
     """Fine-tune Mask R-CNN on COCO 2017 (DATA/annotations, DATA/train2017, DATA/val2017), and test it."""
 
     out: Path = Path("runs/custom/fastmim-coco")
@@ -60,28 +64,35 @@ class Options(transfer.Options):
     """Smallest and largest scale of an image in training, 1 fitting it into `image_size`."""
 
 
-def detect(options: Options, run: Run) -> dict[str, float]:
-    """Train, or continue to, and evaluate. Raises UserError for whatever the user can mend."""
+def train(options: Options, run: Run) -> None:
+    """Fine-tune the encoder in a Mask R-CNN. Raises UserError for whatever the user can mend."""
     if not 0 < options.scale[0] <= options.scale[1]:
         raise UserError(f"--scale is {options.scale}; expected two numbers, smallest first, such as 0.1 2.0.")
-    train, val = coco.Instances(options.data, "train"), coco.Instances(options.data, "val")
-    if train.categories != val.categories:
-        raise UserError(f"{train.path} and {val.path} list different categories; download them again.")
-    dataset = coco.Training(train, options.image_size, options.scale)
-    model = build_detector(options, len(train.categories))
+    instances, tested = coco.Instances(options.data, "train"), coco.Instances(options.data, "val")
+    if instances.categories != tested.categories:
+        raise UserError(f"{instances.path} and {tested.path} list different categories; download them again.")
+    dataset = coco.Training(instances, options.image_size, options.scale)
+    model = build_detector(options, len(instances.categories))
     per_epoch = len(dataset) // options.batch_size
 
     def learning_rate(step: int) -> float:
         warmth = min((step + 1) / max(options.warmup_steps, 1), 1.0)
         return options.learning_rate * warmth * 0.1 ** sum(step >= m * per_epoch for m in options.milestones)
 
-    transfer.finetune(options, run, model, dataset, coco.collate, options.epochs * per_epoch, learning_rate)
-    return evaluate(model.eval(), val, run, options.workers)
+    finetune.finetune(options, run, model, dataset, coco.collate, options.epochs * per_epoch, learning_rate)
+
+
+def evaluate(options: Options, run: Run) -> dict[str, float]:
+    """``box_ap_percent`` and ``mask_ap_percent`` on the validation images; only the main process returns them."""
+    instances = coco.Instances(options.data, "val")
+    model = build_detector(options, len(instances.categories))
+    model.load_state_dict(load_weights(run.weights))
+    return average_precisions(model.to(run.device).eval(), instances, run, options.workers)
 
 
 def build_detector(options: Options, categories: int) -> MaskRCNN:
     """Mask R-CNN for so many categories and the background, on images resized and padded to ``image_size``."""
-    config, backbone = transfer.load_backbone(options, STRIDES)
+    config, backbone = finetune.load_backbone(options, STRIDES)
     encoder: Any = backbone.encoder
     tables = {name for name, _ in encoder.named_parameters() if name.endswith("relative_position_bias_table")}
     encoder.no_weight_decay = encoder.no_weight_decay | tables  # unlike in pre-training and fine-tuning
@@ -98,7 +109,7 @@ def build_detector(options: Options, categories: int) -> MaskRCNN:
 
 
 @torch.no_grad()
-def evaluate(
+def average_precisions(
     model: nn.Module | Callable[[list[Tensor]], list[dict[str, Tensor]]],
     instances: coco.Instances,
     run: Run,
@@ -113,7 +124,7 @@ def evaluate(
     """
     boxes: list[dict[str, Any]] = []
     masks: list[dict[str, Any]] = []
-    for image_id, image in transfer.share(coco.Evaluation(instances), run, workers):
+    for image_id, image in finetune.share(coco.Evaluation(instances), run, workers):
         (found,) = model([image.to(run.device)])
         corners = found["boxes"].cpu()
         corners[:, 2:] -= corners[:, :2]
@@ -133,7 +144,7 @@ def evaluate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return transfer.command(Options, detect, f"python -m {__package__}.detect", arguments)
+    return train_further(__package__.rpartition(".")[0], "transfer.detect", Options, finetune.MAY_CHANGE, arguments)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .classifier import Encoder
-from .pvt import PVTv2
+from ..encoders import Encoder, PVTv2
 
 
 class Pyramid(nn.Module):

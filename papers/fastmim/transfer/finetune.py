@@ -1,17 +1,12 @@
 """What detection and segmentation share: their options, the encoder they start from, and its fine-tuning."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
-from safetensors import SafetensorError
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -19,17 +14,16 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from shared import UserError
 from shared.loading import Batches, SampledDataset
 from shared.run import Run
-from shared.support import command_line
-from shared.support.files import write_json
-from shared.support.weights import load_weights
+from shared.support.weights import load_weights, open_trained_run
 
-from .classifier import Classifier, load_encoder
-from .config import Config
-from .networks import build_classifier
-from .optim import accumulation, layer_decay_groups, micro_batches, set_learning_rate
-from .predict import official_classifier, trained_classifier
+from ..build import PRETRAINED, build_classifier, official_classifier, trained_classifier
+from ..config import Config
+from ..encoders.classifier import Classifier, load_encoder
+from ..optim import accumulation, layer_decay_groups, micro_batches, set_learning_rate
 from .pyramid import Backbone
-from .train import PRETRAINED
+
+MAY_CHANGE = ("out", "workers", "save_every", "micro_batch_size", "debug")
+"""Options with which an interrupted run goes on when they are others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +90,16 @@ def load_backbone(options: Options, strides: Sequence[int]) -> tuple[Config, Bac
         classifier.load_state_dict(trained.state_dict())
     elif options.start == "pretrained":
         assert options.run
-        _load_pretrained(classifier, options.run)
+        _load_pretrained(classifier, config, options.run)
     classifier.encoder.set_image_size(options.image_size)
     return config, Backbone(classifier.encoder, options.pyramid_width, strides)
 
 
-def _load_pretrained(classifier: Classifier, run: Path) -> None:
-    path = run / "checkpoint" / PRETRAINED
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing: that run had no pre-training; choose --start finetuned or scratch, or another --run."
-        )
-    try:
-        load_encoder(classifier, load_weights(path))
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); make that run again, or choose --start finetuned.") from error
-    except UserError as error:
-        raise UserError(f"{path} cannot be used. {error}") from error
+def _load_pretrained(classifier: Classifier, config: Config, run: Path) -> None:
+    if config.method == "none":
+        raise UserError(f"--run {run} had no pre-training; choose --start finetuned or scratch, or another --run.")
+    with open_trained_run(run, "fastmim", Config, PRETRAINED) as (_, _, weights):
+        load_encoder(classifier, load_weights(weights))
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -183,65 +170,3 @@ def share(dataset: Dataset, run: Run, workers: int) -> DataLoader:
     """The samples, one by one, that this process evaluates: every P-th of P processes."""
     indices = range(run.accelerator.process_index, len(cast(Any, dataset)), run.accelerator.num_processes)
     return DataLoader(Subset(dataset, indices), batch_size=None, num_workers=workers)
-
-
-# -- the command line -------------------------------------------------------------------------------------------------
-
-Kind = TypeVar("Kind", bound=Options)
-
-
-def command(
-    kind: type[Kind], transfer: Callable[[Kind, Run], dict[str, float]], prog: str, arguments: Sequence[str] | None
-) -> int:
-    """Parse the options, train and evaluate, and write ``result.json``. Returns the exit status.
-
-    The same command continues an interrupted run; other options in the same folder are an error.
-    """
-    return command_line.command(kind, lambda options: _run(options, transfer), prog, arguments)
-
-
-def _run(options: Kind, transfer: Callable[[Kind, Run], dict[str, float]]) -> None:
-    described = _described(options)
-    with Progress(console=Console(stderr=True), disable=int(os.environ.get("RANK", 0)) != 0) as bar:
-        task = bar.add_task("training", total=None)
-
-        def progress(done: int, total: int, values: dict[str, float]) -> None:
-            loss = f", loss {values['loss']:.3f}" if values else ""
-            bar.update(task, completed=done, total=total, description=f"step {done} of {total}{loss}")
-
-        run = Run(
-            options.out,
-            options.out / "cache",
-            seed=options.seed,
-            precision=options.precision,
-            progress=progress,
-        )
-        if run.accelerator.is_main_process:
-            write_json(options.out / "config.json", described)
-        metrics = transfer(options, run)
-    if run.accelerator.is_main_process:
-        cost = {"seconds": run.seconds, "peak_memory_mb": run.peak_memory_mb}
-        write_json(options.out / "result.json", {"options": described, "metrics": metrics, **cost})
-        print(json.dumps(metrics, indent=1))
-
-
-FREE = ("out", "workers", "save_every", "micro_batch_size", "debug")  # options that may change on the way
-
-
-def _described(options: Options) -> dict[str, Any]:
-    """The options as plain values; UserError if the folder holds a run with others."""
-    described = {k: str(x) if isinstance(x, Path) else x for k, x in asdict(options).items()}
-    path = options.out / "config.json"
-    if path.is_file() and (options.out / "checkpoint").is_dir():
-        try:
-            before = json.loads(path.read_text())
-        except ValueError:
-            raise UserError(f"{path} is damaged; delete {options.out} to start again.") from None
-        plain = json.loads(json.dumps(described))
-        changed = [k for k in plain if k not in FREE and before.get(k) != plain[k]]
-        if changed:
-            raise UserError(
-                f"{options.out} holds a run with other options ({', '.join(changed)}); give another --out, or delete "
-                "that folder to start again."
-            )
-    return described

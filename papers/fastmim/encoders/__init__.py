@@ -1,0 +1,15 @@
+"""The encoders that FastMIM pre-trains, behind one interface.
+
+An encoder maps images (B, 3, S, S) to tokens (B, prefix + (S / stride)^2, width), row-major, class tokens first, and
+takes another image size by ``set_image_size``. To leave out the last d blocks in pre-training, build it with a smaller
+depth. Parameters of ViT carry the official names; Swin, PVTv2 and CMT rename published ones by ``from_official``.
+"""
+
+from .cmt import CMT
+from .pvt import PVTv2
+from .swin import Swin
+from .vit import ViT
+
+__all__ = ["CMT", "Encoder", "PVTv2", "Swin", "ViT"]
+
+Encoder = ViT | Swin | PVTv2 | CMT
