@@ -186,28 +186,37 @@ SIMMIM_B = FULL_B | {
     "method": "simmim", "block": 32, "mask_ratio": 0.6, "batch_size": 2048, "learning_rate": 0.5e-4,
 }  # fmt: skip
 VARIANTS = {
-    "scratch": Variant("floor: fine-tuning alone", SCRATCH | {"layer_decay": 1.0}),
+    "scratch": Variant("floor: fine-tuning alone", SCRATCH | {"layer_decay": 1.0}, headline=True),
     "fastmim": Variant(
-        "FastMIM: HOG targets at half resolution", {"compared_steps": ("simmim", "mae", "full", "discard")}
+        "FastMIM: HOG targets at half resolution",
+        {"compared_steps": ("simmim", "mae", "full", "discard")},
+        headline=True,
     ),
-    "pixel": Variant("the same with pixel targets", MEDIUM | {"target": "pixel"}, OFFLINE),
-    "mid": Variant("HOG at three quarters of the resolution, as many images seen", {"resolutions": (24,)}, CPU_ONLY),
-    "full": Variant("HOG at full resolution, as many images seen", MEDIUM | {"resolutions": (32,)}, CPU_ONLY),
+    "pixel": Variant("pixel targets at half resolution", MEDIUM | {"target": "pixel"}, OFFLINE, headline=True),
+    "mid": Variant(
+        "HOG at three quarters of the resolution, as many images seen", {"resolutions": (24,)}, CPU_ONLY, headline=True
+    ),
+    "full": Variant(
+        "HOG at full resolution, as many images seen", MEDIUM | {"resolutions": (32,)}, CPU_ONLY, headline=True
+    ),
     "full-short": Variant(
         "HOG at full resolution, 5 of 12 epochs: about the compute of `fastmim`",
         MEDIUM | {"resolutions": (32,), "epochs": (5,), "warmup_epochs": 0.5},
         CPU_ONLY,
+        headline=True,
     ),
     "pixel-full": Variant("pixels at full resolution", {"target": "pixel", "resolutions": (32,)}, CPU_ONLY),
     "mae": Variant(
         "MAE at full resolution: tokens dropped, decoder of 2 blocks",
         SLOWER | {"method": "mae", "resolutions": (32,), "decoder_depth": 2},
         OFFLINE,
+        headline=True,
     ),
     "simmim": Variant(
         "SimMIM at full resolution: tokens replaced, L1 loss on pixels",
         SLOW | {"method": "simmim", "resolutions": (32,), "block": 8, "mask_ratio": 0.6},
         OFFLINE,
+        headline=True,
     ),
     "discard": Variant("last block left out of pre-training", {"discard": 1}, OFFLINE),
     "first-block": Variant(
@@ -235,7 +244,7 @@ VARIANTS = {
     "cmt": Variant("FastMIM with CMT", CMT, OFFLINE),
     "scenes-scratch": Variant("scenes, 7 kinds of object, fine-tuning alone", SCENES | SCRATCH, CPU_ONLY),
     "scenes": Variant("FastMIM on scenes, 7 kinds of object", SCENES, OFFLINE),
-    "pixel-b": Variant("the same with pixel targets", {"target": "pixel"}, PAPER),
+    "pixel-b": Variant("pixel targets at 128 pixels", {"target": "pixel"}, PAPER),
     "full-b": Variant("HOG at 224 pixels", FULL_B, PAPER),
     "pixel-full-b": Variant("pixels at 224 pixels", FULL_B | {"target": "pixel"}, PAPER),
     "discard-b": Variant("last two blocks left out of pre-training (a number of our own)", {"discard": 2}, PAPER),

@@ -1,8 +1,8 @@
 """The encoders that FastMIM pre-trains, behind one interface.
 
-An encoder maps images (B, 3, S, S) to tokens (B, prefix + (S / stride)^2, width), row-major, class tokens first, and
-takes another image size by ``set_image_size``. To leave out the last d blocks in pre-training, build it with a smaller
-depth. Parameters of ViT carry the official names; Swin, PVTv2 and CMT rename published ones by ``from_official``.
+An encoder maps images (B, 3, S, S) to tokens (B, prefix + (S / stride)^2, width), row-major, class tokens first.
+``set_image_size`` takes it to another image size. To leave out the last d blocks in pre-training, build it with a
+smaller depth. ``official.py`` gives published parameters the names of this folder.
 """
 
 from .cmt import CMT
