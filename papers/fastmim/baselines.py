@@ -1,4 +1,4 @@
-"""What FastMIM is compared with, on the same encoders: MAE drops the masked tokens, SimMIM masks the embedding.
+"""MAE and SimMIM on the same encoders, to compare with: MAE drops masked tokens, SimMIM replaces their embeddings.
 
 Shapes: B images of side S, D the encoder's width, N = (S / stride)^2 tokens, n blocks a side.
 """

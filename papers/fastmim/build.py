@@ -1,4 +1,4 @@
-"""The one place where a configuration and weights become a network: of a run, of a committed file, of the authors'."""
+"""The one place where a configuration and weights become a network: weights of a run, committed ones, the authors'."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +80,7 @@ def build_classifier(config: Config, classes: int, discard: int = 0) -> Classifi
 
 
 def pretrained_weights(run: Run) -> Path:
-    """Where a run keeps what pre-training left: encoder and decoder."""
+    """Path of the encoder and decoder that pre-training left in a run."""
     return weights_file(run.folder, PRETRAINED)
 
 

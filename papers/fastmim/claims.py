@@ -11,7 +11,7 @@ PAPER = Paper(
     conclusion="All of this holds for small images of digits only: on composed photographs pre-training did harm. "
     "On digits, predicting HOG features of masked blocks helps ViT, Swin, PVTv2 and CMT, while pixel targets bring "
     "nothing measurable. The main claim fails here: pre-training at low resolution is much cheaper, but it loses "
-    "accuracy at equal images seen, and at equal compute the comparison is undecided. A step takes less time and memory "
+    "accuracy at equal images seen; at equal compute the comparison is undecided. A step takes less time and memory "
     "than SimMIM's, though the time falls by less than the paper says. Build on the HOG targets, and test the "
     "resolution on your own data: ImageNet, large networks and transfer were not run.",
 )

@@ -13,63 +13,69 @@ class Config:
     data: str | None = None
     """Folder with ImageNet-1K (see data.LAYOUT); None: the offline images."""
     source: Literal["digits", "scenes", "scenes-coarse"] = "digits"
-    """Which offline images; only without `data`."""
+    """Offline images to train and test on; ignored if `data` is given."""
     unlabelled: int = 1300
-    """Most offline images of a source to pre-train on; of ImageNet's, all."""
+    """Largest number of offline images to pre-train on; all of ImageNet's are used."""
     labels: int = 128
-    """Labelled offline images; ImageNet is labelled throughout."""
+    """Number of labelled offline images to fine-tune on; all of ImageNet's are used."""
     image_size: int = 224
-    """Pixels, of fine-tuning and testing."""
+    """Side of an image in fine-tuning and testing, in pixels."""
     split: Literal["test", "validation"] = "test"
-    """What is evaluated; settings are chosen on validation (seeds 100 and up), which only the offline images have."""
+    """Images to evaluate on. Choose settings on validation, with seeds of 100 and more; only offline images have it."""
 
     encoder: Literal["vit", "swin", "pvtv2", "cmt"] = "vit"
     patch_size: int = 16
     """Pixels of a token's side after the first patch embedding (CMT: always 4); every further stage doubles it."""
     widths: tuple[int, ...] = (768,)
-    """Channels of each stage; Swin doubles the first."""
+    """Channels of each stage; Swin takes those of its first and doubles them."""
     depths: tuple[int, ...] = (12,)
+    """Blocks of each stage."""
     heads: tuple[int, ...] = (12,)
+    """Attention heads of each stage."""
     mlp_ratios: tuple[int, ...] = (4,)
-    """PVTv2's, a stage each."""
+    """Width of the MLPs over that of the tokens, for each stage of PVTv2."""
     reductions: tuple[int, ...] = (1,)
-    """Spatial reduction of the keys in PVTv2 and CMT, a stage each."""
+    """Spatial reduction of the keys, for each stage of PVTv2 and CMT."""
 
     method: Literal["fastmim", "mae", "simmim", "none"] = "fastmim"
-    """none: fine-tuning from scratch."""
+    """Method of pre-training; none: fine-tuning from scratch."""
     checkpoint: str | None = None
-    """Pre-trained ViT-B or Swin-B published by the authors (.pth), to fine-tune instead of pre-training here. A run
-    knows it by its path: give another file another name."""
+    """Pre-trained ViT-B or Swin-B of the authors (.pth), to fine-tune instead of pre-training here. A run knows the
+    file by its path: give another file another name."""
     target: Literal["hog", "pixel"] = "hog"
+    """Features that FastMIM predicts."""
     normalize_target: bool = True
-    """HOG: L2 norm of each cell; pixels: mean and variance of each patch."""
+    """Divide HOG cells by their L2 norm, or take mean and variance of each patch from pixels."""
     cell: int = 8
-    """Pixels of a HOG cell's side."""
+    """Side of a HOG cell, in pixels."""
     resolutions: tuple[int, ...] = (128,)
-    """Pixels of pre-training; more than one: FastMIM-P, one a stage."""
+    """Side of an image in pre-training, in pixels; one for each stage of FastMIM-P, which has several."""
     epochs: tuple[int, ...] = (800,)
-    """Of each stage."""
+    """Epochs of each stage of pre-training."""
     block: int = 16
-    """Pixels of a masked block's side."""
+    """Side of a masked block, in pixels."""
     mask_ratio: float = 0.75
+    """Share of the blocks that is masked."""
     decoder_width: int = 256
+    """Channels of the decoder."""
     decoder_depth: int = 1
+    """Blocks of the decoder."""
     discard: int = 0
-    """Last encoder blocks left out of pre-training; they start fresh in fine-tuning."""
+    """Number of last encoder blocks left out of pre-training; they start fresh in fine-tuning."""
     load: Literal["all", "first", "last"] = "all"
-    """first, last: of the pre-trained blocks only that half, rounded down, is carried into fine-tuning (a control)."""
+    """Pre-trained blocks to carry into fine-tuning: all, or a half, rounded down (a control)."""
     compared_steps: tuple[str, ...] = ()
-    """Variants whose steps of pre-training are measured beside this one's, in evaluation. Their settings are no part of
-    this row's key: delete its result.json after changing one."""
+    """Variants whose steps of pre-training are measured beside this one's in evaluation. Their settings are not in this
+    row's key: delete its result.json after changing one."""
 
     batch_size: int = 4096
     """Images behind one step of the optimizer, over all processes."""
     stage_batch_sizes: tuple[int, ...] = ()
-    """FastMIM-P: the same of each stage, where they differ."""
+    """Images behind one step, for each stage of FastMIM-P; default: `batch_size` in all."""
     micro_batch_size: int = 512
-    """Most images that one process takes at once; the rest of `batch_size` is accumulated."""
+    """Largest number of images that a process takes at once; the rest of `batch_size` is accumulated."""
     learning_rate: float = 1.5e-4
-    """For 256 images; scaled with the batch."""
+    """Peak learning rate for 256 images; scaled with the batch."""
     warmup_epochs: float = 20
     weight_decay: float = 0.05
 
@@ -77,7 +83,7 @@ class Config:
     finetune_batch_size: int = 1024
     finetune_micro_batch_size: int = 128
     finetune_learning_rate: float = 6e-4
-    """For 256 images; scaled with the batch."""
+    """Peak learning rate of fine-tuning for 256 images; scaled with the batch."""
     finetune_min_learning_rate: float = 1e-6
     finetune_warmup_epochs: float = 5
     layer_decay: float = 0.7
@@ -141,7 +147,7 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
 
 def _split(total: int, parts: int) -> tuple[int, ...]:
-    """Parts of nearly equal size, the larger ones first."""
+    """``total`` in parts of nearly equal size, the larger ones first."""
     return tuple(total // parts + (k < total % parts) for k in range(parts))
 
 

@@ -52,7 +52,7 @@ Images = Tensor | Photos
 
 @dataclass(frozen=True)
 class Data:
-    """What training and evaluation need."""
+    """Images and labels of training, validation and testing."""
 
     source: str
     """"digits", "scenes", "scenes-coarse" or "imagenet": decides the augmentation."""
@@ -387,7 +387,7 @@ def _first(images: Tensor, labels: Tensor, count: int, classes: int) -> tuple[Te
 
 
 def _list(config: Config, cache: Path) -> Path:
-    """What :func:`imagenet.read` found: to go through a million files takes minutes, and every process needs them."""
+    """Where ImageNet's images are listed: listing a million files takes minutes, and every process needs them."""
     return cache_file(cache, "imagenet.json", config.data)
 
 

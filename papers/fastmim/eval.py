@@ -46,7 +46,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         ``probe_percent``: a logistic regression on the frozen pre-trained tokens, mean and maximum;
         ``knn_percent``: the nearest labelled images by the cosine of the same features;
         ``fine_probe_percent``, ``fine_knn_percent``: the same for the 21 objects of the scenes;
-        what :func:`step_costs` measures, for the variants in ``config.compared_steps``.
+        the ratios of :func:`step_costs`, for the variants in ``config.compared_steps``.
     """
     if not run.accelerator.is_main_process:
         return {}
@@ -89,7 +89,7 @@ def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
 
 
 def step_costs(config: Config, run: Run) -> dict[str, float]:
-    """What a step of pre-training costs the variants in ``config.compared_steps``, as multiples of this variant's step.
+    """Costs of a pre-training step of the variants in ``config.compared_steps``, as multiples of this variant's step.
 
     Returns:
         ``step_ratio``: 1, its own, for claims to compare with;
@@ -284,7 +284,7 @@ def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
 
 
 def _reconstructions(folder: Path) -> Figure:
-    """What the pre-trained network of a run predicts for test images under random masks."""
+    """Predictions of a run's pre-trained network for test images under random masks."""
     config, model = trained_network(folder)
     data = load(config, folder.parents[1] / "cache")
     images, labels = next(iter(data.tests.values()))

@@ -19,7 +19,7 @@ from .masking import block_mask, check_noise, enlarge
 
 
 class Prediction(NamedTuple):
-    """Of B images: the scalar ``loss``, ``pred`` (B, N, outputs) and ``mask`` (B, 1, n, n), 1 = masked."""
+    """The scalar ``loss`` of B images, ``pred`` (B, N, outputs) and ``mask`` (B, 1, n, n), 1 = masked."""
 
     loss: Tensor
     pred: Tensor

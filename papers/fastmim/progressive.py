@@ -57,7 +57,7 @@ def stages(config: Config, images: int) -> list[Stage]:
 
 
 class ResolutionSchedule:
-    """Where pre-training stands: its stage, the stage's batches, and the network's resolution (part of the checkpoint).
+    """The state of pre-training: its stage, the stage's batches and the network's resolution (part of the checkpoint).
 
     At the border of two stages positions, windows and bias tables are resized; the optimizer keeps the moments of every
     tensor whose shape is unchanged.

@@ -89,7 +89,7 @@ def pretrain(config: Config, run: Run, data: Data) -> None:
 
 
 def finetune_steps(config: Config, data: Data) -> int:
-    """Of all epochs. Raises UserError if the labelled images are fewer than a batch."""
+    """Steps of all epochs of fine-tuning. Raises UserError if the labelled images are fewer than a batch."""
     if (per_epoch := len(data.train_labels) // config.finetune_batch_size) == 0:
         raise UserError(
             f"A batch of {config.finetune_batch_size} does not fit {len(data.train_labels)} labelled images; change "

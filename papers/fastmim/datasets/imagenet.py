@@ -109,7 +109,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def check(path: Path) -> list[str]:
-    """What ``path`` holds of :data:`LAYOUT`: classes and images of each split, and every file that cannot be used.
+    """Lines on ``path``: classes and images of each split of :data:`LAYOUT`, and every file that cannot be used.
 
     Decodes every image.
 
@@ -147,7 +147,7 @@ def _differences(train: list[str], val: list[str]) -> list[str]:
 
 
 def _faults(photos: Photos) -> Iterator[str]:
-    """What is wrong with each file, empty if nothing."""
+    """The fault of each file, empty if it has none."""
 
     def fault(index: int) -> str:
         try:

@@ -27,10 +27,10 @@ def objects() -> tuple[dict[str, list[Cutout]], dict[str, list[Cutout]]]:
     rng = np.random.default_rng(SEED)
     seen, unseen = {}, {}
     for kind in KINDS:
-        stamps = [stamp for stamp in load_cutouts() if stamp.kind == kind]
-        shuffled = [stamps[i] for i in rng.permutation(len(stamps))]
+        cutouts = [cutout for cutout in load_cutouts() if cutout.kind == kind]
+        shuffled = [cutouts[i] for i in rng.permutation(len(cutouts))]
         unseen[kind] = shuffled[::HELD_OUT]
-        seen[kind] = [stamp for i, stamp in enumerate(shuffled) if i % HELD_OUT]
+        seen[kind] = [cutout for i, cutout in enumerate(shuffled) if i % HELD_OUT]
     return seen, unseen
 
 
@@ -42,7 +42,7 @@ def backgrounds() -> tuple[list[Background], list[Background]]:
 
 def fine_classes() -> list[str]:
     """The labels of the fine task, three objects of each kind."""
-    return [stamp.label for group in _fine() for stamp in group]
+    return [cutout.label for group in _fine() for cutout in group]
 
 
 def build() -> dict[str, np.ndarray]:
@@ -54,9 +54,9 @@ def build() -> dict[str, np.ndarray]:
     """
     seen, unseen = objects()
     by_kind, new_by_kind = list(seen.values()), list(unseen.values())
-    by_label = [[stamp] for group in _fine() for stamp in group]
+    by_label = [[cutout] for group in _fine() for cutout in group]
     here, there = backgrounds()
-    everything = [[stamp for group in by_kind for stamp in group]]
+    everything = [[cutout for group in by_kind for cutout in group]]
     rng = np.random.default_rng((SEED, 1))
     content = {"pretrain": _compose(everything, UNLABELLED, here, rng)[0]}
     for name, groups, count, places in (
@@ -73,7 +73,7 @@ def build() -> dict[str, np.ndarray]:
 
 
 def _fine() -> list[list[Cutout]]:
-    return [stamps[:FINE_PER_KIND] for stamps in objects()[0].values()]
+    return [cutouts[:FINE_PER_KIND] for cutouts in objects()[0].values()]
 
 
 def _compose(

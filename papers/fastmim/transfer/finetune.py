@@ -1,4 +1,4 @@
-"""What detection and segmentation share: their options, the encoder they start from, and its fine-tuning."""
+"""The common part of detection and segmentation: options, the encoder that they start from, and its fine-tuning."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -37,7 +37,7 @@ class Options:
     checkpoint: Path | None = None
     """Fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors (.pth file), instead of --run."""
     start: Literal["finetuned", "pretrained", "scratch"] = "finetuned"
-    """Which weights of --run: those of its classifier (as the paper does), of its pre-training, or fresh ones."""
+    """Weights to start from: those of --run's classifier (as in the paper), of its pre-training, or fresh ones."""
     out: Path
     """Folder for checkpoints, log and result.json."""
     image_size: int
@@ -45,7 +45,7 @@ class Options:
     batch_size: int = 16
     """Images behind one step of the optimizer, over all processes."""
     micro_batch_size: int = 2
-    """Most images that one process takes at once; the rest of `batch_size` is accumulated."""
+    """Largest number of images that a process takes at once; the rest of `batch_size` is accumulated."""
     learning_rate: float
     warmup_steps: int
     """Steps of a linear warm-up."""

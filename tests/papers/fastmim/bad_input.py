@@ -14,7 +14,6 @@ from torch import Tensor
 
 from papers.fastmim import build, config, predict
 from papers.fastmim.datasets import ade20k, coco, imagenet
-from papers.fastmim.transfer import finetune, segment
 from tests.damage import (
     ANYTHING,
     BINARY,
@@ -71,11 +70,6 @@ def build_trained(root: Path) -> None:
 def read_trained(root: Path) -> None:
     build.trained_classifier(root)
     build.trained_network(root)
-
-
-def read_backbone(root: Path) -> None:
-    options = segment.Options(data=root, run=root, start="pretrained", image_size=32, pyramid_width=16)
-    finetune.load_backbone(options, segment.STRIDES)
 
 
 SMALL_VIT = {"image_size": 64, "widths": (48,), "depths": (2,), "heads": (2,)}
@@ -160,7 +154,6 @@ READERS = {
     "fastmim coco": Reader(build_coco, read_coco),
     "fastmim ade20k": Reader(build_ade, read_ade),
     "fastmim --run": Reader(build_trained, read_trained),
-    "fastmim transfer --run": Reader(build_trained, read_backbone),
     "fastmim --checkpoint": Reader(build_official, read_official),
 }
 
@@ -275,7 +268,6 @@ TABLE: list[Row] = [
     ),
     *damages("fastmim --run", "checkpoint/model.safetensors", RUN_WEIGHTS),
     *damages("fastmim --run", "checkpoint/pretrained.safetensors", WEIGHTS | no_run("pretrained")),
-    *damages("fastmim transfer --run", "checkpoint/pretrained.safetensors", WEIGHTS),
     *damages("fastmim --checkpoint", "best.pth", PICKLED),
     *damages(
         "fastmim --checkpoint",
@@ -324,15 +316,5 @@ COMMANDS = {
         files={"best.pth": BINARY},
         computed=(),  # the classes are printed
         spared=("filled.png",),  # there is no decoder in published weights
-    ),
-}
-
-CHECKPOINTS = {
-    "fastmim transfer --checkpoint": (
-        Reader(
-            lambda root: None,
-            lambda root: finetune.load_backbone(segment.Options(data=root, checkpoint=root / "best.pth"), (4,)),
-        ),
-        "best.pth",
     ),
 }
