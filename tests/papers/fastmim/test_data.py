@@ -26,7 +26,8 @@ CLASSES = ("n01440764", "n01443537", "n01484850")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes, "UNLABELLED", 40)
+        for name in ("UNLABELLED", "LABELLED", "VALIDATION", "TEST"):  # all of them take half a minute
+            patch.setattr(scenes, name, 42)
         prepare(CPU, folder)
     return folder
 
@@ -252,30 +253,6 @@ def test_a_missing_folder(root: Path) -> None:
     with pytest.raises(UserError, match="val is missing"):
         prepare(images_of(root), root)
     assert imagenet.check(root)[1].endswith("val is missing.")
-
-
-def test_a_file_for_a_folder(root: Path) -> None:
-    (root / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/train is (missing|not a folder)"):
-        prepare(images_of(root / "file"), root)
-
-
-def test_an_empty_class(root: Path) -> None:
-    for path in (root / "train" / CLASSES[1]).iterdir():
-        path.unlink()
-    with pytest.raises(UserError, match=r"train does not hold class folders with images.*n01443537"):
-        prepare(images_of(root), root)
-    assert "n01443537" in imagenet.check(root)[0]
-
-
-def test_images_without_class_folders(root: Path) -> None:
-    for path in (root / "val").glob("*/*.JPEG"):
-        path.rename(root / "val" / path.name)
-    for path in (root / "val").glob("n*/"):
-        if path.is_dir():
-            path.rmdir()
-    with pytest.raises(UserError, match="val does not hold class folders"):
-        prepare(images_of(root), root)
 
 
 def test_a_class_in_one_split_only(root: Path) -> None:

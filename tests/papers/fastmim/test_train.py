@@ -144,7 +144,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 # -- every encoder ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "target"), [*((kind, "hog") for kind in ENCODERS), ("pvtv2", "pixel")])
+@pytest.mark.parametrize(("kind", "target"), [("vit", "hog"), ("swin", "hog"), ("pvtv2", "pixel"), ("cmt", "hog")])
 def test_overfits_one_batch(
     digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, target: Any
 ) -> None:
@@ -219,18 +219,14 @@ def test_a_batch_in_parts_may_not_exceed_the_labelled_images(digits: Data, tmp_p
 
 
 def test_a_stage_may_have_a_batch_of_its_own(digits: Data, tmp_path: Path) -> None:
-    """Three steps of 16 images an epoch, then six of 8 at half the rate, in parts of 4; a stop in between."""
+    """Three steps of 16 images an epoch, then six of 8 at half the rate, in parts of 4."""
     config = replace(VIT, resolutions=(16, 32), epochs=(2, 1), stage_batch_sizes=(16, 8), micro_batch_size=4)
-    whole, stopped = Watched(tmp_path / "whole"), Watched(tmp_path / "stopped", sigterm=8)
-    pretrain(config, whole, digits)
+    run = Watched(tmp_path)
+    pretrain(config, run, digits)
     peaks = [config.learning_rate * size / 256 for size in (16, 8)]
     epochs = [step / 3 for step in range(6)] + [2 + step / 6 for step in range(6)]
     expected = [learning_rate(epoch, peaks[epoch >= 2], 0.0, 0.5, 3) for epoch in epochs]
-    assert [rates[0] for rates in whole.rates] == pytest.approx(expected)
-    with pytest.raises(Interrupted):
-        pretrain(config, stopped, digits)
-    pretrain(config, Watched(tmp_path / "stopped"), digits)
-    assert pretrained_weights(stopped).read_bytes() == pretrained_weights(whole).read_bytes()
+    assert [rates[0] for rates in run.rates] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin", "cmt"])
@@ -273,12 +269,8 @@ def assert_same_run(folder: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "stop"),
-    [
-        *(("vit", step) for step in (2, BORDER - 1, BORDER, PRETRAINED - 1, PRETRAINED, PRETRAINED + 2)),
-        *(("swin", step) for step in (BORDER - 1, BORDER)),
-        ("cmt", BORDER),
-    ],
+    ("kind", "stop"),  # in the first stage, at the border of both, in the second stage, and in fine-tuning
+    [("vit", 2), ("swin", BORDER - 1), ("cmt", BORDER), ("vit", PRETRAINED + 2)],
 )
 def test_stopped_and_continued_is_the_same(whole: dict[str, Path], tmp_path: Path, kind: str, stop: int) -> None:
     config = replace(ENCODERS[kind], **GROWING)
@@ -286,18 +278,6 @@ def test_stopped_and_continued_is_the_same(whole: dict[str, Path], tmp_path: Pat
         train(config, Watched(tmp_path, sigterm=stop))
     assert load_checkpoint(tmp_path / "checkpoint" / "state.pt")["step"] == stop + 1
     torch.rand(5), np.random.rand(5)  # whatever another process would have drawn
-    train(config, Watched(tmp_path))
-    assert_same_run(tmp_path, whole[kind])
-
-
-@pytest.mark.parametrize(("kind", "crash"), [("vit", 5), ("vit", 11), ("swin", 7), ("cmt", 8)])
-def test_killed_and_continued_is_the_same(whole: dict[str, Path], tmp_path: Path, kind: str, crash: int) -> None:
-    """It goes on from the last checkpoint: step 4, 8 or 9 of 13."""
-    config = replace(ENCODERS[kind], **GROWING)
-    with pytest.raises(InterruptedError):
-        train(config, Watched(tmp_path, crash=crash))
-    expected = {5: 4, 7: 4, 8: 8, 11: 9}[crash]
-    assert load_checkpoint(tmp_path / "checkpoint" / "state.pt")["step"] == expected
     train(config, Watched(tmp_path))
     assert_same_run(tmp_path, whole[kind])
 
@@ -317,9 +297,8 @@ def test_killed_before_pretrained_weights_are_written(whole: dict[str, Path], tm
 # -- accumulation -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["hog", "pixel"])
-def test_a_batch_in_parts_is_the_same_step(digits: Data, tmp_path: Path, target: Any) -> None:
-    config = replace(VIT, target=target, epochs=(1,))
+def test_a_batch_in_parts_is_the_same_step(digits: Data, tmp_path: Path) -> None:
+    config = replace(VIT, epochs=(1,))
     whole, parts = Watched(tmp_path / "whole"), Watched(tmp_path / "parts")
     pretrain(config, whole, digits)
     pretrain(replace(config, micro_batch_size=4), parts, digits)
@@ -361,13 +340,10 @@ def test_parts_of_a_batch(batch: int, micro: int, processes: int, parts: int) ->
 # -- a loss that is no number -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize("dataset", [Noised, Labelled])
-def test_a_non_finite_loss_stops_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Any, parts: int
-) -> None:
+def test_a_non_finite_loss_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Any) -> None:
     """The first image of the second epoch is spoilt; once it is mended the run goes on as if nothing had been."""
-    config = replace(VIT, micro_batch_size=16 // parts, finetune_micro_batch_size=8 // parts, save_every=2)
+    config = replace(VIT, micro_batch_size=4, finetune_micro_batch_size=2, save_every=2)
     train(config, Watched(tmp_path / "whole"))
     start, size, batch = (0, IMAGES, 16) if dataset is Noised else (6, 16, 8)
     bad = int(np.random.default_rng((SEED, 1)).permutation(size)[0])
@@ -386,7 +362,7 @@ def test_a_non_finite_loss_stops_the_run(
             train(config, Watched(tmp_path / "spoilt"))
     message = str(stop.value)
     assert f"became nan at step {step} " in message and f"'image {bad}'" in message
-    assert message.count("'image ") == batch // parts, "those of the part that was spoilt"
+    assert message.count("'image ") == batch // 4, "those of the part that was spoilt"
     saved = load_checkpoint(tmp_path / "spoilt" / "checkpoint" / "state.pt")
     assert f"(step {saved['step']})" in message
     assert all(x.isfinite().all() for x in saved["state"]["model"].values())
@@ -522,6 +498,8 @@ def test_fine_tuning_starts_from_a_file_of_the_authors(tmp_path: Path, kind: str
         assert torch.equal(run.initial[0]["encoder.blocks.1.mlp.fc2.weight"], official["blocks.1.mlp.fc2.weight"])
         assert torch.equal(run.initial[0]["encoder.pos_embed"], stretch_positions(official["pos_embed"], 8))
 
+    if kind != "vit":
+        return
     with pytest.raises(Interrupted):
         train(config, Watched(tmp_path / "stopped", sigterm=1))
     path.unlink()
@@ -581,10 +559,7 @@ def test_with_no_rate_left_the_encoder_stays(tmp_path: Path) -> None:
     assert {n for n in end if not torch.equal(start[n], end[n])} == {n for n in end if not n.startswith("encoder.")}
 
 
-@pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 1.0), (0.8, 0.0), (0.0, 1.0)])
-def test_mixed_images_have_mixed_labels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixup: float, cutmix: float
-) -> None:
+def test_mixed_images_have_mixed_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels: list[Tensor] = []
 
     class Recorded(train_module.SoftTargetCrossEntropy):
@@ -593,7 +568,7 @@ def test_mixed_images_have_mixed_labels(
             return super().forward(x, target)
 
     monkeypatch.setattr(train_module, "SoftTargetCrossEntropy", Recorded)
-    train(replace(VIT, method="none", mixup=mixup, cutmix=cutmix, label_smoothing=0.1), Watched(tmp_path))
+    train(replace(VIT, method="none", mixup=0.8, cutmix=1.0, label_smoothing=0.1), Watched(tmp_path))
     target = torch.stack(labels)
     assert target.shape == (4, 8, 10)
     torch.testing.assert_close(target.sum(-1), torch.ones(4, 8))

@@ -214,10 +214,9 @@ def test_bias_tables_are_not_decayed_in_detection(trained: dict[str, Path], tmp_
 # training
 
 
-@pytest.mark.parametrize("name", ["vit", "swin"])
-def test_segmentation_learns(trained: dict[str, Path], ade_root: Path, tmp_path: Path, name: str) -> None:
+def test_segmentation_learns(trained: dict[str, Path], ade_root: Path, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    options = segmentation(ade_root, trained[name])
+    options = segmentation(ade_root, trained["vit"])
     segment.train(options, run)
     metrics = segment.evaluate(options, run)
     values = losses(run)
@@ -225,10 +224,9 @@ def test_segmentation_learns(trained: dict[str, Path], ade_root: Path, tmp_path:
     assert metrics.keys() == {"miou_percent"} and 0 < metrics["miou_percent"] <= 100
 
 
-@pytest.mark.parametrize("name", ["vit", "swin"])
-def test_detection_learns(trained: dict[str, Path], coco_root: Path, tmp_path: Path, name: str) -> None:
+def test_detection_learns(trained: dict[str, Path], coco_root: Path, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    options = detection(coco_root, trained[name], epochs=12)
+    options = detection(coco_root, trained["swin"], epochs=12)
     detect.train(options, run)
     metrics = detect.evaluate(options, run)
     values = losses(run)
@@ -249,26 +247,17 @@ def kill_after(step: int) -> Callable[[int, int, dict[str, float]], None]:
     return progress
 
 
-def assert_resumes(train: Callable[[Any, Run], None], options: Any, folder: Path, killed: int) -> None:
-    whole = new_run(folder / "whole")
-    train(options, whole)
-    with pytest.raises(Killed):
-        train(options, new_run(folder / "parts", kill_after(killed)))
-    again = new_run(folder / "parts")
-    train(options, again)
-    assert losses(again) == losses(whole)
-    expected, found = load_file(whole.weights), load_file(again.weights)
-    assert all(torch.equal(x, found[k]) for k, x in expected.items())
-
-
-def test_segmentation_resumes(trained: dict[str, Path], ade_root: Path, tmp_path: Path) -> None:
+def test_killed_and_continued_is_the_same(trained: dict[str, Path], ade_root: Path, tmp_path: Path) -> None:
+    """The loop of both, with a batch in two parts."""
     options = segmentation(ade_root, trained["vit"], steps=5, save_every=2, micro_batch_size=2)
-    assert_resumes(segment.train, options, tmp_path, killed=3)
-
-
-def test_detection_resumes(trained: dict[str, Path], coco_root: Path, tmp_path: Path) -> None:
-    options = detection(coco_root, trained["vit"], epochs=2, save_every=1, batch_size=3, micro_batch_size=1)
-    assert_resumes(detect.train, options, tmp_path, killed=1)
+    whole = new_run(tmp_path / "whole")
+    segment.train(options, whole)
+    with pytest.raises(Killed):
+        segment.train(options, new_run(tmp_path / "parts", kill_after(3)))
+    again = new_run(tmp_path / "parts")
+    segment.train(options, again)
+    assert losses(again) == losses(whole)
+    assert again.weights.read_bytes() == whole.weights.read_bytes()
 
 
 def test_command_writes_the_metrics(
@@ -447,12 +436,3 @@ def test_bad_options(
     options = dataclasses.replace(segmentation(ade_root, trained["vit"]), **changes)
     with pytest.raises(UserError, match=message):
         segment.train(options, new_run(tmp_path / "run"))
-
-
-def test_the_command_names_a_missing_folder(
-    trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    places = ["--run", str(trained["vit"]), "--out", str(tmp_path / "out")]
-    assert detect.main(["--data", str(tmp_path / "none"), *places]) == 1
-    error = capsys.readouterr().err
-    assert "instances_train2017.json is missing. Expected" in error and "Traceback" not in error
