@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from safetensors.torch import load_file, save
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -19,11 +20,12 @@ from torch.utils.data import DataLoader
 
 from shared.run import Run
 from shared.support.figures import write_figure
+from shared.support.files import write_atomic
 from shared.support.weights import load_weights
 
 from .build import build_classifier, build_pretraining, carried_over, pretrained_weights, trained_network
 from .config import VARIANTS, Config
-from .data import Data, Evaluation, load
+from .data import Data, Evaluation, load, normalisation
 from .encoders.classifier import Classifier, load_encoder
 from .pictures import reconstruction
 
@@ -34,6 +36,8 @@ TIMED_BATCH = 32  # images at least
 PAPER_EPOCHS = {"fastmim": 800, "mae": 1600}  # behind the paper's Figure 1
 EVALUATION_BATCH = 256
 COLOURS = 128  # of a figure's palette
+SHOWN = 4  # test images of the reconstructions
+EXAMPLES = "examples.safetensors"  # these images, in the folder of a run
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
@@ -58,6 +62,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         metric = f"accuracy_{name}_percent" if number else "accuracy_percent"
         shown = Evaluation(data, images, labels, config.image_size)
         metrics[metric] = accuracy(predictions(model, shown, config.workers), labels)
+    if config.method == "fastmim" and not config.checkpoint:
+        write_atomic(run.folder / EXAMPLES, save({"images": examples(config, data)}))
     if config.data:
         return metrics
     metrics |= read_outs(config, run, data)
@@ -65,6 +71,13 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         fine = replace(config, source="scenes", labels=FINE_LABELS)
         metrics |= {f"fine_{name}": x for name, x in read_outs(fine, run, load(fine, run.cache)).items()}
     return metrics | step_costs(config, run)
+
+
+def examples(config: Config, data: Data) -> Tensor:
+    """The test images that :func:`figures` shows, (4, 3, R, R) at the last resolution of pre-training, normalised."""
+    images, labels = next(iter(data.tests.values()))
+    shown = Evaluation(data, images, labels, config.resolutions[-1])
+    return torch.stack([shown[k][0] for k in range(SHOWN)])
 
 
 def read_outs(config: Config, run: Run, data: Data) -> dict[str, float]:
@@ -187,7 +200,6 @@ def accuracy(predicted: np.ndarray, labels: Tensor | np.ndarray) -> float:
 
 # -- figures ----------------------------------------------------------------------------------------------------------
 
-SHOWN = 4  # test images of the reconstructions
 RESOLUTIONS = {  # of pre-training, in pixels, of the offline variants
     "HOG": {16: "fastmim", 24: "mid", 32: "full"},
     "pixels": {16: "pixel", 32: "pixel-full"},
@@ -209,7 +221,7 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     if costs:
         write_figure(costs, target / "costs.png", colours=COLOURS)
     for variant in ("fastmim", "scenes"):
-        if variant in median:
+        if variant in median and (median[variant] / EXAMPLES).exists():
             write_figure(_reconstructions(median[variant]), target / f"reconstructions_{variant}.png", colours=COLOURS)
 
 
@@ -286,12 +298,9 @@ def _costs(metrics: dict[tuple[str, int], dict[str, float]]) -> Figure | None:
 def _reconstructions(folder: Path) -> Figure:
     """Predictions of a run's pre-trained network for test images under random masks."""
     config, model = trained_network(folder)
-    data = load(config, folder.parents[1] / "cache")
-    images, labels = next(iter(data.tests.values()))
-    size = config.resolutions[-1]
-    shown = Evaluation(data, images, labels, size)
-    batch = torch.stack([shown[k][0] for k in range(SHOWN)])
-    noise = torch.rand(SHOWN, (size // config.block) ** 2, generator=torch.Generator().manual_seed(0))
+    images = load_file(folder / EXAMPLES)["images"]
+    blocks = (config.resolutions[-1] // config.block) ** 2
+    noise = torch.rand(SHOWN, blocks, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        prediction = model(batch, noise, config.mask_ratio)
-    return reconstruction(model, batch, prediction, data.mean, data.std)
+        prediction = model(images, noise, config.mask_ratio)
+    return reconstruction(model, images, prediction, *normalisation(config))

@@ -13,7 +13,7 @@ from PIL import Image
 from papers.fastmim import data, predict
 from papers.fastmim.build import PRETRAINED, pretrained_weights, trained_classifier
 from papers.fastmim.claims import COLUMNS
-from papers.fastmim.eval import evaluate, median_seed
+from papers.fastmim.eval import EXAMPLES, evaluate, median_seed
 from shared.run import Run
 from shared.support.weights import committed_weights
 
@@ -35,6 +35,7 @@ def test_committed_weights_give_the_published_row(tmp_path: Path, monkeypatch: p
     shutil.copy(committed_weights(predict.COMMITTED), run.weights)
     shutil.copy(committed_weights(predict.COMMITTED, PRETRAINED), pretrained_weights(run))
     found = evaluate(replace(config, compared_steps=()), run)
+    assert (run.folder / EXAMPLES).exists()  # for the figures
     digits = {column.metric: column.digits for column in COLUMNS}
     assert len(found) == 3
     for name, value in found.items():
