@@ -1,5 +1,6 @@
 """What a video is to CLIPSep: a sound, the embeddings of its frames, a label."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ class Pair:
     def swapped(self) -> "Pair":
         """The same mixture with the interferer as what to separate."""
         return Pair(self.interferer, self.target)
+
+
+def interference_index(item: int, n_interferers: int) -> int:
+    """Which interferer the official evaluation mixes with test item ``item`` (0-based): one seeded draw an item."""
+    return random.Random(item).randint(0, n_interferers - 1)
 
 
 def scaled_as_queries(sentence: Tensor) -> Tensor:

@@ -26,9 +26,8 @@ from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.files import write_atomic
 
 from . import clips, solos
-from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
 from .config import Config
-from .metrics import interference_index
 from .solos import load_solos
 
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}

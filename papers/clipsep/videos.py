@@ -39,9 +39,8 @@ from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE
 
 from .audio import centre_sample, crop_segment
-from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
 from .config import Config
-from .metrics import interference_index
 
 LAYOUT = """\
 DATA/vggsound/

@@ -20,6 +20,7 @@ from papers.clipsep.audio import (
     unwarp_positions,
     warp_positions,
 )
+from papers.clipsep.clips import interference_index
 from papers.clipsep.config import Config
 from papers.clipsep.losses import (
     noise_invariant_loss,
@@ -27,7 +28,7 @@ from papers.clipsep.losses import (
     separation_loss,
     weighted_bce,
 )
-from papers.clipsep.metrics import bss_eval, interference_index, museval_reference, sdr
+from papers.clipsep.metrics import bss_eval, museval_reference, sdr
 from papers.clipsep.model import CLIPSep, InnerProd, LabelSep, UNet, load_official
 from papers.clipsep.train import loss_of, lr_multiplier
 
