@@ -105,7 +105,7 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (1234,)}
 
 NIT = {"noise_heads": 2}
 BEYOND_SMOKE = ("cpu", "paper")  # what adds no code to the smoke preset
-LONG = ("cpu",)  # the same, and only with the offline data: noise cannot be taken out of real videos
+CPU_ONLY = ("cpu",)  # the same, and only with the offline data: noise cannot be taken out of real videos
 VARIANTS = {
     "mixture": Variant("floor: the mixture itself", {"model": "mixture"}),
     "half-volume": Variant("floor: the mixture times one half, a mask that knows nothing", {"model": "half-volume"}),
@@ -121,7 +121,7 @@ VARIANTS = {
     "labelsep": Variant("supervised: learned label embeddings", {"model": "labelsep"}),
     "bertsep": Variant("supervised: fixed sentence embeddings of the labels", {"model": "bertsep"}),
     "pit": Variant("query-free: permutation invariant training", {"model": "pit"}),
-    "clipsep-clean": Variant("CLIPSep, trained on uncontaminated clips", {"contaminated": 0.0}, LONG),
-    "nit-clean": Variant("CLIPSep-NIT, trained on uncontaminated clips", NIT | {"contaminated": 0.0}, LONG),
+    "clipsep-clean": Variant("CLIPSep, trained on uncontaminated clips", {"contaminated": 0.0}, CPU_ONLY),
+    "nit-clean": Variant("CLIPSep-NIT, trained on uncontaminated clips", NIT | {"contaminated": 0.0}, CPU_ONLY),
     "ideal-mask": Variant("ceiling: the ideal binary mask", {"model": "ideal-mask"}),
 }

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from shared.run import Run
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic, write_json
-from shared.support.weights import load_weights
 
 from .audio import Spectrogram, magnitude
-from .clips import Pair, Queries
+from .build import UNTRAINED, build_spectrogram, load_model
 from .config import Config
 from .data import load, mixtures
+from .datasets.clips import Pair, Queries
 from .metrics import bss_eval, si_sdr
-from .train import UNTRAINED, build_model, build_spectrogram
 
 MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
 COLOURS = 96  # of a figure's palette
@@ -55,7 +54,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         return {}
     data = load(config, run.cache)
     spectrogram = build_spectrogram(config).to(run.device)
-    model = _trained(config, run, data.queries).to(run.device)
+    model = (nn.Identity() if config.model in UNTRAINED else load_model(config, run.weights)).to(run.device)
     metrics: dict[str, float] = {}
     trained = {clip.label for clip in data.train}
     sets = data.tests if config.split == "test" else {"validation": data.validation}
@@ -90,12 +89,12 @@ def separate_all(
     examples: dict[int, Tensor] = {}
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
-        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (2, B, N)
+        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (B, 2, N)
         spectra = spectrogram.stft(sources.unsqueeze(2))
-        mixture = spectra.sum(0)
+        mixture = spectra.sum(1)
         masks = _masks(config, model, spectrogram, spectra, chunk, queries)
         estimates = torch.stack([spectrogram.reconstruct(mask, mixture).squeeze(1) for mask in masks.values()], dim=1)
-        references = sources[..., : estimates.shape[-1]].transpose(0, 1)
+        references = sources[..., : estimates.shape[-1]]
         for reference, estimate in zip(references, estimates, strict=True):
             row = bss_eval(reference, estimate) | {"si_sdr_db": si_sdr(reference[0], estimate)}
             for metric, of_kind in row.items():
@@ -112,10 +111,10 @@ def noise_activation(config: Config, model: Any, spectrogram: Spectrogram, pairs
     activations = []
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
-        mixture = spectrogram.stft(mixtures(chunk, config).sum(0).unsqueeze(1).to(spectrogram.window.device))
-        images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in chunk], dim=1)
+        mixture = spectrogram.stft(mixtures(chunk, config).sum(1, keepdim=True).to(spectrogram.window.device))
+        images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in chunk])
         _, noise_logits = model(spectrogram.network_input(magnitude(mixture)), images.to(mixture.device))
-        activations.append(noise_logits.sigmoid().sum(0).mean(dim=(1, 2, 3)))
+        activations.append(noise_logits.sigmoid().sum(1).mean(dim=(1, 2, 3)))
     return float(torch.cat(activations).mean())
 
 
@@ -123,13 +122,13 @@ def _masks(
     config: Config, model: Any, spectrogram: Spectrogram, spectra: Tensor, pairs: list[Pair], queries: Queries
 ) -> dict[str, Tensor]:
     """Masks (B, 1, bins, T) of the targets by kind of query; the first kind is the variant's own."""
-    log_mixture, targets, _ = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
+    log_mixture, targets, _ = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(1)))
     if config.model == "mixture":
         return {"own": torch.ones_like(log_mixture)}
     if config.model == "half-volume":
         return {"own": torch.full_like(log_mixture, 0.5)}
     if config.model == "ideal-mask":
-        return {"own": targets[0]}
+        return {"own": targets[:, 0]}
     if config.model == "pit":  # as in the official evaluation: the first mask, or its complement
         first = model.separate(log_mixture)
         return {"first": first, "second": 1 - first}
@@ -178,14 +177,6 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
     return of_own | others | unselected
 
 
-def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:
-    if config.model in UNTRAINED:
-        return nn.Identity()
-    model = build_model(config, queries.sentence, queries.text.shape[1])
-    model.load_state_dict(load_weights(run.weights))
-    return model.eval()
-
-
 def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Queries) -> list[dict[str, Any]]:
     """One row a mixture: what it is made of, and the SDR by kind of query (None where undefined)."""
     rows = []
@@ -209,8 +200,8 @@ def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: 
     sources = mixtures(pairs, config)
     for number, estimate in enumerate(estimates):
         for name, wave in {
-            "mixture": sources[:, number].sum(0),
-            "target": sources[0, number],
+            "mixture": sources[number].sum(0),
+            "target": sources[number, 0],
             "estimate": estimate,
         }.items():
             folder.mkdir(parents=True, exist_ok=True)

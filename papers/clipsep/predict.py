@@ -40,12 +40,12 @@ from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
 from shared.support.images import read_image
-from shared.support.weights import finite_weights, load_checkpoint, load_weights, open_trained_run
+from shared.support.weights import finite_weights, load_checkpoint, open_trained_run
 
 from .audio import Spectrogram, magnitude, warp_positions
+from .build import build_spectrogram, load_model
 from .config import PRESETS, VARIANTS, Config
 from .model import CLIPSep, load_official
-from .train import build_model, build_spectrogram
 
 RUN = Path("runs/clipsep/cpu/clipsep-nit/seed0")
 STREAMED = 0x7FFF_0000  # bytes; recorders that write to a pipe announce at least so many
@@ -132,15 +132,15 @@ def separate(
 ) -> Separation:
     """Separate a mixture (C, N) at ``rate`` Hz with queries (Q, D). Everything returned is on the CPU."""
     wave = _resample(mixture, rate, spectrogram.rate).to(queries.device)
-    batches: list[Tensor] = []  # masks (Q, B, 1, bins, T)
-    noise_batches: list[Tensor] = []  # (noise heads, B, 1, bins, T)
+    batches: list[Tensor] = []  # masks (B, Q, 1, bins, T)
+    noise_batches: list[Tensor] = []  # (B, noise heads, 1, bins, T)
 
     def ask(log_mixture: Tensor) -> Tensor:
-        logits, noise_logits = model(log_mixture, queries[:, None].expand(-1, len(log_mixture), -1))
+        logits, noise_logits = model(log_mixture, queries.expand(len(log_mixture), -1, -1))
         batches.append(logits.sigmoid())
         if noise:
             noise_batches.append(noise_logits.sigmoid())
-        return batches[-1][0]
+        return batches[-1][:, 0]
 
     spectrogram.separate_long(wave.mean(0), ask)  # only for the masks
     # The front end clips to [-1, 1]. With headroom it never does: the masks are known, so the level is free.
@@ -154,12 +154,15 @@ def separate(
         channels = torch.stack([channel_with(masks, channel) for channel in wave]).cpu()
         return _resample(channels, spectrogram.rate, rate)[:, : mixture.shape[1]]
 
-    estimates = torch.stack([masked(masks) for masks in zip(*batches, strict=True)])
-    taken = [masked(masks) for masks in zip(*noise_batches, strict=True)]
+    def each(of_all: list[Tensor]) -> list[Tensor]:
+        """Every query's, or head's, share of the channels (C, N)."""
+        return [masked(masks) for masks in zip(*(batch.unbind(1) for batch in of_all), strict=True)]
+
+    estimates, taken = torch.stack(each(batches)), each(noise_batches)
     # Of binary masks the largest is the union; a sum of the soft ones could pass the threshold where none of them does.
-    claimed = [masks.amax(0) if binary else masks.sum(0).clamp(max=1) for masks in batches]
+    claimed = [masks.amax(1) if binary else masks.sum(1).clamp(max=1) for masks in batches]
     rest = mixture - (estimates[0] if len(queries) == 1 else masked(claimed))
-    return Separation(estimates, rest, torch.cat(batches, dim=1).squeeze(2).cpu(), taken)
+    return Separation(estimates, rest, torch.cat(batches).squeeze(2).transpose(0, 1).cpu(), taken)
 
 
 def trained_model(run: Path) -> tuple[Config, nn.Module]:
@@ -169,15 +172,13 @@ def trained_model(run: Path) -> tuple[Config, nn.Module]:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
     """
     with open_trained_run(run, "clipsep", Config) as (variant, config, weights):
-        state = load_weights(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(
                 f"{run} is a run of {variant}, which takes no text or image; give --run one of {', '.join(able)}."
             )
-        model = build_model(config, torch.empty(0), query_width=state["frame_net.weight"].shape[1])
-        model.load_state_dict(state)
-    return config, model.eval()
+        model = load_model(config, weights)
+    return config, model
 
 
 def official_model(checkpoint: Path) -> tuple[Config, nn.Module]:

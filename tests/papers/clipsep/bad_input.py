@@ -14,8 +14,9 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from papers.clipsep import config, predict, videos
-from papers.clipsep.train import build_model
+from papers.clipsep import config, predict
+from papers.clipsep.build import build_model
+from papers.clipsep.datasets import videos
 from shared import UserError
 from shared.clip import CLIP
 from tests.damage import (

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor, resize
 
 from papers.clipsep import predict
+from papers.clipsep.build import build_model, build_spectrogram
 from papers.clipsep.config import PRESETS, VARIANTS
 from papers.clipsep.predict import main, separate
-from papers.clipsep.train import build_model, build_spectrogram
 from shared.clip import CLIP
 
 CONFIG = PRESETS["smoke"]
@@ -52,7 +52,7 @@ class Constant(nn.Module):
     """A network whose mask for a query (D,) is its first number everywhere."""
 
     def forward(self, log_mixture: Tensor, queries: Tensor) -> tuple[Tensor, None]:
-        return queries[:, :, :1, None, None].logit().expand(-1, *log_mixture.shape), None
+        return queries[..., :1, None, None].logit().expand(-1, -1, *log_mixture.shape[1:]), None
 
 
 def write_run(folder: Path, variant: str = "clipsep-nit") -> Path:
@@ -186,12 +186,12 @@ def test_noise_heads_answer_the_mean_query(run: Path, binary: bool) -> None:
     spectrum = spectrogram.stft(segment[None])
     with torch.no_grad():
         log_mixture = spectrogram.network_input(spectrum.abs())
-        masks = model(log_mixture, queries[:, None])[0].sigmoid()
+        masks = model(log_mixture, queries[None])[0].sigmoid()
         noise_masks = model(log_mixture, queries.mean(0)[None, None])[1].sigmoid()
     result = separate(model, spectrogram, wave, config.rate, queries, binary, noise=True)
     assert len(result.estimates) == len(result.noise) == 2
-    for found, mask in zip([*result.estimates, *result.noise], [*masks, *noise_masks], strict=True):
-        assert (found - spectrogram.reconstruct(mask, spectrum, binary)[0]).abs().max() < 1e-5
+    for found, mask in zip([*result.estimates, *result.noise], [*masks[0], *noise_masks[0]], strict=True):
+        assert (found - spectrogram.reconstruct(mask, spectrum, binary)).abs().max() < 1e-5
     assert separate(model, spectrogram, wave, config.rate, queries).noise == []
 
 

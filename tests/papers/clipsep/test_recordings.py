@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from papers.clipsep import recordings
-from papers.clipsep.clips import Clip
 from papers.clipsep.config import CPU
 from papers.clipsep.data import MixAndSeparate, load
-from papers.clipsep.recordings import LOUDNESS, SPLITS, TEST_CONTAMINATED, VIDEOS
+from papers.clipsep.datasets import recordings
+from papers.clipsep.datasets.clips import Clip
+from papers.clipsep.datasets.recordings import LOUDNESS, SPLITS, TEST_CONTAMINATED, VIDEOS
 
 RATE = 1_000  # Hz
 

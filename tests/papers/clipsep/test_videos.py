@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from papers.clipsep import data, videos
-from papers.clipsep.clips import PROMPTS, Clip, Pair
+from papers.clipsep import data
 from papers.clipsep.config import CPU, Config
+from papers.clipsep.datasets import videos
+from papers.clipsep.datasets.clips import PROMPTS, Clip, Pair
 from papers.clipsep.eval import evaluate
 from papers.clipsep.train import train
 from shared import UserError
@@ -217,7 +218,7 @@ def test_a_mixture_of_files_is_the_official_one(tmp_path: Path) -> None:
         read = functools.partial(videos.read_sound, path)
         clips.append(Clip(str(number), 0, read, embeddings, float(golden["param_fps"])))
     config = Config(segment=int(golden["param_audio_len"]))
-    np.testing.assert_allclose(data.mixtures([Pair(*clips)], config)[:, 0].numpy(), golden["audios"], atol=1e-7)
+    np.testing.assert_allclose(data.mixtures([Pair(*clips)], config)[0].numpy(), golden["audios"], atol=1e-7)
 
 
 # -- what prepare leaves ----------------------------------------------------------------------------------------------

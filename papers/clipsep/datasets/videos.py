@@ -38,9 +38,9 @@ from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE
 
-from .audio import centre_sample, crop_segment
+from ..audio import centre_sample, crop_segment
+from ..config import Config
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
-from .config import Config
 
 LAYOUT = """\
 DATA/vggsound/

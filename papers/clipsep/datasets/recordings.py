@@ -25,9 +25,9 @@ from shared.offline.cutouts import Cutout, load_backgrounds, load_cutouts, rende
 from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.files import write_atomic
 
+from ..config import Config
 from . import clips, solos
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
-from .config import Config
 from .solos import load_solos
 
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
