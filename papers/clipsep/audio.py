@@ -68,7 +68,7 @@ class Spectrogram(nn.Module):
         return self.warp(mixture + MAGNITUDE_FLOOR).log()
 
     def targets(self, mags: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What one training step needs, from linear-frequency magnitudes.
+        """Network input, targets and weights of one training step, from linear-frequency magnitudes.
 
         ``mags`` (B, n, 1, F, T) of the sources and ``mixture`` (B, 1, F, T), both before warping -> log mixture
         (B, 1, bins, T), binary targets M (B, n, 1, bins, T) and weights W = clamp(ln(1 + X), 1e-3, 10) (B, 1, bins, T).
@@ -143,7 +143,7 @@ class LinearResampling(nn.Module):
 
 
 def warp_positions(bins: int) -> Tensor:
-    """Where each of ``bins`` log-frequency bins lies on the linear axis: y(v) = (21^((v+1)/2) - 11) / 10, v in [-1, 1].
+    """Positions of ``bins`` log-frequency bins on the linear axis: y(v) = (21^((v+1)/2) - 11) / 10, v in [-1, 1].
 
     float64 (bins,) in [-1, 1], lowest to highest frequency.
     """
@@ -152,7 +152,7 @@ def warp_positions(bins: int) -> Tensor:
 
 
 def unwarp_positions(rows: int) -> Tensor:
-    """Where each of ``rows`` linear bins lies on the log-frequency axis: y(v) = 2 ln(10 v + 11) / ln 21 - 1."""
+    """Positions of ``rows`` linear bins on the log-frequency axis: y(v) = 2 ln(10 v + 11) / ln 21 - 1."""
     v = torch.linspace(-1, 1, rows, dtype=torch.float64)
     return 2 * (10 * v + 11).log() / math.log(21) - 1
 

@@ -1,4 +1,4 @@
-"""What ``make bench`` compares of CLIPSep."""
+"""The comparisons of ``make bench PAPER=clipsep``."""
 
 from collections.abc import Iterator
 from dataclasses import replace

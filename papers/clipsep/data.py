@@ -1,6 +1,6 @@
 """Clips (sound, frame embeddings, label), and the mixtures made of them.
 
-One interface for the paper's videos (:mod:`.videos`) and for the embedded recordings (:mod:`.recordings`).
+One interface for the paper's videos (``datasets/videos.py``) and the embedded recordings (``datasets/recordings.py``).
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ check = videos.check
 
 @dataclass(frozen=True)
 class Data:
-    """What training and evaluation need, held in memory or as paths."""
+    """Clips for training, mixtures for evaluation and the labels' texts."""
 
     train: list[Clip]
     validation: list[Pair]

@@ -216,23 +216,35 @@ def _examples(pairs: list[Pair]) -> list[int]:
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the WAVs."""
+    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the WAVs.
+
+    SDR by class is a mean over seeds; all else shows the seed of :func:`_median_seed`.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    first_seed = min(seed for _, seed in runs)
-    shown = {variant: folder for (variant, seed), folder in runs.items() if seed == first_seed}
+    median = _median_seed(runs)
+    shown = {variant: folder for (variant, seed), folder in runs.items() if seed == median}
     _copy_examples(shown, target / "audio")
     shown = {variant: folder for variant, folder in shown.items() if variant != "half-volume"} or shown
     main = {variant: folder for variant, folder in shown.items() if variant in MAIN_VARIANTS} or shown
-    write_figure(_spectrograms(main), target / "spectrograms.png", colours=COLOURS)
-    write_figure(_spectrograms(shown), target / "spectrograms_all.png", colours=COLOURS)
+    write_figure(_spectrograms(main, median), target / "spectrograms.png", colours=COLOURS)
+    write_figure(_spectrograms(shown, median), target / "spectrograms_all.png", colours=COLOURS)
     by_class = _sdr_by_class(runs)
     write_atomic(target / "sdr_by_class.csv", _csv(by_class).encode())
     write_figure(_classes(by_class), target / "sdr_by_class.png", colours=COLOURS)
-    write_figure(_training(shown), target / "training.png", colours=COLOURS)
+    write_figure(_training(shown, median), target / "training.png", colours=COLOURS)
+
+
+def _median_seed(runs: dict[tuple[str, int], Path]) -> int:
+    """The seed with the median SDR of ``clipsep``, or of the first variant if that did not run."""
+    variants = [variant for variant, _ in runs]
+    main = "clipsep" if "clipsep" in variants else variants[0]
+    folders = {seed: folder for (variant, seed), folder in runs.items() if variant == main}
+    sdr = {seed: json.loads((run / "result.json").read_text())["metrics"]["sdr_db"] for seed, run in folders.items()}
+    return sorted(sdr, key=lambda seed: sdr[seed])[(len(sdr) - 1) // 2]
 
 
 def _columns(shown: dict[str, Path]) -> dict[str, tuple[Path, str]]:
-    """Where the sounds of the examples are: the mixture's, the target's, every variant's estimate's."""
+    """Folder and kind of the sounds of each column: the mixture, the target, every variant's estimate."""
     any_run = next(iter(shown.values())) / "examples"
     estimates = {v: (folder / "examples", "estimate") for v, folder in shown.items() if v != "mixture"}
     return {"mixture": (any_run, "mixture"), "target": (any_run, "target")} | estimates
@@ -247,11 +259,12 @@ def _copy_examples(shown: dict[str, Path], audio: Path) -> None:
     write_json(audio / "rows.json", [f"{wanted} (with {other})" for wanted, other in labels])
 
 
-def _spectrograms(shown: dict[str, Path]) -> Figure:
-    """One row a fixed test mixture: the mixture, the target, the variants' estimates."""
+def _spectrograms(shown: dict[str, Path], seed: int) -> Figure:
+    """One row a fixed test mixture: the mixture, the target, the variants' estimates; 60 dB from black to white."""
     columns = _columns(shown)
     described = json.loads((columns["mixture"][0] / "examples.json").read_text())
     figure = Figure(figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), layout="constrained")
+    figure.suptitle(f"Four test mixtures, seed {seed} (the median seed)", fontsize=8)
     axes = figure.subplots(EXAMPLES, len(columns), squeeze=False)
     for row in range(EXAMPLES):
         level = None
@@ -294,7 +307,7 @@ def _csv(means: dict[str, dict[str, float]]) -> str:
 
 
 def _classes(means: dict[str, dict[str, float]]) -> Figure:
-    """What :func:`_sdr_by_class` gives, a column of markers a class."""
+    """The means of :func:`_sdr_by_class`, a column of markers a class."""
     variants = next(iter(means.values()), {})
     order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
     figure = Figure(figsize=(max(0.16 * len(order) + 1.5, 9.0), 3.6), layout="constrained")
@@ -311,8 +324,8 @@ def _classes(means: dict[str, dict[str, float]]) -> Figure:
     return figure
 
 
-def _training(shown: dict[str, Path]) -> Figure:
-    """Training loss of every variant, first seed; running mean over 50 steps."""
+def _training(shown: dict[str, Path], seed: int) -> Figure:
+    """Training loss of every variant; running mean over five logged steps."""
     figure = Figure(figsize=(7.5, 3.8), layout="constrained")
     axis = figure.subplots()
     axis.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
@@ -325,7 +338,10 @@ def _training(shown: dict[str, Path]) -> Figure:
         smooth = np.convolve(loss, np.ones(width) / width, "valid")
         axis.plot([line["step"] for line in lines][width - 1 :], smooth, lw=0.9, label=variant)
     axis.set(
-        xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
+        xlabel="step",
+        ylabel="training loss",
+        yscale="log",
+        title=f"Each variant's own loss (not comparable in height), seed {seed}",
     )
     if axis.lines:  # else nothing that ran is trained
         figure.legend(fontsize=6, loc="outside right center")

@@ -1,4 +1,4 @@
-"""What a paper's training key depends on: hours of training stand when a metric, a figure or a claim is edited."""
+"""The key of a paper's training: hours of training stand when a metric, a figure or a claim is edited."""
 
 import shutil
 from pathlib import Path

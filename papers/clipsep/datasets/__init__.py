@@ -1,1 +1,1 @@
-"""Where clips come from: the paper's videos and the embedded recordings, read alike."""
+"""Sources of clips: the paper's videos, and the recordings and solos that are embedded here."""

@@ -1,4 +1,4 @@
-"""What a video is to CLIPSep: a sound, the embeddings of its frames, a label."""
+"""A video as CLIPSep sees it: a sound, the embeddings of its frames, a label."""
 
 import random
 from collections.abc import Callable
@@ -56,7 +56,7 @@ class Pair:
 
 
 def interference_index(item: int, n_interferers: int) -> int:
-    """Which interferer the official evaluation mixes with test item ``item`` (0-based): one seeded draw an item."""
+    """Interferer that the official evaluation mixes with test item ``item`` (0-based): one seeded draw an item."""
     return random.Random(item).randint(0, n_interferers - 1)
 
 
@@ -79,7 +79,7 @@ class Queries:
     training_text: Tensor
     """One prompt, for CLIPSep-Text and -Hybrid."""
     sentence: Tensor
-    """Of a text-only encoder, for BERTSep; see :func:`scaled_as_queries`."""
+    """Embeddings of a text-only encoder, for BERTSep; see :func:`scaled_as_queries`."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,4 +1,4 @@
-"""What CLIPSep reads and is asked for, whole and damaged: see tests/damage.py."""
+"""Files that CLIPSep reads and command lines, whole and damaged: see tests/damage.py."""
 
 import contextlib
 import functools
@@ -135,7 +135,7 @@ def read_official(root: Path) -> None:
 
 
 def predict_with_official(arguments: list[str]) -> int:
-    """Without the CLIP that the authors' weights need: it is not here."""
+    """``predict`` without the CLIP that the authors' weights need: it is not here."""
     with small_paper_preset() as patch:
         patch.setattr(predict, "load_clip", lambda name, pretrained, device: Towers())
         return predict.main(arguments)

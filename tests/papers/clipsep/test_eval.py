@@ -1,4 +1,4 @@
-"""What an evaluation makes of its mixtures, on values that are known; the towers and the data are stand-ins."""
+"""Metrics and masks of an evaluation, on known values; the towers and the data are stand-ins."""
 
 import functools
 import json
@@ -182,3 +182,18 @@ def test_sentences_are_scaled_as_queries() -> None:
     likeness = torch.nn.functional.cosine_similarity(scaled[:, None], scaled[None], dim=-1)
     assert (likeness.sum() - 20).abs() / (20 * 19) < 0.1  # mean of the others, 0.9 before
     torch.testing.assert_close(scaled_as_queries(sentence + 1), scaled, atol=1e-3, rtol=0)
+
+
+# figures
+
+
+def test_figures_show_the_median_seed(tmp_path: Path) -> None:
+    runs = {}
+    for variant, values in {"pit": (5.0, 6.0, 7.0, 8.0), "clipsep": (3.0, 1.0, 4.0, 2.0)}.items():
+        for seed, value in enumerate(values):
+            runs[variant, seed] = tmp_path / variant / str(seed)
+            runs[variant, seed].mkdir(parents=True)
+            (runs[variant, seed] / "result.json").write_text(json.dumps({"metrics": {"sdr_db": value}}))
+    assert evaluation._median_seed(runs) == 3  # of four the lower of the two in the middle
+    assert evaluation._median_seed({run: folder for run, folder in runs.items() if run != ("clipsep", 1)}) == 0
+    assert evaluation._median_seed({run: folder for run, folder in runs.items() if run[0] == "pit"}) == 1

@@ -1,4 +1,4 @@
-"""Which queries a variant trains with; the training step can learn: it overfits one batch, for every kind of model."""
+"""Queries of every variant; a training step that can learn: it overfits one batch, for every kind of model."""
 
 from dataclasses import replace
 
