@@ -18,12 +18,11 @@ from shared.support.files import write_atomic, write_json
 
 from .audio import Spectrogram, magnitude
 from .build import UNTRAINED, build_spectrogram, load_model
-from .config import Config
+from .config import VARIANTS, Config
 from .data import load, mixtures
 from .datasets.clips import Pair, Queries
 from .metrics import bss_eval, si_sdr
 
-MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
 COLOURS = 96  # of a figure's palette
 MARKERS = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "x"}  # SDR by class
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
@@ -225,7 +224,7 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     shown = {variant: folder for (variant, seed), folder in runs.items() if seed == median}
     _copy_examples(shown, target / "audio")
     shown = {variant: folder for variant, folder in shown.items() if variant != "half-volume"} or shown
-    main = {variant: folder for variant, folder in shown.items() if variant in MAIN_VARIANTS} or shown
+    main = {variant: folder for variant, folder in shown.items() if VARIANTS[variant].headline} or shown
     write_figure(_spectrograms(main, median), target / "spectrograms.png", colours=COLOURS)
     write_figure(_spectrograms(shown, median), target / "spectrograms_all.png", colours=COLOURS)
     by_class = _sdr_by_class(runs)

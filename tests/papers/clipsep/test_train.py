@@ -12,7 +12,7 @@ from papers.clipsep.config import CPU, VARIANTS, Config
 from papers.clipsep.losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
 from papers.clipsep.train import choose_queries, loss_of
 
-STEPS = 150
+STEPS = 80
 IMAGE, TEXT, LABEL = torch.randn(4, 2, 5), torch.randn(8, 5), torch.tensor([[0, 3], [7, 1], [2, 2], [5, 6]])
 
 
