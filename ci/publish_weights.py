@@ -6,6 +6,7 @@ The weights of the run in ``runs/`` are copied to ``papers/<slug>/weights/<varia
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -37,9 +38,9 @@ def publish(package: str, variant: str, seed: int, half: bool = False, runs: Pat
         raise UserError(f"{error.filename} is missing: make reproduce PAPER={home.name} VARIANTS={variant}") from None
     rows = results["rows"] if results else []
     published = next((row["metrics"] for row in rows if (row["variant"], row["seed"]) == (variant, seed)), None)
-    if published is None or any(
-        metrics.get(name) != value for name, value in published.items() if not name.endswith("_ratio")
-    ):
+    measured_again = {name: x for name, x in (published or {}).items() if not name.endswith("_ratio")}
+    # Another processor may round the last digits of a metric differently.
+    if published is None or not all(_alike(metrics.get(name), value) for name, value in measured_again.items()):
         raise UserError(f"{run} is not the published row {variant}, seed {seed}: reproduce the whole paper first.")
     target = home / "weights" / f"{variant}.json"
     written = []
@@ -49,10 +50,16 @@ def publish(package: str, variant: str, seed: int, half: bool = False, runs: Pat
             weights = {name: x.half() if x.dtype == torch.float32 else x for name, x in weights.items()}
         written.append(committed_weights(target, path.name))
         write_atomic(written[-1], save(weights))
-    write_json(target, {key: described[key] for key in ("variant", "seed", "config")} | {"metrics": metrics})
+    write_json(target, {key: described[key] for key in ("variant", "seed", "config")} | {"metrics": published})
     if (size := sum(path.stat().st_size for path in target.parent.glob("*.safetensors"))) > LARGEST:
         raise UserError(f"{target.parent} holds {size} bytes of weights, at most {LARGEST} are meant; give --half.")
     return [*written, target]
+
+
+def _alike(found: float | None, published: float | None) -> bool:
+    if found is None or published is None:
+        return found is published
+    return math.isclose(found, published, rel_tol=1e-9)
 
 
 def main() -> None:

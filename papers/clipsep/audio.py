@@ -68,14 +68,14 @@ class Spectrogram(nn.Module):
         return self.warp(mixture + MAGNITUDE_FLOOR).log()
 
     def targets(self, mags: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What one training step needs, from linear-frequency magnitudes.
+        """Network input, targets and weights of one training step, from linear-frequency magnitudes.
 
-        ``mags`` (n, B, 1, F, T) of the sources and ``mixture`` (B, 1, F, T), both before warping -> log mixture
-        (B, 1, bins, T), binary targets M (n, B, 1, bins, T) and weights W = clamp(ln(1 + X), 1e-3, 10) (B, 1, bins, T).
+        ``mags`` (B, n, 1, F, T) of the sources and ``mixture`` (B, 1, F, T), both before warping -> log mixture
+        (B, 1, bins, T), binary targets M (B, n, 1, bins, T) and weights W = clamp(ln(1 + X), 1e-3, 10) (B, 1, bins, T).
         """
         warped = self.warp(mixture + MAGNITUDE_FLOOR)
         weight = warped.log1p().clamp(1e-3, 10)
-        return warped.log(), ideal_binary_mask(self.warp(mags), warped), weight
+        return warped.log(), ideal_binary_mask(self.warp(mags), warped.unsqueeze(1)), weight
 
     def reconstruct(self, mask: Tensor, mixture: Tensor, binary: bool = False) -> Tensor:
         """Apply masks to a mixture and return to the time domain.
@@ -143,7 +143,7 @@ class LinearResampling(nn.Module):
 
 
 def warp_positions(bins: int) -> Tensor:
-    """Where each of ``bins`` log-frequency bins lies on the linear axis: y(v) = (21^((v+1)/2) - 11) / 10, v in [-1, 1].
+    """Positions of ``bins`` log-frequency bins on the linear axis: y(v) = (21^((v+1)/2) - 11) / 10, v in [-1, 1].
 
     float64 (bins,) in [-1, 1], lowest to highest frequency.
     """
@@ -152,7 +152,7 @@ def warp_positions(bins: int) -> Tensor:
 
 
 def unwarp_positions(rows: int) -> Tensor:
-    """Where each of ``rows`` linear bins lies on the log-frequency axis: y(v) = 2 ln(10 v + 11) / ln 21 - 1."""
+    """Positions of ``rows`` linear bins on the log-frequency axis: y(v) = 2 ln(10 v + 11) / ln 21 - 1."""
     v = torch.linspace(-1, 1, rows, dtype=torch.float64)
     return 2 * (10 * v + 11).log() / math.log(21) - 1
 
@@ -163,7 +163,7 @@ def magnitude(spectrum: Tensor) -> Tensor:
 
 
 def ideal_binary_mask(mags: Tensor, mixture: Tensor) -> Tensor:
-    """M_i = 1 where a source is stronger than half the mixture: mags (n, ..., F, T), mixture (..., F, T) -> 0 or 1.
+    """M_i = 1 where a source is stronger than half the mixture, else 0; ``mags`` and ``mixture`` (..., F, T) broadcast.
 
     Strict, and against the mixture, not the other source: where phases cancel both can be 1, rarely both are 0.
     """
@@ -192,10 +192,10 @@ def crop_segment(wave: Tensor, centre: int, length: int) -> Tensor:
 
 
 def mix(segments: Tensor, gains: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-    """Sources and mixture: each of ``segments`` (n, ..., N) is scaled, clipped to [-1, 1] and *then* divided by n.
+    """Sources and mixture: each of ``segments`` (..., n, N) is scaled, clipped to [-1, 1] and *then* divided by n.
 
-    Returns the sources (n, ..., N), which are the references of the evaluation, and their sum (..., N).
+    Returns the sources (..., n, N), which are the references of the evaluation, and their sum (..., N).
     Training draws ``gains`` (broadcastable to ``segments``) from U(0.5, 1.5); evaluation leaves them at 1.
     """
-    sources = (segments * gains).clamp(-1, 1) / len(segments)
-    return sources, sources.sum(dim=0)
+    sources = (segments * gains).clamp(-1, 1) / segments.shape[-2]
+    return sources, sources.sum(dim=-2)

@@ -1,4 +1,4 @@
-"""What ``make bench`` compares of CLIPSep."""
+"""The comparisons of ``make bench PAPER=clipsep``."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from shared.clip import load_clip
 
-from .audio import Spectrogram
+from .audio import Spectrogram, magnitude
+from .build import build_model, build_spectrogram
 from .config import PRESETS, VARIANTS
+from .losses import noise_invariant_loss
 from .metrics import bss_eval, museval_reference, sdr
 from .predict import separate
-from .train import build_model, build_spectrogram, loss_of
 
 CONFIG = PRESETS["cpu"]
 PAPER = PRESETS["paper"]
@@ -81,11 +82,11 @@ def warp() -> dict[str, Any]:
 def training_step() -> dict[str, Any]:
     """A step of CLIPSep-NIT with cached frame embeddings, against embedding three frames a source at every step."""
     clip = load_clip()
-    frames = torch.rand(2, CONFIG.batch_size, 3, 3, clip.image_size, clip.image_size) * 2 - 1
-    sources = 0.05 * torch.randn(2, CONFIG.batch_size, CONFIG.segment)
+    frames = torch.rand(CONFIG.batch_size, 2, 3, 3, clip.image_size, clip.image_size) * 2 - 1
+    sources = 0.05 * torch.randn(CONFIG.batch_size, 2, CONFIG.segment)
 
     def embedded() -> Tensor:
-        return clip.encode_image(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])  # (n, B, 3, D)
+        return clip.encode_image(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])  # (B, n, 3, D)
 
     cached = embedded()
     spectrogram = build_spectrogram(CONFIG)
@@ -93,7 +94,10 @@ def training_step() -> dict[str, Any]:
     optimizer = torch.optim.Adam(model.parameters(), lr=CONFIG.learning_rate)
 
     def step(embeddings: Tensor) -> None:
-        loss, _ = loss_of(CONFIG_NIT, 0, model, spectrogram, sources, embeddings.mean(2))
+        spectra = spectrogram.stft(sources.unsqueeze(2))
+        log_mixture, targets, weight = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(1)))
+        mask_logits, noise_logits = model(log_mixture, embeddings.mean(2))
+        loss, _ = noise_invariant_loss(mask_logits, noise_logits, targets, weight)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CONFIG.clip_norm)

@@ -1,4 +1,4 @@
-"""The numbers that presets and variants set: whole presets, and variants that change fields."""
+"""Every setting of a run: presets give all of them, variants change a few."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -8,23 +8,25 @@ from shared.paper import Variant
 
 @dataclass(frozen=True)
 class Config:
-    """One run of CLIPSep. The paper's values (official code) are those of the preset paper."""
+    """Settings of one run. The defaults are the paper's (official code)."""
 
     data: str | None = None
     """Folder with VGGSound and MUSIC (see data.LAYOUT); None: the embedded recordings."""
     train_set: Literal["vggsound", "music"] = "vggsound"
-    """Which of the two to train on; only with `data`. Models of music are validated and tested on it, too."""
+    """Dataset to train on, with `data` alone; models of music are validated and tested on music, too."""
     clip: str = "ViT-B-32"
     """Image-text model: a name of open_clip, or "offline"."""
     clip_weights: str | None = "openai"
     """open_clip tag or checkpoint file."""
 
     rate: int = 16_000
-    """Hz."""
+    """Sampling rate in Hz."""
     segment: int = 65_535
     """Samples of a training or test segment; the paper's last 4.1 s."""
     n_fft: int = 1024
+    """Samples of an STFT window."""
     hop: int = 256
+    """Samples from one STFT window to the next."""
     bins: int = 256
     """Log-frequency bins the network sees."""
     frame_margin: int = 3
@@ -32,13 +34,15 @@ class Config:
 
     model: Literal["clipsep", "labelsep", "bertsep", "pit", "mixture", "half-volume", "ideal-mask"] = "clipsep"
     train_query: Literal["image", "text", "hybrid"] = "image"
-    """hybrid: image queries at even steps, text queries at odd ones."""
+    """Query of training; hybrid: image at even steps, text at odd ones."""
     fusion: Literal["late", "early", "middle"] = "late"
+    """Place where the query meets the spectrogram: after the U-Net, before it, or at its bottleneck."""
     noise_heads: Literal[0, 2] = 0
-    """2: noise invariant training (CLIPSep-NIT)."""
+    """Noise masks beside the query masks; 2: noise invariant training (CLIPSep-NIT)."""
     channels: int = 32
     """K, feature maps that a query weighs."""
     levels: int = 7
+    """Levels of the U-Net; each halves the bins and the frames."""
     width: int = 64
     """Channels of the U-Net's first level."""
 
@@ -50,7 +54,7 @@ class Config:
     """Steps of plain CLIPSep loss before the noise heads join."""
 
     batch_size: int = 32
-    """Of all processes together."""
+    """Mixtures per optimizer step, over all processes."""
     learning_rate: float = 1e-3
     steps: int = 200_000
     warmup_steps: int = 5_000
@@ -64,9 +68,9 @@ class Config:
     save_every: int = 1_000
 
     split: Literal["test", "validation"] = "test"
-    """What is evaluated; settings are chosen on validation (seeds 100 and up)."""
+    """Mixtures to evaluate; settings are chosen on validation, with seeds 100 and up."""
     test_mixtures: int | None = None
-    """Of each test set, evenly spread; None: all."""
+    """Mixtures of each test set to evaluate, evenly spread; None: all."""
     contaminated: float = 0.8
     """Share of the embedded training clips with an off-screen sound or noise; real videos bring their own."""
     views: int = 16
@@ -104,24 +108,26 @@ PRESETS = {
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (1234,)}
 
 NIT = {"noise_heads": 2}
-BEYOND_SMOKE = ("cpu", "paper")  # what adds no code to the smoke preset
-LONG = ("cpu",)  # the same, and only with the offline data: noise cannot be taken out of real videos
+BEYOND_SMOKE = ("cpu", "paper")  # variants that run no code which the smoke preset lacks
+CPU_ONLY = ("cpu",)  # the same; real videos cannot be had without noise
 VARIANTS = {
-    "mixture": Variant("floor: the mixture itself", {"model": "mixture"}),
-    "half-volume": Variant("floor: the mixture times one half, a mask that knows nothing", {"model": "half-volume"}),
-    "clipsep": Variant("CLIPSep, trained with image queries"),
-    "clipsep-nit": Variant("CLIPSep with noise invariant training, γ 0.25", NIT),
+    "mixture": Variant("floor: the mixture itself", {"model": "mixture"}, headline=True),
+    "half-volume": Variant(
+        "floor: the mixture times one half, a mask that knows nothing", {"model": "half-volume"}, headline=True
+    ),
+    "clipsep": Variant("CLIPSep, trained with image queries", headline=True),
+    "clipsep-nit": Variant("CLIPSep with noise invariant training, γ 0.25", NIT, headline=True),
     "nit-gamma-0.1": Variant("the same, γ 0.1", NIT | {"gamma": 0.1}, BEYOND_SMOKE),
     "nit-gamma-0.5": Variant("the same, γ 0.5", NIT | {"gamma": 0.5}, BEYOND_SMOKE),
     "nit-gamma-1": Variant("the same, γ 1", NIT | {"gamma": 1.0}, BEYOND_SMOKE),
-    "clipsep-text": Variant("trained with text queries", {"train_query": "text"}),
+    "clipsep-text": Variant("trained with text queries", {"train_query": "text"}, headline=True),
     "clipsep-hybrid": Variant("trained with image and text queries in turn", {"train_query": "hybrid"}),
     "early-fusion": Variant("CLIPSep, query joined to the input", {"fusion": "early"}),
     "middle-fusion": Variant("CLIPSep, query joined at the bottleneck", {"fusion": "middle"}),
-    "labelsep": Variant("supervised: learned label embeddings", {"model": "labelsep"}),
+    "labelsep": Variant("supervised: learned label embeddings", {"model": "labelsep"}, headline=True),
     "bertsep": Variant("supervised: fixed sentence embeddings of the labels", {"model": "bertsep"}),
-    "pit": Variant("query-free: permutation invariant training", {"model": "pit"}),
-    "clipsep-clean": Variant("CLIPSep, trained on uncontaminated clips", {"contaminated": 0.0}, LONG),
-    "nit-clean": Variant("CLIPSep-NIT, trained on uncontaminated clips", NIT | {"contaminated": 0.0}, LONG),
-    "ideal-mask": Variant("ceiling: the ideal binary mask", {"model": "ideal-mask"}),
+    "pit": Variant("query-free: permutation invariant training", {"model": "pit"}, headline=True),
+    "clipsep-clean": Variant("CLIPSep, trained on uncontaminated clips", {"contaminated": 0.0}, CPU_ONLY),
+    "nit-clean": Variant("CLIPSep-NIT, trained on uncontaminated clips", NIT | {"contaminated": 0.0}, CPU_ONLY),
+    "ideal-mask": Variant("ceiling: the ideal binary mask", {"model": "ideal-mask"}, headline=True),
 }

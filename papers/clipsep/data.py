@@ -1,6 +1,6 @@
 """Clips (sound, frame embeddings, label), and the mixtures made of them.
 
-One interface for the paper's videos (:mod:`.videos`) and for the embedded recordings (:mod:`.recordings`).
+One interface for the paper's videos (``datasets/videos.py``) and the embedded recordings (``datasets/recordings.py``).
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import recordings, videos
 from .audio import centre_sample, crop_segment, mix
-from .clips import Clip, Pair, Queries
 from .config import Config
+from .datasets import recordings, videos
+from .datasets.clips import Clip, Pair, Queries
 
 LAYOUT = videos.LAYOUT
 check = videos.check
@@ -23,7 +23,7 @@ check = videos.check
 
 @dataclass(frozen=True)
 class Data:
-    """What training and evaluation need, held in memory or as paths."""
+    """Clips for training, mixtures for evaluation and the labels' texts."""
 
     train: list[Clip]
     validation: list[Pair]
@@ -90,9 +90,9 @@ class MixAndSeparate:
 
 
 def mixtures(pairs: Sequence[Pair], config: Config) -> Tensor:
-    """Evaluation sources (2, P, N) of test pairs: the centres of target and interferer, no gain, divided by two."""
+    """Evaluation sources (P, 2, N) of test pairs: the centres of target and interferer, no gain, divided by two."""
     segments = [[_middle(clip, config) for clip in (pair.target, pair.interferer)] for pair in pairs]
-    return mix(torch.stack([torch.stack(s) for s in segments], dim=1))[0]
+    return mix(torch.stack([torch.stack(s) for s in segments]))[0]
 
 
 def _middle(clip: Clip, config: Config) -> Tensor:

@@ -15,16 +15,14 @@ from torch import Tensor, nn
 from shared.run import Run
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic, write_json
-from shared.support.weights import load_weights
 
 from .audio import Spectrogram, magnitude
-from .clips import Pair, Queries
-from .config import Config
+from .build import UNTRAINED, build_spectrogram, load_model
+from .config import VARIANTS, Config
 from .data import load, mixtures
+from .datasets.clips import Pair, Queries
 from .metrics import bss_eval, si_sdr
-from .train import UNTRAINED, build_model, build_spectrogram
 
-MAIN_VARIANTS = ("mixture", "clipsep", "clipsep-nit", "clipsep-text", "labelsep", "pit", "ideal-mask")
 COLOURS = 96  # of a figure's palette
 MARKERS = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "x"}  # SDR by class
 EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
@@ -55,7 +53,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         return {}
     data = load(config, run.cache)
     spectrogram = build_spectrogram(config).to(run.device)
-    model = _trained(config, run, data.queries).to(run.device)
+    model = (nn.Identity() if config.model in UNTRAINED else load_model(config, run.weights)).to(run.device)
     metrics: dict[str, float] = {}
     trained = {clip.label for clip in data.train}
     sets = data.tests if config.split == "test" else {"validation": data.validation}
@@ -90,12 +88,12 @@ def separate_all(
     examples: dict[int, Tensor] = {}
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
-        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (2, B, N)
+        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (B, 2, N)
         spectra = spectrogram.stft(sources.unsqueeze(2))
-        mixture = spectra.sum(0)
+        mixture = spectra.sum(1)
         masks = _masks(config, model, spectrogram, spectra, chunk, queries)
         estimates = torch.stack([spectrogram.reconstruct(mask, mixture).squeeze(1) for mask in masks.values()], dim=1)
-        references = sources[..., : estimates.shape[-1]].transpose(0, 1)
+        references = sources[..., : estimates.shape[-1]]
         for reference, estimate in zip(references, estimates, strict=True):
             row = bss_eval(reference, estimate) | {"si_sdr_db": si_sdr(reference[0], estimate)}
             for metric, of_kind in row.items():
@@ -112,10 +110,10 @@ def noise_activation(config: Config, model: Any, spectrogram: Spectrogram, pairs
     activations = []
     for start in range(0, len(pairs), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
-        mixture = spectrogram.stft(mixtures(chunk, config).sum(0).unsqueeze(1).to(spectrogram.window.device))
-        images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in chunk], dim=1)
+        mixture = spectrogram.stft(mixtures(chunk, config).sum(1, keepdim=True).to(spectrogram.window.device))
+        images = torch.stack([torch.stack([pair.image, pair.swapped.image]) for pair in chunk])
         _, noise_logits = model(spectrogram.network_input(magnitude(mixture)), images.to(mixture.device))
-        activations.append(noise_logits.sigmoid().sum(0).mean(dim=(1, 2, 3)))
+        activations.append(noise_logits.sigmoid().sum(1).mean(dim=(1, 2, 3)))
     return float(torch.cat(activations).mean())
 
 
@@ -123,13 +121,13 @@ def _masks(
     config: Config, model: Any, spectrogram: Spectrogram, spectra: Tensor, pairs: list[Pair], queries: Queries
 ) -> dict[str, Tensor]:
     """Masks (B, 1, bins, T) of the targets by kind of query; the first kind is the variant's own."""
-    log_mixture, targets, _ = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
+    log_mixture, targets, _ = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(1)))
     if config.model == "mixture":
         return {"own": torch.ones_like(log_mixture)}
     if config.model == "half-volume":
         return {"own": torch.full_like(log_mixture, 0.5)}
     if config.model == "ideal-mask":
-        return {"own": targets[0]}
+        return {"own": targets[:, 0]}
     if config.model == "pit":  # as in the official evaluation: the first mask, or its complement
         first = model.separate(log_mixture)
         return {"first": first, "second": 1 - first}
@@ -178,14 +176,6 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
     return of_own | others | unselected
 
 
-def _trained(config: Config, run: Run, queries: Queries) -> nn.Module:
-    if config.model in UNTRAINED:
-        return nn.Identity()
-    model = build_model(config, queries.sentence, queries.text.shape[1])
-    model.load_state_dict(load_weights(run.weights))
-    return model.eval()
-
-
 def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Queries) -> list[dict[str, Any]]:
     """One row a mixture: what it is made of, and the SDR by kind of query (None where undefined)."""
     rows = []
@@ -209,8 +199,8 @@ def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: 
     sources = mixtures(pairs, config)
     for number, estimate in enumerate(estimates):
         for name, wave in {
-            "mixture": sources[:, number].sum(0),
-            "target": sources[0, number],
+            "mixture": sources[number].sum(0),
+            "target": sources[number, 0],
             "estimate": estimate,
         }.items():
             folder.mkdir(parents=True, exist_ok=True)
@@ -225,23 +215,35 @@ def _examples(pairs: list[Pair]) -> list[int]:
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the WAVs."""
+    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the WAVs.
+
+    SDR by class is a mean over seeds; all else shows the seed of :func:`_median_seed`.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    first_seed = min(seed for _, seed in runs)
-    shown = {variant: folder for (variant, seed), folder in runs.items() if seed == first_seed}
+    median = _median_seed(runs)
+    shown = {variant: folder for (variant, seed), folder in runs.items() if seed == median}
     _copy_examples(shown, target / "audio")
     shown = {variant: folder for variant, folder in shown.items() if variant != "half-volume"} or shown
-    main = {variant: folder for variant, folder in shown.items() if variant in MAIN_VARIANTS} or shown
-    write_figure(_spectrograms(main), target / "spectrograms.png", colours=COLOURS)
-    write_figure(_spectrograms(shown), target / "spectrograms_all.png", colours=COLOURS)
+    main = {variant: folder for variant, folder in shown.items() if VARIANTS[variant].headline} or shown
+    write_figure(_spectrograms(main, median), target / "spectrograms.png", colours=COLOURS)
+    write_figure(_spectrograms(shown, median), target / "spectrograms_all.png", colours=COLOURS)
     by_class = _sdr_by_class(runs)
     write_atomic(target / "sdr_by_class.csv", _csv(by_class).encode())
     write_figure(_classes(by_class), target / "sdr_by_class.png", colours=COLOURS)
-    write_figure(_training(shown), target / "training.png", colours=COLOURS)
+    write_figure(_training(shown, median), target / "training.png", colours=COLOURS)
+
+
+def _median_seed(runs: dict[tuple[str, int], Path]) -> int:
+    """The seed with the median SDR of ``clipsep``, or of the first variant if that did not run."""
+    variants = [variant for variant, _ in runs]
+    main = "clipsep" if "clipsep" in variants else variants[0]
+    folders = {seed: folder for (variant, seed), folder in runs.items() if variant == main}
+    sdr = {seed: json.loads((run / "result.json").read_text())["metrics"]["sdr_db"] for seed, run in folders.items()}
+    return sorted(sdr, key=lambda seed: sdr[seed])[(len(sdr) - 1) // 2]
 
 
 def _columns(shown: dict[str, Path]) -> dict[str, tuple[Path, str]]:
-    """Where the sounds of the examples are: the mixture's, the target's, every variant's estimate's."""
+    """Folder and kind of the sounds of each column: the mixture, the target, every variant's estimate."""
     any_run = next(iter(shown.values())) / "examples"
     estimates = {v: (folder / "examples", "estimate") for v, folder in shown.items() if v != "mixture"}
     return {"mixture": (any_run, "mixture"), "target": (any_run, "target")} | estimates
@@ -256,11 +258,12 @@ def _copy_examples(shown: dict[str, Path], audio: Path) -> None:
     write_json(audio / "rows.json", [f"{wanted} (with {other})" for wanted, other in labels])
 
 
-def _spectrograms(shown: dict[str, Path]) -> Figure:
-    """One row a fixed test mixture: the mixture, the target, the variants' estimates."""
+def _spectrograms(shown: dict[str, Path], seed: int) -> Figure:
+    """One row a fixed test mixture: the mixture, the target, the variants' estimates; 60 dB from black to white."""
     columns = _columns(shown)
     described = json.loads((columns["mixture"][0] / "examples.json").read_text())
     figure = Figure(figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), layout="constrained")
+    figure.suptitle(f"Four test mixtures, seed {seed} (the median seed)", fontsize=8)
     axes = figure.subplots(EXAMPLES, len(columns), squeeze=False)
     for row in range(EXAMPLES):
         level = None
@@ -303,7 +306,7 @@ def _csv(means: dict[str, dict[str, float]]) -> str:
 
 
 def _classes(means: dict[str, dict[str, float]]) -> Figure:
-    """What :func:`_sdr_by_class` gives, a column of markers a class."""
+    """The means of :func:`_sdr_by_class`, a column of markers a class."""
     variants = next(iter(means.values()), {})
     order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
     figure = Figure(figsize=(max(0.16 * len(order) + 1.5, 9.0), 3.6), layout="constrained")
@@ -320,8 +323,8 @@ def _classes(means: dict[str, dict[str, float]]) -> Figure:
     return figure
 
 
-def _training(shown: dict[str, Path]) -> Figure:
-    """Training loss of every variant, first seed; running mean over 50 steps."""
+def _training(shown: dict[str, Path], seed: int) -> Figure:
+    """Training loss of every variant; running mean over five logged steps."""
     figure = Figure(figsize=(7.5, 3.8), layout="constrained")
     axis = figure.subplots()
     axis.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
@@ -334,7 +337,10 @@ def _training(shown: dict[str, Path]) -> Figure:
         smooth = np.convolve(loss, np.ones(width) / width, "valid")
         axis.plot([line["step"] for line in lines][width - 1 :], smooth, lw=0.9, label=variant)
     axis.set(
-        xlabel="step", ylabel="training loss", yscale="log", title="Each variant's own loss (not comparable in height)"
+        xlabel="step",
+        ylabel="training loss",
+        yscale="log",
+        title=f"Each variant's own loss (not comparable in height), seed {seed}",
     )
     if axis.lines:  # else nothing that ran is trained
         figure.legend(fontsize=6, loc="outside right center")

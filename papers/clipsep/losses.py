@@ -4,7 +4,7 @@ All are written for probabilities, not logits: NIT adds the probabilities of a q
 ``binary_cross_entropy`` clamps each logarithm at -100, which matters once a clipped sum is exactly 1. Probabilities are
 float32 even where mixed precision made the logits, or far more sums would reach 1.
 
-Shapes: n sources, B mixtures, F frequency bins, T frames. Targets M are 0 or 1.
+Shapes: B mixtures, n sources, F frequency bins, T frames. Targets M are 0 or 1.
 """
 
 from itertools import permutations
@@ -32,18 +32,18 @@ def weighted_bce(prob: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 def separation_loss(mask_logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """CLIPSep: the mean of WBCE(M_i, P_i) over sources and batch.
 
-    ``mask_logits``, ``targets`` (n, B, 1, F, T), ``weight`` (B, 1, F, T) -> scalar.
+    ``mask_logits``, ``targets`` (B, n, 1, F, T), ``weight`` (B, 1, F, T) -> scalar.
     """
-    return weighted_bce(mask_logits.float().sigmoid(), targets, weight).mean()
+    return weighted_bce(mask_logits.float().sigmoid(), targets, weight.unsqueeze(1)).mean()
 
 
 def permutation_invariant_loss(mask_logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """PIT baseline: the batch mean of each sample's smallest WBCE over all assignments of masks to sources.
 
-    ``mask_logits``, ``targets`` (n, B, 1, F, T), ``weight`` (B, 1, F, T) -> scalar.
+    ``mask_logits``, ``targets`` (B, n, 1, F, T), ``weight`` (B, 1, F, T) -> scalar.
     """
     prob = mask_logits.float().sigmoid()
-    pairwise = weighted_bce(prob[None], targets[:, None], weight)  # (source, mask, B)
+    pairwise = weighted_bce(prob[:, None], targets[:, :, None], weight[:, None, None])  # (B, source, mask)
     return _best_assignment(pairwise).mean()
 
 
@@ -67,20 +67,20 @@ def noise_invariant_loss(
     0.63 for CLIPSep); of a small network, none or all, as its initial biases have it. Bins just below 1 have gradients
     of 1 / (1 - P - N), which the clipping of the gradient norm tames. With gamma > 1 a network may never get out.
 
-    ``mask_logits``, ``noise_logits``, ``targets`` (n, B, 1, F, T), ``weight`` (B, 1, F, T) -> scalar, and its parts:
+    ``mask_logits``, ``noise_logits``, ``targets`` (B, n, 1, F, T), ``weight`` (B, 1, F, T) -> scalar, and its parts:
     ``nit_loss``, ``noise_activation`` (A) and ``noise_penalty`` (before lambda). Source: official code.
     """
     prob, noise = mask_logits.float().sigmoid(), noise_logits.float().sigmoid()
-    combined = 1 - F.relu(1 - (prob[:, None] + noise[None]))  # (source, noise head, B, 1, F, T)
-    nit_loss = _best_assignment(weighted_bce(combined, targets[:, None], weight)).mean()
-    activation = mean_across_processes(noise.sum(dim=0).mean())
+    combined = 1 - F.relu(1 - (prob[:, :, None] + noise[:, None]))  # (B, source, noise head, 1, F, T)
+    nit_loss = _best_assignment(weighted_bce(combined, targets[:, :, None], weight[:, None, None])).mean()
+    activation = mean_across_processes(noise.sum(dim=1).mean())
     penalty = F.relu(activation - gamma)
     parts = {"nit_loss": nit_loss, "noise_activation": activation, "noise_penalty": penalty}
     return nit_loss + lambda_ * penalty, {name: part.detach() for name, part in parts.items()}
 
 
 def _best_assignment(pairwise: Tensor) -> Tensor:
-    """Costs (n, n, B) of giving head j to source i -> (B,), the smallest mean cost of a one-to-one assignment."""
-    n = len(pairwise)
-    costs = [pairwise[range(n), order].mean(dim=0) for order in permutations(range(n))]
+    """Costs (B, n, n) of giving head j to source i -> (B,), the smallest mean cost of a one-to-one assignment."""
+    n = pairwise.shape[1]
+    costs = [pairwise[:, range(n), order].mean(dim=1) for order in permutations(range(n))]
     return torch.stack(costs).amin(dim=0)  # amin shares the gradient of a tie equally, as torch.minimum does

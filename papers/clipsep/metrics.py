@@ -6,7 +6,6 @@ evaluation leaves out samples of which a reference, the target's estimate or the
 metrics are NaN in the first two cases.
 """
 
-import random
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -127,8 +126,3 @@ def _silent(signal: Tensor) -> Tensor:
 
 def _decibel(signal: Tensor, distortion: Tensor) -> Tensor:
     return 10 * torch.log10(signal / distortion)
-
-
-def interference_index(item: int, n_interferers: int) -> int:
-    """Which interferer the official evaluation mixes with test item ``item`` (0-based): one seeded draw an item."""
-    return random.Random(item).randint(0, n_interferers - 1)

@@ -101,10 +101,12 @@ class InnerProd(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, query: Tensor, features: Tensor) -> Tensor:
-        """``query`` (n, B, K), ``features`` (B, K, F, T) -> logits (n, B, 1, F, T)."""
-        # In this operand order the gradient of the features keeps their channels-last layout.
-        logits = torch.einsum("bkx,nbk->nbx", features.flatten(2), query * self.scale).contiguous() + self.bias
-        return logits.unflatten(2, (1, *features.shape[2:]))
+        """``query`` (B, n, K), ``features`` (B, K, F, T) -> logits (B, n, 1, F, T)."""
+        # In this operand order the gradient of the features keeps their channels-last layout. Query after query, the
+        # bias's gradient is summed as it was when the committed results were made.
+        logits = torch.einsum("bkx,bnk->nbx", features.flatten(2), query * self.scale)
+        biased = logits.flatten() + self.bias
+        return biased.view(*logits.shape[:2], 1, *features.shape[2:]).transpose(0, 1)
 
 
 class CLIPSep(nn.Module):
@@ -153,38 +155,39 @@ class CLIPSep(nn.Module):
     def forward(self, log_mixture: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mask logits of every query, and of the noise heads if the model has any.
 
-        ``log_mixture`` (B, 1, F, T) natural log of the mixture magnitude, ``queries`` (n, B, D)
-        -> mask logits (n, B, 1, F, T), noise logits (noise_heads, B, 1, F, T) or None.
+        ``log_mixture`` (B, 1, F, T) natural log of the mixture magnitude, ``queries`` (B, n, D)
+        -> mask logits (B, n, 1, F, T), noise logits (B, noise_heads, 1, F, T) or None.
         """
-        projections = self.project(queries)
+        # (n, B, K): gradients are summed query after query, as they were when the committed results were made.
+        projections = self.project(queries.transpose(0, 1))
         q = projections.sigmoid()
         if self.fusion == "early":
             size = log_mixture.shape[-2:]
-            tiled = q[:, :, :, None, None].expand(-1, -1, -1, *size)
-            return torch.stack([self.sound_net(torch.cat([log_mixture, maps], dim=1)) for maps in tiled]), None
+            tiled = q[..., None, None].expand(-1, -1, -1, *size)
+            return torch.stack([self.sound_net(torch.cat([log_mixture, maps], dim=1)) for maps in tiled], dim=1), None
         if self.fusion == "middle":
-            return torch.stack([self.sound_net(log_mixture, query) for query in q]), None
+            return torch.stack([self.sound_net(log_mixture, query) for query in q], dim=1), None
         features = self.sound_net(log_mixture)
         if not self.pit_nets:
-            return self.synth_net(q, features), None
+            return self.synth_net(q.transpose(0, 1), features), None
         mean_projection = projections.mean(dim=0)
         noise_q = torch.stack([pit_net(mean_projection).sigmoid() for pit_net in self.pit_nets])
-        logits = self.synth_net(torch.cat([q, noise_q]), features)
-        return logits[: len(q)], logits[len(q) :]
+        logits = self.synth_net(torch.cat([q, noise_q]).transpose(0, 1), features)
+        return logits[:, : len(q)], logits[:, len(q) :]
 
     def separate(self, log_mixture: Tensor, query: Tensor) -> Tensor:
         """Mask probabilities of one query a mixture; the noise heads are discarded.
 
         ``log_mixture`` (B, 1, F, T), ``query`` (B, D) -> (B, 1, F, T) in [0, 1].
         """
-        mask_logits, _ = self(log_mixture, query[None])
-        return mask_logits[0].sigmoid()
+        mask_logits, _ = self(log_mixture, query.unsqueeze(1))
+        return mask_logits[:, 0].sigmoid()
 
 
 class LabelSep(CLIPSep):
     """Supervised baseline: the query is a learned embedding of the class label.
 
-    ``forward`` and ``separate`` take integer labels (n, B) and (B,) in [0, n_labels) instead of embeddings.
+    ``forward`` and ``separate`` take integer labels (B, n) and (B,) in [0, n_labels) instead of embeddings.
     Source: official code (``LabelSepV2``). Other keyword arguments as in ``CLIPSep``.
     """
 
@@ -224,16 +227,15 @@ class PITSep(nn.Module):
         self.apply(initialise)
 
     def forward(self, log_mixture: Tensor, queries: Tensor | None = None) -> tuple[Tensor, None]:
-        """``log_mixture`` (B, 1, F, T) -> mask logits (2, B, 1, F, T) in arbitrary order; ``queries`` are ignored."""
-        logits = self.synth_net(self.sound_net(log_mixture))
-        return logits.transpose(0, 1).unsqueeze(2), None
+        """``log_mixture`` (B, 1, F, T) -> mask logits (B, 2, 1, F, T) in arbitrary order; ``queries`` are ignored."""
+        return self.synth_net(self.sound_net(log_mixture)).unsqueeze(2), None
 
     def separate(self, log_mixture: Tensor, query: Tensor | None = None) -> Tensor:
         """Probabilities (B, 1, F, T) of the first mask; the official evaluation's other candidate is 1 minus it.
 
         The second trained mask is not used there.
         """
-        return self(log_mixture)[0][0].sigmoid()
+        return self(log_mixture)[0][:, 0].sigmoid()
 
 
 def initialise(module: nn.Module) -> None:

@@ -5,16 +5,19 @@
 A query is an image file, or a text taken as it stands: the official inference adds no template, and the authors' demo
 writes "a photo of ..." itself. Evaluation, in contrast, averages several prompts.
 
+It uses the committed weights of ``clipsep`` unless ``--run`` or ``--checkpoint`` is given.
+
 * Any length: overlapping segments are cross-faded (:meth:`Spectrogram.separate_long`).
 * Any sampling rate: what the model hears is resampled, what it returns is resampled back, so an output has the input's
   rate and length. Nothing above half the model's own rate can be in an estimate; it stays in ``--rest``.
 * Any number of channels: the masks are those of the mean of the channels, applied to each, which keeps a sound where it
   was in the stereo image.
-* Several queries are answered in one pass of the U-Net. ``--rest`` is what no query claims: the mixture minus the
-  mixture masked with min(1, sum of the masks), NIT's way of adding masks; for one query the mixture minus its estimate.
+* Several queries are answered in one pass of the U-Net. ``--rest`` is the part that no query claims: the mixture minus
+  the mixture masked with min(1, sum of the masks), which is how NIT adds masks. For one query it is the mixture minus
+  the estimate.
 * The mask is soft, as in the official evaluation; ``--binary`` thresholds it at 0.5, as the official inference does.
-* ``--noise`` writes what the noise heads of CLIPSep-NIT take, one file a head; otherwise they are thrown away. Their
-  query is the mean of the given ones. What they take is part of ``--rest``, and may be part of an estimate too.
+* ``--noise`` writes the parts that the noise heads of CLIPSep-NIT take, one file a head; their query is the mean of
+  the given ones. These parts lie in ``--rest`` too, and may lie in an estimate.
 """
 
 import io
@@ -40,14 +43,14 @@ from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
 from shared.support.images import read_image
-from shared.support.weights import finite_weights, load_checkpoint, load_weights, open_trained_run
+from shared.support.weights import finite_weights, load_checkpoint, open_trained_run
 
 from .audio import Spectrogram, magnitude, warp_positions
+from .build import build_spectrogram, load_model
 from .config import PRESETS, VARIANTS, Config
 from .model import CLIPSep, load_official
-from .train import build_model, build_spectrogram
 
-RUN = Path("runs/clipsep/cpu/clipsep-nit/seed0")
+WEIGHTS = Path(__file__).with_name("weights")
 STREAMED = 0x7FFF_0000  # bytes; recorders that write to a pipe announce at least so many
 
 
@@ -58,17 +61,17 @@ class Options:
     audio: Path
     """The mixture: a WAV, FLAC, OGG or MP3 file of any length, rate and number of channels."""
     query: tuple[str, ...]
-    """What to separate: texts such as "a photo of a violin", or image files."""
+    """Sounds to separate: texts such as "a photo of a violin", or image files."""
     out: tuple[Path, ...]
     """One file a query, with the rate, channels and length of --audio."""
     rest: Path | None = None
-    """File for what no query claims."""
+    """File for the part that no query claims."""
     noise: tuple[Path, ...] = ()
-    """Files for what the noise heads of a CLIPSep-NIT model take, one a head (the paper's has two)."""
+    """Files for the parts that the noise heads of a CLIPSep-NIT model take, one a head (the paper's has two)."""
     figure: Path | None = None
     """Picture of the spectrograms and masks."""
     run: Path | None = None
-    """Folder of a trained run; default: runs/clipsep/cpu/clipsep-nit/seed0."""
+    """Folder of a trained run, or the .json file of committed weights; default: weights/clipsep.json of this paper."""
     checkpoint: Path | None = None
     """Weights of CLIPSep-NIT that the authors published (a .pt file), instead of --run."""
     binary: bool = False
@@ -85,7 +88,10 @@ def predict(options: Options) -> None:
         _check_format(path, len(mixture), rate, encoding)
     if options.run and options.checkpoint:
         raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
-    config, model = official_model(options.checkpoint) if options.checkpoint else trained_model(options.run or RUN)
+    if options.checkpoint:
+        config, model = official_model(options.checkpoint)
+    else:
+        config, model = trained_model(options.run or WEIGHTS / "clipsep.json")
     _check_noise(options, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clip = load_clip(config.clip, pretrained=config.clip_weights, device=device)
@@ -108,16 +114,16 @@ def predict(options: Options) -> None:
 
 @dataclass(frozen=True)
 class Separation:
-    """What :func:`separate` finds for Q queries in a mixture (C, N)."""
+    """Result of :func:`separate` for Q queries and a mixture (C, N)."""
 
     estimates: Tensor
-    """(Q, C, N)"""
+    """One sound a query, (Q, C, N)."""
     rest: Tensor
-    """What no query claims, (C, N)."""
+    """The part that no query claims, (C, N)."""
     masks: Tensor
-    """Of every segment, (Q, segments, bins, T); segments overlap by half."""
+    """Masks of every segment, (Q, segments, bins, T); segments overlap by half."""
     noise: list[Tensor]
-    """What each noise head takes, (C, N); empty unless asked for."""
+    """The part that each noise head takes, (C, N); empty unless asked for."""
 
 
 @torch.no_grad()
@@ -132,15 +138,15 @@ def separate(
 ) -> Separation:
     """Separate a mixture (C, N) at ``rate`` Hz with queries (Q, D). Everything returned is on the CPU."""
     wave = _resample(mixture, rate, spectrogram.rate).to(queries.device)
-    batches: list[Tensor] = []  # masks (Q, B, 1, bins, T)
-    noise_batches: list[Tensor] = []  # (noise heads, B, 1, bins, T)
+    batches: list[Tensor] = []  # masks (B, Q, 1, bins, T)
+    noise_batches: list[Tensor] = []  # (B, noise heads, 1, bins, T)
 
     def ask(log_mixture: Tensor) -> Tensor:
-        logits, noise_logits = model(log_mixture, queries[:, None].expand(-1, len(log_mixture), -1))
+        logits, noise_logits = model(log_mixture, queries.expand(len(log_mixture), -1, -1))
         batches.append(logits.sigmoid())
         if noise:
             noise_batches.append(noise_logits.sigmoid())
-        return batches[-1][0]
+        return batches[-1][:, 0]
 
     spectrogram.separate_long(wave.mean(0), ask)  # only for the masks
     # The front end clips to [-1, 1]. With headroom it never does: the masks are known, so the level is free.
@@ -154,30 +160,31 @@ def separate(
         channels = torch.stack([channel_with(masks, channel) for channel in wave]).cpu()
         return _resample(channels, spectrogram.rate, rate)[:, : mixture.shape[1]]
 
-    estimates = torch.stack([masked(masks) for masks in zip(*batches, strict=True)])
-    taken = [masked(masks) for masks in zip(*noise_batches, strict=True)]
+    def each(of_all: list[Tensor]) -> list[Tensor]:
+        """Every query's, or head's, share of the channels (C, N)."""
+        return [masked(masks) for masks in zip(*(batch.unbind(1) for batch in of_all), strict=True)]
+
+    estimates, taken = torch.stack(each(batches)), each(noise_batches)
     # Of binary masks the largest is the union; a sum of the soft ones could pass the threshold where none of them does.
-    claimed = [masks.amax(0) if binary else masks.sum(0).clamp(max=1) for masks in batches]
+    claimed = [masks.amax(1) if binary else masks.sum(1).clamp(max=1) for masks in batches]
     rest = mixture - (estimates[0] if len(queries) == 1 else masked(claimed))
-    return Separation(estimates, rest, torch.cat(batches, dim=1).squeeze(2).cpu(), taken)
+    return Separation(estimates, rest, torch.cat(batches).squeeze(2).transpose(0, 1).cpu(), taken)
 
 
 def trained_model(run: Path) -> tuple[Config, nn.Module]:
-    """Configuration and model that a run left in its folder, in evaluation mode.
+    """Configuration and model of a run's folder, or of the ``.json`` file of committed weights, in evaluation mode.
 
     Raises:
         UserError: no finished run there, of another version of the code, damaged, or of a variant without queries.
     """
     with open_trained_run(run, "clipsep", Config) as (variant, config, weights):
-        state = load_weights(weights)
         if config.model != "clipsep":
             able = [name for name, v in VARIANTS.items() if v.changes.get("model", Config.model) == "clipsep"]
             raise UserError(
                 f"{run} is a run of {variant}, which takes no text or image; give --run one of {', '.join(able)}."
             )
-        model = build_model(config, torch.empty(0), query_width=state["frame_net.weight"].shape[1])
-        model.load_state_dict(state)
-    return config, model.eval()
+        model = load_model(config, weights)
+    return config, model
 
 
 def official_model(checkpoint: Path) -> tuple[Config, nn.Module]:
@@ -347,7 +354,8 @@ def _check_outputs(options: Options) -> None:
 def _check_noise(options: Options, config: Config) -> None:
     if options.noise and not config.noise_heads:
         raise UserError(
-            "--noise is given, but the model has no noise heads; give --run a run of clipsep-nit, or leave --noise out."
+            f"--noise is given, but the model has no noise heads; give --run a run of clipsep-nit, such as "
+            f"{WEIGHTS / 'clipsep-nit.json'}, or leave --noise out."
         )
     if options.noise and len(options.noise) != config.noise_heads:
         raise UserError(

@@ -13,12 +13,10 @@ from shared.loading import Batches
 from shared.run import Run
 
 from .audio import Spectrogram, magnitude
+from .build import UNTRAINED, build_model, build_spectrogram
 from .config import Config
 from .data import Data, MixAndSeparate, load, mixtures
 from .losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
-from .model import BERTSep, CLIPSep, LabelSep, PITSep
-
-UNTRAINED = ("mixture", "half-volume", "ideal-mask")
 
 
 def train(config: Config, run: Run) -> None:
@@ -55,9 +53,8 @@ def train(config: Config, run: Run) -> None:
     ):
         batch = next(batches)
         model.train()
-        sources = batch["sources"].transpose(0, 1)  # (n, B, N)
-        queries = choose_queries(config, step, batch["image"], training_text, batch["label"]).transpose(0, 1)
-        loss, parts = loss_of(config, step, model, spectrogram, sources, queries)
+        queries = choose_queries(config, step, batch["image"], training_text, batch["label"])
+        loss, parts = loss_of(config, step, model, spectrogram, batch["sources"], queries)
         run.log(step, loss=loss, samples=batch["name"], **parts)
         optimizer.zero_grad()
         run.accelerator.backward(loss)
@@ -75,9 +72,9 @@ def train(config: Config, run: Run) -> None:
 def loss_of(
     config: Config, step: int, model: nn.Module, spectrogram: Spectrogram, sources: Tensor, queries: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The variant's loss on mixtures of ``sources`` (n, B, N), with ``queries`` (n, B, D) or labels (n, B)."""
-    spectra = spectrogram.stft(sources.unsqueeze(2))  # (n, B, 1, F, T)
-    log_mixture, targets, weight = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(0)))
+    """The variant's loss on mixtures of ``sources`` (B, n, N), with ``queries`` (B, n, D) or labels (B, n)."""
+    spectra = spectrogram.stft(sources.unsqueeze(2))  # (B, n, 1, F, T)
+    log_mixture, targets, weight = spectrogram.targets(magnitude(spectra), magnitude(spectra.sum(1)))
     mask_logits, noise_logits = model(log_mixture, queries)
     if config.model == "pit":
         return permutation_invariant_loss(mask_logits, targets, weight), {}
@@ -113,7 +110,7 @@ def validate(
         sources = mixtures(chunk, config).to(run.device)
         label = torch.tensor([[p.target.label, p.interferer.label] for p in chunk], device=run.device)
         image = torch.stack([torch.stack([p.image, p.swapped.image]) for p in chunk]).to(run.device)
-        queries = choose_queries(config, 0, image, text_of_label, label).transpose(0, 1)
+        queries = choose_queries(config, 0, image, text_of_label, label)
         loss, _ = loss_of(config, config.steps, run.accelerator.unwrap_model(model), spectrogram, sources, queries)
         total += torch.tensor([float(loss) * weight, weight], device=run.device)
     total = run.accelerator.reduce(total, reduction="sum")
@@ -137,24 +134,6 @@ class Best:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.loss, self.weights = state["loss"], state["weights"]
-
-
-def build_spectrogram(config: Config) -> Spectrogram:
-    return Spectrogram(config.rate, config.segment, config.n_fft, config.hop, config.bins)
-
-
-def build_model(config: Config, sentence: Tensor, query_width: int) -> nn.Module:
-    """The variant's network. ``sentence`` (n_labels, Ds) are text-only label embeddings, ``query_width`` is D."""
-    size = {"channels": config.channels, "num_levels": config.levels, "width": config.width}
-    match config.model:
-        case "labelsep":
-            return LabelSep(len(sentence), query_width, **size)
-        case "bertsep":
-            return BERTSep(sentence, **size)
-        case "pit":
-            return PITSep(**size)
-        case _:
-            return CLIPSep(query_width, **size, fusion=config.fusion, noise_heads=config.noise_heads)
 
 
 def lr_multiplier(step: int, warmup: int = 5000, decay_until: int = 100_000, floor: float = 0.1) -> float:

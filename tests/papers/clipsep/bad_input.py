@@ -1,4 +1,4 @@
-"""What CLIPSep reads and is asked for, whole and damaged: see tests/damage.py."""
+"""Files that CLIPSep reads and command lines, whole and damaged: see tests/damage.py."""
 
 import contextlib
 import functools
@@ -14,8 +14,9 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from papers.clipsep import config, predict, videos
-from papers.clipsep.train import build_model
+from papers.clipsep import config, predict
+from papers.clipsep.build import build_model
+from papers.clipsep.datasets import videos
 from shared import UserError
 from shared.clip import CLIP
 from tests.damage import (
@@ -134,7 +135,7 @@ def read_official(root: Path) -> None:
 
 
 def predict_with_official(arguments: list[str]) -> int:
-    """Without the CLIP that the authors' weights need: it is not here."""
+    """``predict`` without the CLIP that the authors' weights need: it is not here."""
     with small_paper_preset() as patch:
         patch.setattr(predict, "load_clip", lambda name, pretrained, device: Towers())
         return predict.main(arguments)

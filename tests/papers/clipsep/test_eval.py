@@ -1,4 +1,4 @@
-"""What an evaluation makes of its mixtures, on values that are known; the towers and the data are stand-ins."""
+"""Metrics and masks of an evaluation, on known values; the towers and the data are stand-ins."""
 
 import functools
 import json
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from papers.clipsep import eval as evaluation
+from papers.clipsep.build import build_spectrogram
 from papers.clipsep.claims import COLUMNS
-from papers.clipsep.clips import Clip, Pair, Queries, scaled_as_queries
 from papers.clipsep.config import PRESETS
 from papers.clipsep.data import Data
+from papers.clipsep.datasets.clips import Clip, Pair, Queries, scaled_as_queries
+from papers.clipsep.datasets.videos import TESTS
 from papers.clipsep.eval import evaluate, noise_activation, separate_all, summary
-from papers.clipsep.train import build_spectrogram
-from papers.clipsep.videos import TESTS
 from shared.run import Run
 
 CONFIG = replace(PRESETS["smoke"], batch_size=2)
@@ -123,7 +123,7 @@ def test_pits_candidates_are_the_first_mask_and_its_complement() -> None:
     torch.testing.assert_close(found["first"]["si_sdr_db"], half["own"]["si_sdr_db"], atol=1e-3, rtol=0)
     sources = evaluation.mixtures(some, CONFIG)
     for i in range(2):
-        expected = evaluation.bss_eval(sources[:, i, : halves.shape[-1]], 0.4 * halves[i : i + 1])["sdr_db"]
+        expected = evaluation.bss_eval(sources[i, :, : halves.shape[-1]], 0.4 * halves[i : i + 1])["sdr_db"]
         assert found["second"]["sdr_db"][i].item() == pytest.approx(expected.item(), abs=1e-3)
 
 
@@ -134,12 +134,12 @@ def test_noise_activation_is_that_of_mixtures_asked_for_both_sources() -> None:
         """Head 1 is active by a tenth of the targets' numbers, head 2 by a fifth."""
         asked.append(queries)
         shape = log_mixture.shape
-        of_target = queries[0, :, 0].view(-1, 1, 1, 1).expand(shape)
-        return None, torch.stack([of_target / 10 + 0.05, of_target / 5 + 0.05]).logit()
+        of_target = queries[:, 0, 0].view(-1, 1, 1, 1).expand(shape)
+        return None, torch.stack([of_target / 10 + 0.05, of_target / 5 + 0.05], dim=1).logit()
 
     some = pairs(3, "test")  # targets 0, 1, 2; interferers 3, 4, 5; batches of 2 and 1
     found = noise_activation(CONFIG, model, build_spectrogram(CONFIG), some)
-    assert torch.equal(torch.cat(asked, dim=1)[..., 0], torch.tensor([[0.0, 1, 2], [3, 4, 5]]))
+    assert torch.equal(torch.cat(asked)[..., 0], torch.tensor([[0.0, 3], [1, 4], [2, 5]]))
     assert found == pytest.approx(0.1 + 0.3 * (0 + 1 + 2) / 3, abs=1e-5)
 
 
@@ -182,3 +182,18 @@ def test_sentences_are_scaled_as_queries() -> None:
     likeness = torch.nn.functional.cosine_similarity(scaled[:, None], scaled[None], dim=-1)
     assert (likeness.sum() - 20).abs() / (20 * 19) < 0.1  # mean of the others, 0.9 before
     torch.testing.assert_close(scaled_as_queries(sentence + 1), scaled, atol=1e-3, rtol=0)
+
+
+# figures
+
+
+def test_figures_show_the_median_seed(tmp_path: Path) -> None:
+    runs = {}
+    for variant, values in {"pit": (5.0, 6.0, 7.0, 8.0), "clipsep": (3.0, 1.0, 4.0, 2.0)}.items():
+        for seed, value in enumerate(values):
+            runs[variant, seed] = tmp_path / variant / str(seed)
+            runs[variant, seed].mkdir(parents=True)
+            (runs[variant, seed] / "result.json").write_text(json.dumps({"metrics": {"sdr_db": value}}))
+    assert evaluation._median_seed(runs) == 3  # of four the lower of the two in the middle
+    assert evaluation._median_seed({run: folder for run, folder in runs.items() if run != ("clipsep", 1)}) == 0
+    assert evaluation._median_seed({run: folder for run, folder in runs.items() if run[0] == "pit"}) == 1

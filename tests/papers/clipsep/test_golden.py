@@ -21,13 +21,14 @@ from papers.clipsep.audio import (
     warp_positions,
 )
 from papers.clipsep.config import Config
+from papers.clipsep.datasets.clips import interference_index
 from papers.clipsep.losses import (
     noise_invariant_loss,
     permutation_invariant_loss,
     separation_loss,
     weighted_bce,
 )
-from papers.clipsep.metrics import bss_eval, interference_index, museval_reference, sdr
+from papers.clipsep.metrics import bss_eval, museval_reference, sdr
 from papers.clipsep.model import CLIPSep, InnerProd, LabelSep, UNet, load_official
 from papers.clipsep.train import loss_of, lr_multiplier
 
@@ -35,13 +36,17 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "clipsep"
 
 
 def load(name: str) -> dict[str, Any]:
-    """Arrays of one file; numbers as tensors, scalars as Python numbers."""
+    """Arrays of one file; numbers as tensors, scalars as Python numbers.
+
+    The authors' code puts the sources first, ours the batch: masks, spectrograms and queries are transposed.
+    """
     with np.load(GOLDEN / f"{name}.npz") as stored:
-        arrays = {key: stored[key] for key in stored.files}
+        arrays = {key: stored[key] for key in stored.files if not key.startswith("sd.")}
+    by_source = [key for key, array in arrays.items() if array.ndim == 5 or key in ("img_emb", "labels")]
+    arrays |= {key: arrays[key].swapaxes(0, 1) for key in by_source}
     return {
         key: array.item() if array.ndim == 0 else torch.from_numpy(array) if array.dtype.kind in "fi" else array
         for key, array in arrays.items()
-        if not key.startswith("sd.")
     }
 
 
@@ -108,7 +113,7 @@ def test_targets_at_ties_and_clamps() -> None:
     g = load("targets_linear_ties")
     _, targets, weight = Spectrogram(bins=None).targets(g["in_mags"], g["in_mag_mix"])
     assert torch.equal(targets, g["gt_masks"])
-    assert torch.equal(ideal_binary_mask(g["mags"], g["mag_mix"]), g["gt_masks"])
+    assert torch.equal(ideal_binary_mask(g["mags"], g["mag_mix"].unsqueeze(1)), g["gt_masks"])
     assert distance(weight, g["weight"]) <= 1e-5
 
 
@@ -146,7 +151,7 @@ def test_noise_invariant_loss(setting: str) -> None:
     assert abs(loss.item() - g[f"{setting}.loss"]) <= 1e-5
     assert relative(pred.grad, g[f"{setting}.grad_pred"]) <= 1e-4
     # The last sample is a tie, whose noise gradient is arbitrary.
-    assert relative(noise.grad[:, :2], g[f"{setting}.grad_noise"][:, :2]) <= 1e-4
+    assert relative(noise.grad[:2], g[f"{setting}.grad_noise"][:2]) <= 1e-4
 
 
 @pytest.mark.parametrize(("step", "setting"), [(0, "warmup"), (1, "default")])
@@ -163,7 +168,7 @@ def test_the_noise_heads_join_after_the_warm_up(step: int, setting: str) -> None
         return pred, noise
 
     config = Config(noise_heads=2, noise_warmup_steps=1)
-    loss, _ = loss_of(config, step, cast(Any, model), spectrogram, torch.zeros(2, 3, 8), torch.zeros(2, 3, 4))
+    loss, _ = loss_of(config, step, cast(Any, model), spectrogram, torch.zeros(3, 2, 8), torch.zeros(3, 2, 4))
     loss.backward()
     assert abs(loss.item() - g[f"{setting}.loss"]) <= 1e-5
     assert relative(pred.grad, g[f"{setting}.grad_pred"]) <= 1e-4
@@ -177,8 +182,8 @@ def test_noise_invariant_loss_chooses_per_sample() -> None:
     assert smaller.tolist() == pytest.approx(g["nit_loss_per_sample"].tolist(), abs=1e-6)
     for b, expected in enumerate(smaller.tolist()):
         one = slice(b, b + 1)
-        pred, noise = g["pred_logits"][:, one], g["noise_logits"][:, one]
-        loss, _ = noise_invariant_loss(pred, noise, g["gt_masks"][:, one], g["weight"][one], lambda_=0)
+        pred, noise = g["pred_logits"][one], g["noise_logits"][one]
+        loss, _ = noise_invariant_loss(pred, noise, g["gt_masks"][one], g["weight"][one], lambda_=0)
         assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -202,10 +207,10 @@ def test_permutation_invariant_loss() -> None:
     loss = permutation_invariant_loss(logits, g["gt_masks"], g["weight"])
     loss.backward()
     assert abs(loss.item() - g["loss"]) <= 1e-5
-    assert relative(logits.grad[:, :2], g["grad_logits"][:, :2]) <= 1e-5  # the last sample is a tie
+    assert relative(logits.grad[:2], g["grad_logits"][:2]) <= 1e-5  # the last sample is a tie
     for b, expected in enumerate(g["loss_per_sample"]):
         one = slice(b, b + 1)
-        sample = permutation_invariant_loss(g["logits"][:, one], g["gt_masks"][:, one], g["weight"][one])
+        sample = permutation_invariant_loss(g["logits"][one], g["gt_masks"][one], g["weight"][one])
         assert sample.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
@@ -232,7 +237,7 @@ def test_inner_product_head() -> None:
     g = load("innerprod")
     head = InnerProd(4)
     head.load_state_dict({"scale": g["scale"], "bias": g["bias"]})
-    assert distance(head(g["query"][None], g["feat"])[0], g["out"]) <= 1e-5
+    assert distance(head(g["query"][:, None], g["feat"])[:, 0], g["out"]) <= 1e-5
 
 
 def check_gradients(model: nn.Module, g: dict[str, Any], tolerance: float) -> None:
@@ -252,11 +257,11 @@ def test_clipsep(name: str, tolerance: float) -> None:
     load_official(model, load_state(name))
     spectrogram = Spectrogram(bins=256 if g["use_log_freq"] else None)
     log_mixture, targets, weight = spectrogram.targets(g["mags"], g["mag_mix"])
-    assert targets.mean((1, 2, 3, 4)).tolist() == pytest.approx(g["gt_mean"].tolist(), abs=1e-4)
+    assert targets.mean((0, 2, 3, 4)).tolist() == pytest.approx(g["gt_mean"].tolist(), abs=1e-4)
     assert weight.mean().item() == pytest.approx(g["weight_mean"], rel=1e-4)
 
     model.eval()
-    assert relative(model.separate(log_mixture, g["img_emb"][0]), g["infer_query0_pred"]) <= tolerance
+    assert relative(model.separate(log_mixture, g["img_emb"][:, 0]), g["infer_query0_pred"]) <= tolerance
     model.train(g["mode"] == "train")
     logits, noise_logits = model(log_mixture, g["img_emb"])
     assert noise_logits is None
@@ -274,10 +279,10 @@ def test_clipsep_nit() -> None:
     log_mixture, targets, weight = Spectrogram(bins=None).targets(g["mags"], g["mag_mix"])
 
     model.eval()
-    query_logits, noise_logits = model(log_mixture, g["img_emb"][:1])  # the noise queries come from this query alone
-    assert relative(query_logits[0], g["infer_query0_pred"]) <= 1e-4
+    query_logits, noise_logits = model(log_mixture, g["img_emb"][:, :1])  # the noise queries come from this query alone
+    assert relative(query_logits[:, 0], g["infer_query0_pred"]) <= 1e-4
     assert relative(noise_logits, g["infer_query0_noise"]) <= 1e-4
-    assert torch.equal(model.separate(log_mixture, g["img_emb"][0]), query_logits[0].sigmoid())
+    assert torch.equal(model.separate(log_mixture, g["img_emb"][:, 0]), query_logits[:, 0].sigmoid())
 
     model.train()
     logits, noise_logits = model(log_mixture, g["img_emb"])
@@ -301,7 +306,7 @@ def test_labelsep() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(g["loss"], rel=1e-4)
     assert relative(logits.sigmoid(), g["pred_masks"]) <= 1e-4
-    assert relative(model.separate(log_mixture, g["labels"][0]), g["infer_query0_pred"]) <= 1e-4
+    assert relative(model.separate(log_mixture, g["labels"][:, 0]), g["infer_query0_pred"]) <= 1e-4
     check_gradients(model, g, 1e-4)
 
 
@@ -309,7 +314,7 @@ def test_a_nit_checkpoint_serves_a_model_without_noise_heads() -> None:
     g, state = load("model_nit"), load_state("model_nit")
     model = CLIPSep(512, g["channels"], g["num_downs"], g["ngf"])
     load_official(model, {f"module.{name}": tensor for name, tensor in state.items()})  # as DataParallel saves it
-    mask = model.eval().separate(Spectrogram(bins=None).network_input(g["mag_mix"]), g["img_emb"][0])
+    mask = model.eval().separate(Spectrogram(bins=None).network_input(g["mag_mix"]), g["img_emb"][:, 0])
     assert relative(mask, g["infer_query0_pred"].sigmoid()) <= 1e-4
 
 
@@ -375,6 +380,6 @@ def test_pairing_of_the_evaluation_sets(test_set: str) -> None:
 
 def test_weighted_bce_keeps_the_leading_axes() -> None:
     g = load("loss_clipsep")
-    each = weighted_bce(g["logits"].sigmoid(), g["gt_masks"], g["weight"])
+    each = weighted_bce(g["logits"].sigmoid(), g["gt_masks"], g["weight"].unsqueeze(1))
     assert each.shape == g["logits"].shape[:2]
     assert each.mean().item() == pytest.approx(g["loss"], abs=1e-5)

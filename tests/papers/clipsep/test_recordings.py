@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from papers.clipsep import recordings
-from papers.clipsep.clips import Clip
 from papers.clipsep.config import CPU
 from papers.clipsep.data import MixAndSeparate, load
-from papers.clipsep.recordings import LOUDNESS, SPLITS, TEST_CONTAMINATED, VIDEOS
+from papers.clipsep.datasets import recordings
+from papers.clipsep.datasets.clips import Clip
+from papers.clipsep.datasets.recordings import LOUDNESS, SPLITS, TEST_CONTAMINATED, VIDEOS
 
 RATE = 1_000  # Hz
 
@@ -81,7 +81,7 @@ def test_what_is_long_enough_or_has_a_solo_is_a_class(sounds: None) -> None:
 
 @pytest.fixture(scope="module")
 def stored() -> dict[str, Tensor]:
-    """What prepare leaves, of 30 classes; a frame's embedding says which split's views it is from."""
+    """Prepared data of 30 classes; a frame's embedding says from which split's views it is."""
     rng = np.random.default_rng(0)
     labels = [f"class {i}" for i in range(30)]
     content = {"labels": torch.tensor(list("\n".join(labels).encode()), dtype=torch.uint8)}
@@ -95,7 +95,7 @@ def stored() -> dict[str, Tensor]:
 
 
 def heard(clips: list[Clip], wave: Tensor) -> Tensor:
-    """Which clips have more than their own sound."""
+    """True for each clip that has more than its own sound."""
     return torch.tensor([not torch.equal(c.wave(), own) for c, own in zip(clips, wave.clamp(-1, 1), strict=True)])
 
 

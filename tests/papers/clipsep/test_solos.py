@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from ci.packs.instruments import build
-from papers.clipsep import solos
-from papers.clipsep.solos import FOLDER, load_solos
+from papers.clipsep.datasets import solos
+from papers.clipsep.datasets.solos import FOLDER, load_solos
 from shared import UserError
 from shared.offline.cutouts import load_cutouts
 

@@ -1,4 +1,4 @@
-"""Which queries a variant trains with; the training step can learn: it overfits one batch, for every kind of model."""
+"""Queries of every variant; a training step that can learn: it overfits one batch, for every kind of model."""
 
 from dataclasses import replace
 
@@ -7,11 +7,12 @@ import torch
 import tyro
 from torch import Tensor
 
+from papers.clipsep.build import build_model, build_spectrogram
 from papers.clipsep.config import CPU, VARIANTS, Config
 from papers.clipsep.losses import noise_invariant_loss, permutation_invariant_loss, separation_loss
-from papers.clipsep.train import build_model, build_spectrogram, choose_queries, loss_of
+from papers.clipsep.train import choose_queries, loss_of
 
-STEPS = 150
+STEPS = 80
 IMAGE, TEXT, LABEL = torch.randn(4, 2, 5), torch.randn(8, 5), torch.tensor([[0, 3], [7, 1], [2, 2], [5, 6]])
 
 
@@ -34,8 +35,8 @@ def test_queries_of_training(variant: str, even: Tensor, odd: Tensor) -> None:
 
 def test_an_undefined_mask_gives_an_undefined_loss() -> None:
     """A diverging run is then stopped by its log, which names the samples; PyTorch's cross-entropy would refuse it."""
-    logits, whole, weight = torch.zeros(2, 3, 1, 4, 5), torch.ones(2, 3, 1, 4, 5), torch.ones(3, 1, 4, 5)
-    logits[0, 1, 0, 2, 3] = torch.nan
+    logits, whole, weight = torch.zeros(3, 2, 1, 4, 5), torch.ones(3, 2, 1, 4, 5), torch.ones(3, 1, 4, 5)
+    logits[1, 0, 0, 2, 3] = torch.nan
     assert separation_loss(logits, whole, weight).isnan()
     assert permutation_invariant_loss(logits, whole, weight).isnan()
     assert noise_invariant_loss(0 * whole, logits, whole, weight)[0].isnan()
@@ -55,10 +56,10 @@ def test_overfits_one_batch(variant: str) -> None:
     torch.manual_seed(0)
     config = replace(CPU, width=8, **VARIANTS[variant].changes)
     time = torch.arange(config.segment) / config.rate
-    pitches = torch.tensor([[200.0, 300, 450, 700], [1000, 1500, 2200, 3300]])  # one tone a source, four mixtures
-    sources = 0.2 * torch.sin(2 * torch.pi * pitches[..., None] * time)  # (n, B, N)
+    pitches = torch.tensor([[200.0, 1000], [300, 1500], [450, 2200], [700, 3300]])  # one tone a source, four mixtures
+    sources = 0.2 * torch.sin(2 * torch.pi * pitches[..., None] * time)  # (B, n, N)
     image, text, label = torch.randn(4, 2, 32), torch.randn(8, 32), torch.arange(8).view(4, 2)
-    queries = choose_queries(config, 0, image, text, label).transpose(0, 1)
+    queries = choose_queries(config, 0, image, text, label)
     spectrogram, model = build_spectrogram(config), build_model(config, text, 32)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []

@@ -25,10 +25,9 @@ from shared.offline.cutouts import Cutout, load_backgrounds, load_cutouts, rende
 from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.files import write_atomic
 
+from ..config import Config
 from . import clips, solos
-from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
-from .config import Config
-from .metrics import interference_index
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
 from .solos import load_solos
 
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
@@ -168,7 +167,7 @@ def _offscreen(rate: int) -> list[Tensor]:
 
 
 def _levelled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Without its pauses, at a common loudness: any half second of it is something to separate."""
+    """The sound without its pauses, at a common loudness: any half second of it is something to separate."""
     envelope = np.sqrt(np.convolve(wave**2, np.ones(rate // 20) / (rate // 20), "same"))
     sounding = np.convolve(envelope > PAUSE * envelope.max(), np.ones(rate // 20), "same") > 0.5
     wave = wave[sounding]
@@ -199,7 +198,7 @@ def _stretch(wave: Tensor, length: int, rng: np.random.Generator) -> Tensor:
 
 
 def _contamination(others: list[Tensor], length: int, rate: int, rng: np.random.Generator) -> Tensor:
-    """What is heard but not seen: a sound of something else, or coloured noise, half the noises with a quiet start."""
+    """A sound without a picture: another recording or coloured noise; half the noises start quietly."""
     level = 0.5 * LOUDNESS * rng.uniform(0.4, 1.2)
     if rng.random() < 0.5:
         sound = _stretch(others[int(rng.integers(len(others)))], length, rng).numpy()

@@ -2,7 +2,7 @@
 
 Sounds stay files. Frames are embedded once, and the embeddings of all videos are mapped into memory. A video that
 cannot be used is named and left out, never replaced by silence. The paper's "VGGSound+None" takes one noisy clip as the
-mixture and has no reference; it needs no list: :mod:`.predict` separates any file and writes what the noise heads take.
+mixture and has no reference; it needs no list: ``predict.py`` separates any file and writes what the noise heads take.
 """
 
 import csv
@@ -38,10 +38,9 @@ from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE
 
-from .audio import centre_sample, crop_segment
-from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, scaled_as_queries
-from .config import Config
-from .metrics import interference_index
+from ..audio import centre_sample, crop_segment
+from ..config import Config
+from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
 
 LAYOUT = """\
 DATA/vggsound/
@@ -97,17 +96,17 @@ class Video:
     """One row of a list."""
 
     row: str
-    """Which list and line."""
+    """List and line."""
     sound: Path
     frames: Path
     n_frames: int
     label: str
     fault: str = ""
-    """What is wrong with the row itself; the other fields are then empty."""
+    """Fault of the row itself; the other fields are then empty."""
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What its embeddings are stored under."""
+        """Name of its stored embeddings."""
         return str(self.sound), str(self.frames), self.n_frames
 
 
@@ -119,7 +118,7 @@ VideoPair = tuple[Video, Video]
 
 
 def check(path: Path) -> list[str]:
-    """What ``path`` holds of :data:`LAYOUT`, list by list, with every unusable video by its file name and the reason.
+    """Contents of ``path`` by :data:`LAYOUT`, list by list; every unusable video is named with the reason.
 
     Reads every sound and decodes every frame, which takes its time for all of VGGSound; stderr says how far it is.
 
@@ -457,7 +456,7 @@ def _sound_of(video: Video, config: Config, training: bool) -> Tensor:
 
 
 def _examine(video: Video, config: Config, training: bool) -> tuple[str, list[str]]:
-    """What makes a video unusable, and what is remarkable about one that is usable."""
+    """The fault that makes a video unusable, and remarks on a usable one."""
     try:
         _sound_of(video, config, training)
         deque(read_frames(video), maxlen=0)
@@ -532,7 +531,7 @@ def _stored(folder: Path) -> dict[tuple[str, str, int], tuple[Tensor, str, list[
 
 
 def _folder(config: Config, cache: Path) -> Path:
-    """Of everything embedded with one model from one place; it can take days, so changed code keeps its name."""
+    """Folder of all that one model embeds of one place; that can take days, so changed code keeps the folder's name."""
     assert config.data is not None
     weights: list[Any] = [config.clip, config.clip_weights]
     if config.clip_weights and (file := Path(config.clip_weights)).is_file():
@@ -542,7 +541,7 @@ def _folder(config: Config, cache: Path) -> Path:
 
 
 def _texts(folder: Path, labels: list[str]) -> Path:
-    """Of all labels, beside the frames: other prompts cost no new pass over these."""
+    """File of the label texts, beside the frames: other prompts cost no new pass over these."""
     return cache_file(folder, "texts.safetensors", labels, PROMPTS, TRAINING_PROMPT)
 
 

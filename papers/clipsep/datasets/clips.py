@@ -1,5 +1,6 @@
-"""What a video is to CLIPSep: a sound, the embeddings of its frames, a label."""
+"""A video as CLIPSep sees it: a sound, the embeddings of its frames, a label."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,6 +55,11 @@ class Pair:
         return Pair(self.interferer, self.target)
 
 
+def interference_index(item: int, n_interferers: int) -> int:
+    """Interferer that the official evaluation mixes with test item ``item`` (0-based): one seeded draw an item."""
+    return random.Random(item).randint(0, n_interferers - 1)
+
+
 def scaled_as_queries(sentence: Tensor) -> Tensor:
     """Sentence embeddings (n_labels, D) without their mean over the labels, each of norm 10.
 
@@ -73,7 +79,7 @@ class Queries:
     training_text: Tensor
     """One prompt, for CLIPSep-Text and -Hybrid."""
     sentence: Tensor
-    """Of a text-only encoder, for BERTSep; see :func:`scaled_as_queries`."""
+    """Embeddings of a text-only encoder, for BERTSep; see :func:`scaled_as_queries`."""
 
     def __len__(self) -> int:
         return len(self.labels)
