@@ -18,16 +18,17 @@ from shared.run import Run
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
 
-from . import benchmarks, classification, metrics
+from . import metrics
+from .build import trained_model
 from .config import VARIANTS, Config
-from .data import SceneTest, load_scenes, tested
-from .metrics import IGNORED
+from .datasets import benchmarks, classification
+from .datasets.benchmarks import IGNORED
+from .datasets.scene_features import SceneTest, load_scenes, tested
+from .datasets.scenes import CELL
 from .model import mean_pooled, pairwise, sigmoid_pairwise
-from .prompts import PACL_TEMPLATES
-from .scenes import CELL
 from .segment import Windows, class_embeddings, cosine_maps, label_map, probabilities, upsample
-from .towers import Towers
-from .train import load_model
+from .texts.prompts import PACL_TEMPLATES
+from .towers.clip import Towers
 
 SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
@@ -48,13 +49,13 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     """
     if config.data is None and not run.accelerator.is_main_process:
         return {}
-    towers, embedder = load_model(config, run.cache, run.weights)
+    data = None if config.data else load_scenes(config, run.cache)
+    towers, embedder = trained_model(config, run.weights, data.sentences if data is not None else None)
     towers = towers.to(run.device)
     if embedder is not None:
         embedder = embedder.to(run.device)
-    if config.data:
+    if data is None:
         return benchmark_metrics(config, run, towers, embedder)
-    data = load_scenes(config, run.cache)
     found: dict[str, float] = {}
     shown: dict[str, np.ndarray] = {}
     splits = tested(config)
@@ -146,7 +147,7 @@ def single_object_metrics(
         if embedder is None
         else compatibility(config, embedder(towers.patch_tokens(features)[0]), classes)
     )
-    return {"top1_percent": 100 * classification.top1(scores.cpu(), truth)}
+    return {"top1_percent": 100 * metrics.top1(scores.cpu(), truth)}
 
 
 def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .towers import Towers
+from .towers.clip import Towers
 
 Order = Literal["upsample-softmax", "softmax-upsample"]
 WINDOWS = 16  # that the image tower sees at a time; most images have fewer

@@ -10,7 +10,9 @@ import scipy.io
 import torch
 from torch import nn
 
-from papers.pacl import benchmarks, classification, config, miniclip, model, pairs, predict
+from papers.pacl import config, model, predict
+from papers.pacl.datasets import benchmarks, classification, pairs
+from papers.pacl.towers import miniclip
 from tests.damage import (
     ANY_FILE,
     ANYTHING,
@@ -204,7 +206,7 @@ READERS = {
     "pacl caltech101": classified("caltech101", build_caltech),
     "pacl stanford_cars": classified("stanford_cars", build_cars),
     "pacl --names-file": Reader(lambda root: (root / "names.txt").write_text("owl\nrose\n"), read_names),
-    "pacl --run": Reader(build_trained, predict.trained_model),
+    "pacl --run": Reader(build_trained, predict.open_model),
 }
 
 TABLE: list[Row] = [

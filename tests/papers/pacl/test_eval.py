@@ -18,9 +18,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from papers.pacl import eval as evaluation
 from papers.pacl import segment
-from papers.pacl.benchmarks import BENCHMARKS, Segmented
 from papers.pacl.config import PRESETS, VARIANTS, Config
-from papers.pacl.data import SceneTest, load_scenes
+from papers.pacl.datasets.benchmarks import BENCHMARKS, Segmented
+from papers.pacl.datasets.scene_features import SceneTest, load_scenes
 from papers.pacl.eval import (
     compatibility,
     evaluate,
@@ -30,7 +30,7 @@ from papers.pacl.eval import (
     single_object_metrics,
 )
 from papers.pacl.model import VisionEmbedder
-from papers.pacl.towers import OpenCLIPTowers, Towers
+from papers.pacl.towers.clip import OpenCLIPTowers, Towers
 from papers.pacl.train import train
 from shared.run import Run
 from shared.support.files import write_json

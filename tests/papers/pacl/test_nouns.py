@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from papers.pacl.nouns import nouns
-from papers.pacl.prompts import PACL_TEMPLATES, noun_prompt, training_text
+from papers.pacl.texts.nouns import nouns
+from papers.pacl.texts.prompts import PACL_TEMPLATES, noun_prompt, training_text
 from shared import UserError
 from shared.offline.cutouts import load_cutouts
 from shared.offline.scenes import compose_scene, with_article

@@ -169,7 +169,7 @@ def test_a_file_in_place_of_the_folder(run: Path, tmp_path: Path, capsys: Any) -
 def test_pictures_that_cannot_be_written_are_told_before_the_model_is_loaded(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str
 ) -> None:
-    monkeypatch.setattr("papers.pacl.predict.load_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("papers.pacl.predict.trained_model", lambda *_: pytest.fail("the model was loaded"))
     (tmp_path / "out" / name).mkdir(parents=True)
     assert main(arguments(picture(tmp_path / "a.png"), run)) == 1
     assert f"{name} is a folder" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cu
 from shared.offline.scenes import Scene, compose_scene, with_article
 from shared.offline.towers import efficientnet_lite0
 
-from .nouns import nouns
+from ..texts.nouns import nouns
 
 SIZE = 224
 CELL = 4  # pixels of a scene to a side of one of its label map
@@ -124,27 +124,35 @@ def captions(split: Split, scene: Scene) -> list[str]:
 
 
 def build(train: int, test: int, size: int) -> dict[str, np.ndarray]:
-    """Compose all scenes and pass them through the image tower at ``size`` pixels.
+    """Compose the scenes of every split and pass them through the image tower at ``size`` pixels.
 
-    Returns: for every split ``<name>_features`` (N, h * w, 1280) float16; for training ``captions`` (N, 4) of str; for
-    the others ``<name>_maps`` (N, 56, 56) int16, 0 background, k concept k - 1 of the split, and ``<name>_images``
-    (12, 224, 224, 3) uint8, the first ones.
+    Returns: the arrays of :func:`build_split` as ``<split>_features`` and so on; the captions, of training alone, as
+    ``captions``.
     """
     content: dict[str, np.ndarray] = {}
-    for number, (name, split) in enumerate(splits(train, test).items()):
-        scenes = compose(split, np.random.default_rng((SEED, number)))
-        images = np.stack([scene.image for scene in scenes])
-        content[f"{name}_features"] = features(images, size)
-        if name == "train":
-            content["captions"] = np.array([captions(split, scene) for scene in scenes])
-        else:
-            shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
-            class_maps = [scene.class_map[CELL // 2 :: CELL, CELL // 2 :: CELL] for scene in scenes]
-            content[f"{name}_maps"] = np.stack(
-                [np.where(x > 0, x + k, 0) for x, k in zip(class_maps, shift, strict=True)]
-            ).astype(np.int16)
-            content[f"{name}_images"] = images[:SHOWN]
+    for name in splits(train, test):
+        built = build_split(train, test, name, size)
+        content |= {kind if kind == "captions" else f"{name}_{kind}": array for kind, array in built.items()}
     return content
+
+
+def build_split(train: int, test: int, name: str, size: int) -> dict[str, np.ndarray]:
+    """Compose the scenes of one split, the same whether or not others are composed, and pass them through the tower.
+
+    Returns: ``features`` (N, h * w, 1280) float16; for training ``captions`` (N, 4) of str; for the others ``maps``
+    (N, 56, 56) int16, 0 background, k concept k - 1 of the split, and ``images`` (12, 224, 224, 3) uint8, the first
+    ones.
+    """
+    split, number = splits(train, test)[name], list(splits(train, test)).index(name)
+    scenes = compose(split, np.random.default_rng((SEED, number)))
+    images = np.stack([scene.image for scene in scenes])
+    found = {"features": features(images, size)}
+    if name == "train":
+        return found | {"captions": np.array([captions(split, scene) for scene in scenes])}
+    shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
+    class_maps = [scene.class_map[CELL // 2 :: CELL, CELL // 2 :: CELL] for scene in scenes]
+    maps = np.stack([np.where(x > 0, x + k, 0) for x, k in zip(class_maps, shift, strict=True)])
+    return found | {"maps": maps.astype(np.int16), "images": images[:SHOWN]}
 
 
 def features(images: np.ndarray, size: int) -> np.ndarray:

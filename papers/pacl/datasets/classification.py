@@ -137,11 +137,6 @@ def batch(preprocess: Callable[[Image.Image], Tensor], samples: list[tuple[Image
     return torch.stack([preprocess(image) for image in images]), torch.tensor(labels)
 
 
-def top1(scores: Tensor, labels: Tensor) -> float:
-    """Share of images (N, C) whose best class is their label (N,)."""
-    return float((scores.argmax(1) == labels).double().mean())
-
-
 def check(root: Path) -> list[str]:
     """How many images of each set are below ``root``."""
     lines = []

@@ -24,8 +24,8 @@ from shared import UserError
 from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE
 
-from .config import Parser
-from .prompts import training_text
+from ..config import Parser
+from ..texts.prompts import training_text
 
 SOURCES = ("cc3m", "cc12m", "yfcc15m")
 COCO = Path("coco/annotations/captions_train2017.json")

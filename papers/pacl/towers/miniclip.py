@@ -21,9 +21,9 @@ from shared.losses import clip_loss
 from shared.run import Run
 from shared.support.files import write_atomic
 
-from . import prompts
-from .config import Config
-from .data import ScenePairs, Scenes
+from ..config import Config
+from ..datasets.scene_features import ScenePairs, Scenes
+from ..texts import prompts
 from .packaged import LOGIT_SCALE, PackagedTowers
 
 COMPONENTS = ("mean", "components", "text_mean", "text_components")
