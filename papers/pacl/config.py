@@ -103,23 +103,30 @@ EVALUATION = ("split", "stride", "short_side", "window", "window_stride", "upsam
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
 VARIANTS = {
-    "clip-patch": Variant("floor: frozen patch tokens through CLIP's own projection", {"method": "clip-patch"}),
+    "clip-patch": Variant(
+        "frozen patch tokens through CLIP's own projection, the floor", {"method": "clip-patch"}, headline=True
+    ),
     "conse": Variant(
         "no training: each cell of the packaged CNN by its ImageNet class names", {"method": "conse"}, ("smoke", "cpu")
     ),
     "ridge": Variant(
-        "no training: texts as that CNN's classifier weights, by ridge regression",
+        "no training: texts as the packaged CNN's classifier weights, by ridge regression",
         {"method": "ridge"},
         ("smoke", "cpu"),
+        headline=True,
     ),
-    "meanpool": Variant("baseline: the embedder trained with uniform weights", {"pooling": "mean"}),
-    "pacl": Variant("PACL, weights from the text of each pair (the equations)"),
-    "pacl-diagonal": Variant("weights from the image's own text (third-party codes)", {"pooling": "diagonal"}),
+    "meanpool": Variant("the embedder trained with uniform weights, the baseline", {"pooling": "mean"}, headline=True),
+    "pacl": Variant("PACL, weights from the text of each pair (the equations)", headline=True),
+    "pacl-diagonal": Variant(
+        "weights from the image's own text (third-party codes)", {"pooling": "diagonal"}, headline=True
+    ),
     "cos-10": Variant("weights from ten times the cosine", {"weighting": "cos", "attn_scale": 10.0}),
     "cos-10-diagonal": Variant(
         "the same with the image's own text", {"weighting": "cos", "attn_scale": 10.0, "pooling": "diagonal"}
     ),
-    "sigmoid": Variant("weights sigmoid(10 cos) of the own text, summed (NMS05)", {"pooling": "sigmoid"}),
+    "sigmoid": Variant(
+        "weights sigmoid(10 cos) of the own text, summed (NMS05)", {"pooling": "sigmoid"}, headline=True
+    ),
     "linear": Variant("one linear layer as embedder", {"embedder": "linear"}),
-    "captions-only": Variant("no noun prompts for PACL (its mini-CLIP has them)", {"noun_prompts": 0.0}),
+    "captions-only": Variant("no noun prompts for PACL (its mini-CLIP has them)", {"noun_prompts": 0.0}, headline=True),
 }

@@ -44,11 +44,8 @@ def arguments(path: Path, trained: Path, **options: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("mode", "suffix", "size"),
-    [
-        ("RGB", ".jpg", (60, 40)), ("RGBA", ".png", (60, 40)), ("L", ".png", (33, 77)), ("CMYK", ".jpg", (60, 40)),
-        ("I;16", ".png", (60, 40)), ("P", ".png", (60, 40)), ("RGB", ".png", (1, 1)), ("RGB", ".webp", (300, 20)),
-    ],
-)  # fmt: skip
+    [("RGB", ".jpg", (60, 40)), ("RGBA", ".png", (1, 1)), ("I;16", ".png", (33, 77)), ("RGB", ".webp", (300, 20))],
+)
 def test_any_image(run: Path, tmp_path: Path, mode: str, suffix: str, size: tuple[int, int], capsys: Any) -> None:
     path = picture(tmp_path / f"größe und weiß{suffix}", mode, size)
     assert main(arguments(path, run)) == 0
