@@ -60,8 +60,8 @@ CLAIMS = (
         "seen_pointing_percent", "pacl", "meanpool", headline=True,
     ),
     Claim(
-        "localises-miou", 1, "Weights from the text align patches better than uniform weights: mIoU with background.", _OURS,
-        "seen_background_miou_percent", "pacl", "meanpool", headline=True,
+        "localises-miou", 1, "Weights from the text align patches better than uniform weights: mIoU with background.",
+        _OURS, "seen_background_miou_percent", "pacl", "meanpool", headline=True,
     ),
     Claim(
         "aligns-clip", 1, "It aligns the patches of a frozen CLIP with text.", "abstract",
@@ -84,7 +84,7 @@ CLAIMS = (
         "held_out_miou_percent", "pacl", "pacl", metric_b="held_out_chance_miou_percent",
     ),
     Claim(
-        "held-out-over-clip", 2, "It segments them better than before PACL: the mini-CLIP's own patches.", _OURS,
+        "held-out-over-clip", 2, "It segments them better than the mini-CLIP's own patches, before PACL.", _OURS,
         "held_out_miou_percent", "pacl", "clip-patch",
     ),
     Claim(
@@ -101,8 +101,7 @@ CLAIMS = (
     ),
     Claim(
         "held-out-over-untrained", 2, "It segments held-out concepts better than a map that takes no training here.",
-        "control",
-        "held_out_miou_percent", "pacl", "ridge", control=True,
+        "control", "held_out_miou_percent", "pacl", "ridge", control=True,
     ),
     Claim(
         "classifies-seen", 4, "It classifies images better than CLIP's class token, seen concepts.", "abstract",
@@ -122,7 +121,8 @@ CLAIMS = (
         metric_b="seen_auc_percent",
     ),
     Claim(
-        "coherent-held-out", 5, "CLIP's patch tokens tell objects apart although they are not aligned with text: held-out ones.",
+        "coherent-held-out", 5,
+        "CLIP's patch tokens tell objects apart although they are not aligned with text: held-out concepts.",
         _COHERENCE, "held_out_coherence_auc_percent", "clip-patch", "clip-patch",
         metric_b="held_out_auc_percent",
     ),
