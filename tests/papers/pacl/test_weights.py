@@ -17,7 +17,7 @@ SPLIT = "seen"  # to compose the scenes of one split takes seconds, all of them 
 
 
 def test_committed_weights_give_the_published_row() -> None:
-    """Headline columns to the printed digits; the others, which near ties decide, almost: weights are stored as half."""
+    """Headline columns to the printed digits; near ties of others fall otherwise, as weights are in half precision."""
     described = json.loads(WEIGHTS.read_text())
     rows = json.loads(RESULTS.read_text())["rows"]
     published = next(row for row in rows if (row["variant"], row["seed"]) == (described["variant"], described["seed"]))
