@@ -18,7 +18,7 @@ LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
 
 
 def check(root: Path) -> list[str]:
-    """What of the paper's data is below ``root``, what is missing, and how much of it there is.
+    """List the paper's data below ``root``: what is there, how much of it, and what is missing.
 
     Raises:
         UserError: if nothing of it is there.
@@ -63,7 +63,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         "name": ", ".join(found.sources),
         "train": len(found),
         "test": sum(len(test) for test in tests.values()),
-        "sha256": found.sha256,  # of the index, not of terabytes of files
+        "sha256": found.sha256,  # covers the index, not terabytes of files
         "test_sha256": hashlib.sha256("\n".join(counts + class_names).encode()).hexdigest(),
         "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
     }

@@ -34,9 +34,9 @@ from .towers.clip import Towers
 SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
 CLASSIFIED = 64  # photographs at a time
-PATCHES = 5000  # of a benchmark whose pairs are compared: 12.5 million, some 400 MB
+PATCHES = 5000  # a benchmark's patches whose pairs are compared: 12.5 million, some 400 MB
 SHOWN = 4  # scenes of each set in the figures
-COLOURS = 256  # of a figure's palette
+COLOURS = 256  # palette of a figure
 CLASS_COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
 
 T = TypeVar("T")

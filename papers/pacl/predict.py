@@ -34,7 +34,7 @@ from .segment import Windows, class_embeddings
 from .texts.prompts import PACL_TEMPLATES
 from .towers.clip import Towers
 
-WEIGHTS = Path(__file__).parent / "weights" / "pacl.json"  # of the published row
+WEIGHTS = Path(__file__).parent / "weights" / "pacl.json"  # a published row
 MOST = 255  # classes that a palette image can number beside the background
 PICTURES = ("labels.png", "overlay.png", "heatmaps.png")
 VALUES = 2**25  # probabilities that are in memory at a time; of more, the maps are coarser than the image

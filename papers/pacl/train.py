@@ -19,7 +19,7 @@ from .datasets.scene_features import ScenePairs, Scenes, load_scenes
 from .losses import pacl_loss
 from .towers.clip import Towers
 
-BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as one third party quotes it)
+BETAS, EPSILON = (0.9, 0.98), 1e-6  # AdamW (appendix, as one third party quotes it)
 
 
 def train(config: Config, run: Run) -> None:

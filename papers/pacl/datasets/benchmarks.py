@@ -62,7 +62,7 @@ class Benchmark:
 
     @property
     def queries(self) -> list[str]:
-        """What is asked for by name: background is found by the entropy rule."""
+        """Classes that are asked for by name; background is found by the entropy rule."""
         return self.class_names[1:] if self.background else self.class_names
 
 

@@ -43,7 +43,7 @@ DATA/                         classification sets, unverified which twelve the p
 
 
 def folder(name: str) -> str:
-    """Where a set lies below the data's folder."""
+    """Folder of a set, below the data's folder."""
     return IMAGENETS[name] if name in IMAGENETS else _TORCHVISION[name][0]
 
 

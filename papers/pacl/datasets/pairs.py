@@ -46,7 +46,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """Where a sample is: the bytes of its image, and its texts or where theirs are."""
+    """Place of a sample: the bytes of its image, and its texts or their bytes."""
 
     file: str
     name: str
@@ -83,7 +83,7 @@ class TextImages:
     pairs: ConcatDataset[Pair]
     sources: list[str]
     sha256: str
-    """Of the index."""
+    """Hash of the index."""
     transform: Transform | None = None
     noun_prompts: float = 0.0
     noun_parser: Parser = "lexicon"

@@ -25,17 +25,17 @@ SIZE = 224
 CELL = 4  # pixels of a scene to a side of one of its label map
 SCALE = (0.35, 0.55)  # size of an object in the scene
 OBJECTS = (1, 3)
-WORDINGS = 3  # of the composer's captions
+WORDINGS = 3  # captions of the composer that are taken
 HELD_OUT, HELD_OUT_VALIDATION = 60, 30  # concepts
 EVERY_BACKGROUND = 4  # every fourth is kept for testing, the one after it for validation
 SHOWN = 12  # scenes of a test set whose pixels are kept for figures
 SEED = 0
-MEAN, STD = 0.5, 0.5  # of the image tower
+MEAN, STD = 0.5, 0.5  # normalisation of the image tower
 
 
 @dataclass(frozen=True)
 class Split:
-    """What may appear in the scenes of a split, and how many there are."""
+    """Cut-outs and backgrounds that may appear in the scenes of a split, and the number of scenes."""
 
     stamps: list[Cutout]
     backgrounds: list[Background]
@@ -81,17 +81,17 @@ def splits(train: int, test: int) -> dict[str, Split]:
 
 
 def kinds(stamps: list[Cutout]) -> set[str]:
-    """What the stamps are in one word."""
+    """Kinds of the cut-outs, in one word each."""
     return {stamp.kind for stamp in stamps if stamp.kind}
 
 
 def _nouns(text: str) -> set[str]:
-    """What a training text that names it would name."""
+    """Nouns of a training text that names it."""
     return set(nouns(f"a photo of {with_article(text)}."))
 
 
 def _words(text: str) -> set[str]:
-    """Of a name as it stands, and of its nouns, which are singular."""
+    """Words of a name as it stands, and of its nouns, which are singular."""
     return {word for part in (text, *_nouns(text)) for word in part.split()}
 
 
@@ -106,7 +106,7 @@ def compose(split: Split, rng: np.random.Generator) -> list[Scene]:
 
 
 def classes(split: Split, index: int, scene: Scene) -> list[int]:
-    """Which concepts of the split a scene shows."""
+    """Concepts of the split that a scene shows."""
     return [index % len(split.stamps)] if split.objects == (1, 1) else scene.classes
 
 

@@ -1,4 +1,4 @@
-"""What PACL reads and is asked for, whole and damaged: see tests/damage.py."""
+"""PACL's readers and command line, with whole and damaged input: see tests/damage.py."""
 
 import functools
 from collections.abc import Callable

@@ -96,7 +96,7 @@ def test_single_objects() -> None:
 
 
 def weights(variant: str, patches: Tensor, text: Tensor) -> Tensor:
-    """Of one image's patches (T, D) for one text (D,): what the variant's name says."""
+    """Weights of one image's patches (T, D) for one text (D,), as the variant's name says."""
     cosine = torch.stack([patch @ text / patch.norm() for patch in patches])
     if variant == "meanpool":
         return torch.full((len(patches),), 1 / len(patches))
