@@ -266,15 +266,18 @@ def test_precision_is_that_of_the_towers_alone(tiny: tuple[Config, Run], monkeyp
     assert {x.dtype for x in embedded} == {torch.bfloat16} and {x.dtype for x in cosines} == {torch.float32}
 
 
-def test_two_processes_share_the_images(
+def test_two_processes_are_one(
     tiny: tuple[Config, Run], two_processes: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An odd number of them, and sets of fewer; which patches are drawn does not depend on it."""
+    """Losses and gradients of a shared batch, and metrics of shared images: an odd number of them, and sets of fewer.
+
+    Which patches are drawn does not depend on the number of processes.
+    """
     config, run = tiny
     torch.set_num_threads(1)
     monkeypatch.setattr(evaluation, "PATCHES", 7)  # of twelve
     folder = run.folder.parent
-    assert json.loads(two_processes("eval", folder, "7")) == evaluate(config, run)
+    assert json.loads(two_processes("losses_and_evaluation", folder, "7")) == evaluate(config, run)
 
 
 class Colours(Towers):
