@@ -1,4 +1,4 @@
-"""What ``make bench`` compares of PACL: the memory-lean pairwise compatibility and the equations taken literally."""
+"""Comparisons of ``make bench``: the memory-lean pairwise compatibility and the equations taken literally."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .model import pairwise
 
-JOINT = 512  # of ViT-B/16
+JOINT = 512  # the joint space of ViT-B/16
 CHUNK = 64
 SIZES = ((64, 49), (64, 196), (256, 49), (256, 196), (1024, 49))
 LARGEST = (1024, 196)  # the literal form would take four times the memory of the size before

@@ -6,76 +6,90 @@ from typing import Literal
 from shared.paper import Variant
 
 Parser = Literal["lexicon", "spacy"]
-"""What finds the nouns of a caption."""
+"""Finds the nouns of a caption."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run of PACL. The defaults are the paper's where a source gives them; the README says which it does not."""
+    """One run of PACL. The defaults are the paper's where a source gives them; DEVIATIONS.md lists the others."""
 
     data: str | None = None
-    """Folder with image-text pairs and benchmarks (see data.LAYOUT); None: composed scenes."""
+    """Folder with image-text pairs and benchmarks (`make check-data PAPER=pacl` lists them); None: composed scenes."""
     clip: str = "ViT-B-16"
-    """Image-text model: a ViT of open_clip, or "mini-clip", trained here on composed scenes, which takes no other. A
-    checkpoint file of OpenAI's weights needs the name with "-quickgelu" ("ViT-B-16-quickgelu")."""
+    """Image-text model: a ViT of open_clip, or "mini-clip", which is trained here on composed scenes. A checkpoint file
+    of OpenAI's weights needs the name with "-quickgelu" ("ViT-B-16-quickgelu")."""
     clip_weights: str | None = "openai"
-    """open_clip tag or checkpoint file."""
+    """Weights of the image-text model: an open_clip tag or a checkpoint file."""
 
     method: Literal["pacl", "clip-patch", "conse", "ridge"] = "pacl"
-    """clip-patch: no training, the patch tokens through CLIP's own projection; conse, ridge: no mini-CLIP either, the
-    cells of the packaged towers (only of composed scenes)."""
+    """pacl trains an embedder. clip-patch projects the patch tokens with CLIP's own projection. conse and ridge read
+    the cells of the packaged image tower (composed scenes only)."""
     pooling: Literal["pairwise", "diagonal", "mean", "sigmoid"] = "pairwise"
-    """Which text weighs an image's patches: that of the pair compared (the equations), the image's own, or none."""
+    """Weights of an image's patches: by the text of each pair (pairwise, the equations), by the image's own text
+    (diagonal, sigmoid), or uniform (mean)."""
     weighting: Literal["dot", "cos"] = "dot"
-    """Similarity inside the softmax over patches; mean and sigmoid pooling have none."""
+    """Similarity of patch and text inside the softmax over patches, for pairwise and diagonal pooling."""
     attn_scale: float = 1.0
-    """Factor of that similarity; not of the sigmoid, whose factor is always 10."""
+    """Factor of the similarity inside the softmax over patches, for pairwise and diagonal pooling."""
     embedder: Literal["residual", "linear"] = "residual"
+    """Vision embedder: a residual network of two layers, or its linear skip branch alone."""
     noun_prompts: float = 0.5
-    """Probability of a noun in a prompt instead of the caption."""
+    """Probability that a training text is a noun of the caption in a prompt, instead of the caption."""
     noun_parser: Parser = "lexicon"
-    """What finds the nouns: the embedded lexicon, or spaCy where it is installed."""
+    """Finds the nouns of captions: the embedded lexicon, or spaCy where it is installed."""
 
     batch_size: int = 4096
-    """Of all processes together; the mini-CLIP's, too."""
+    """Image-text pairs per optimizer step, over all processes; the mini-CLIP has the same."""
     epochs: int = 10
+    """Passes over the training pairs."""
     learning_rate: float = 5e-4
+    """Highest learning rate of AdamW; a cosine lowers it to zero."""
     weight_decay: float = 0.2
+    """Weight decay of AdamW, for every parameter of the embedder."""
     logit_scale: float | None = None
-    """1 / temperature of the contrastive loss; None: CLIP's own."""
+    """Factor of the compatibilities in the contrastive loss, 1 / temperature; None: CLIP's own."""
     chunk: int | None = 256
-    """Texts whose patch weights are in memory at a time."""
+    """Texts whose patch weights are in memory at a time; None: all."""
     precision: Literal["no", "fp16", "bf16"] = "bf16"
+    """Mixed precision of the towers and the embedder."""
     workers: int = 8
+    """Processes that read training pairs, for each training process."""
     save_every: int = 500
+    """Steps between two checkpoints."""
 
     split: Literal["test", "validation"] = "test"
-    """What is evaluated; settings are chosen on validation (seeds 100 and up)."""
+    """Scenes that are evaluated; settings are chosen on validation, with seeds from 100 on."""
     stride: int | None = 4
-    """Pixels between two patches at inference, only of ViTs; None: the patch size."""
+    """Pixels between two patches of a ViT at inference; None: the patch size."""
     short_side: int = 448
-    """Pixels of a test image, its ratio kept."""
+    """Pixels of the shorter side of a test image."""
     window: int = 224
-    """Pixels of a sliding window: 53 x 53 tokens of a ViT at stride 4."""
+    """Pixels of a sliding window; 224 give 53 x 53 tokens of a ViT-B/16 at stride 4."""
     window_stride: int = 112
+    """Pixels between two sliding windows."""
     upsampling: Literal["upsample-softmax", "softmax-upsample"] = "upsample-softmax"
+    """Order of upsampling and the softmax over classes."""
     scale: float | None = None
     """Factor of the cosines in the softmax over classes; None: CLIP's logit scale."""
     entropy: float = 1.5
-    """Nats above which a pixel is background, where a set has one."""
+    """Entropy over the classes, in nats, above which a pixel is background, in sets that have one."""
 
     scenes: int = 1600
-    """Offline training scenes."""
+    """Composed training scenes."""
     test_scenes: int = 200
+    """Composed scenes of each test set."""
     scene_size: int = 224
     """Pixels at which the image tower sees a scene."""
     mini_components: int = 256
     """Principal components of the image tower's features."""
     mini_width: int = 128
+    """Width of the mini-CLIP's patch tokens."""
     mini_joint: int = 128
-    """Width of the joint space."""
+    """Width of the mini-CLIP's joint space."""
     mini_steps: int = 250
+    """Training steps of the mini-CLIP."""
     mini_learning_rate: float = 1e-3
+    """Highest learning rate of the mini-CLIP."""
 
 
 CPU = Config(
@@ -103,23 +117,30 @@ EVALUATION = ("split", "stride", "short_side", "window", "window_stride", "upsam
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
 VARIANTS = {
-    "clip-patch": Variant("floor: frozen patch tokens through CLIP's own projection", {"method": "clip-patch"}),
+    "clip-patch": Variant(
+        "frozen patch tokens through CLIP's own projection, the floor", {"method": "clip-patch"}, headline=True
+    ),
     "conse": Variant(
         "no training: each cell of the packaged CNN by its ImageNet class names", {"method": "conse"}, ("smoke", "cpu")
     ),
     "ridge": Variant(
-        "no training: texts as that CNN's classifier weights, by ridge regression",
+        "no training: texts as the packaged CNN's classifier weights, by ridge regression",
         {"method": "ridge"},
         ("smoke", "cpu"),
+        headline=True,
     ),
-    "meanpool": Variant("baseline: the embedder trained with uniform weights", {"pooling": "mean"}),
-    "pacl": Variant("PACL, weights from the text of each pair (the equations)"),
-    "pacl-diagonal": Variant("weights from the image's own text (third-party codes)", {"pooling": "diagonal"}),
+    "meanpool": Variant("the embedder trained with uniform weights, the baseline", {"pooling": "mean"}, headline=True),
+    "pacl": Variant("PACL, weights from the text of each pair (the equations)", headline=True),
+    "pacl-diagonal": Variant(
+        "weights from the image's own text (third-party codes)", {"pooling": "diagonal"}, headline=True
+    ),
     "cos-10": Variant("weights from ten times the cosine", {"weighting": "cos", "attn_scale": 10.0}),
     "cos-10-diagonal": Variant(
         "the same with the image's own text", {"weighting": "cos", "attn_scale": 10.0, "pooling": "diagonal"}
     ),
-    "sigmoid": Variant("weights sigmoid(10 cos) of the own text, summed (NMS05)", {"pooling": "sigmoid"}),
+    "sigmoid": Variant(
+        "weights sigmoid(10 cos) of the own text, summed (NMS05)", {"pooling": "sigmoid"}, headline=True
+    ),
     "linear": Variant("one linear layer as embedder", {"embedder": "linear"}),
-    "captions-only": Variant("no noun prompts for PACL (its mini-CLIP has them)", {"noun_prompts": 0.0}),
+    "captions-only": Variant("no noun prompts for PACL (its mini-CLIP has them)", {"noun_prompts": 0.0}, headline=True),
 }

@@ -1,37 +1,24 @@
-"""Image-text pairs for training, and what is tested on.
+"""Data for training and testing: the paper's datasets below ``config.data``, or composed scenes.
 
-One interface for the paper's data (:mod:`.pairs`, :mod:`.benchmarks`, :mod:`.classification`) and for the composed
-scenes (:mod:`.scenes`).
+The readers are :mod:`.datasets.pairs`, :mod:`.datasets.benchmarks`, :mod:`.datasets.classification` and
+:mod:`.datasets.scene_features`.
 """
 
 import hashlib
-import sys
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from shared import UserError
-from shared.loading import cache_file
-from shared.offline import cutouts, packs, towers
-from shared.offline import scenes as composer
-from shared.offline.towers import SentenceEncoder, imagenet_class_text, in_batches
-from shared.support.files import write_atomic
 
-from . import benchmarks, classification, lexicon, nouns, pairs, prompts, scenes
-from .config import Config, Parser
-from .prompts import PACL_TEMPLATES, training_text
+from .config import Config
+from .datasets import benchmarks, classification, pairs
+from .datasets.scene_features import prepare_scenes
 
 LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
 
 
 def check(root: Path) -> list[str]:
-    """What of the paper's data is below ``root``, what is missing, and how much of it there is.
+    """List the paper's data below ``root``: what is there, how much of it, and what is missing.
 
     Raises:
         UserError: if nothing of it is there.
@@ -45,190 +32,38 @@ def check(root: Path) -> list[str]:
     return [*pairs.check(root), *benchmarks.check(root), *classification.check(root)]
 
 
-@dataclass(frozen=True)
-class SceneTest:
-    """Scenes with label maps. Only evaluation asks for them."""
-
-    names: list[str]
-    """Of the concepts."""
-    features: Tensor
-    """(N, T, F) float32."""
-    maps: Tensor
-    """(N, 56, 56) int64, every fourth pixel: 0 background, k + 1 concept k."""
-    images: Tensor
-    """(12, 224, 224, 3) uint8, the first ones."""
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Training scenes, and the way to the others."""
-
-    path: Path
-    features: Tensor
-    """(N, T, F) float32: principal components of the image tower's cells."""
-    captions: list[list[str]]
-    """Wordings of each scene."""
-    components: dict[str, Tensor]
-    """Means and principal components of the image tower's features and of the sentences."""
-    names: dict[str, list[str]]
-    """Concepts of each split."""
-
-    @cached_property
-    def sentences(self) -> dict[str, Tensor]:
-        """MiniLM embeddings (384,) of all captions and prompts that training or evaluation may use."""
-        with np.load(self.path) as content:
-            return dict(zip(content["texts"].tolist(), torch.from_numpy(content["sentences"]), strict=True))
-
-    def test(self, split: str) -> SceneTest:
-        with np.load(self.path) as content:
-            return SceneTest(
-                self.names[split],
-                torch.from_numpy(content[f"{split}_features"]).float(),
-                torch.from_numpy(content[f"{split}_maps"]).long(),
-                torch.from_numpy(content[f"{split}_images"]),
-            )
-
-
-class ScenePairs:
-    """Training samples: what a frozen image tower made of each scene, (N, T, F), and one text."""
-
-    def __init__(self, tokens: Tensor, captions: list[list[str]], noun_prompts: float, noun_parser: Parser) -> None:
-        self.tokens, self.captions, self.noun_prompts, self.noun_parser = tokens, captions, noun_prompts, noun_parser
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """``tokens`` (T, F), ``text``: one of the captions, or a noun of it in a prompt, and ``name``."""
-        wordings = self.captions[index]
-        caption = wordings[int(rng.integers(len(wordings)))]
-        return {
-            "tokens": self.tokens[index],
-            "text": training_text(caption, rng, self.noun_prompts, self.noun_parser),
-            "name": f"scene {index}",
-        }
-
-
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Compose the scenes and embed them and their texts, once for all runs (minutes on one core); describe the data.
+    """Index the paper's data, or compose and embed the scenes, once for all runs; describe the data.
 
     Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file; ``test`` counts what is evaluated.
 
     Raises:
         UserError: if ``config.data`` does not hold what LAYOUT says, or options are given that need it, or its absence.
     """
-    if config.data:
-        if config.split == "validation":
-            raise UserError("--split validation is for the composed scenes alone; leave it out, or leave out --data.")
-        if config.clip == "mini-clip":
-            raise UserError(
-                "--clip mini-clip is for the composed scenes alone; give PRESET=paper (--preset paper) with --data, or "
-                "another --clip, such as ViT-B-16."
-            )
-        if config.method in ("conse", "ridge"):
-            raise UserError(f"--method {config.method} is for the composed scenes alone; choose another, or no --data.")
-        found = pairs.read(Path(config.data), cache)
-        tests = benchmarks.found(Path(config.data))
-        weights = {name: sum(path.stat().st_size for path in test.pairs[0]) for name, test in tests.items()}
-        counts = [f"{name} {len(test)} {weights[name]}" for name, test in tests.items()]
-        counts += classification.found(Path(config.data))
-        class_names = [path.read_text() for path in sorted(benchmarks.NAMES.glob("*.txt"))]
-        return {
-            "name": ", ".join(found.sources),
-            "train": len(found),
-            "test": sum(len(test) for test in tests.values()),
-            "sha256": found.sha256,  # of the index, not of terabytes of files
-            "test_sha256": hashlib.sha256("\n".join(counts + class_names).encode()).hexdigest(),
-            "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
-        }
-    if config.clip != "mini-clip":
-        raise UserError(f"--clip {config.clip} needs photographs, --data; the composed scenes have the mini-clip.")
-    path = stored_file(config, cache)
-    if not path.exists():
-        arrays = _build(config)
-        write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    return {
-        "name": "scenes composed of the embedded cut-outs and photographs",
-        "train": config.scenes,
-        "test": sum(_splits(config)[name].count for name in tested(config)),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "scale": f"{config.scene_size} px, {len(_splits(config)['train'].stamps)} concepts, "
-        f"{config.mini_steps} steps of the mini-CLIP, {config.epochs * (config.scenes // config.batch_size)} of PACL, "
-        f"with {config.batch_size} scenes, learning rate {config.learning_rate:g}",
-    }
-
-
-def tested(config: Config) -> tuple[str, ...]:
-    """The splits that are evaluated: scenes of seen and of held-out concepts, and of single objects of both."""
-    part = "validation_" if config.split == "validation" else ""
-    return f"{part}seen", f"{part}held_out", f"single_{part}seen", f"single_{part}held_out"
-
-
-def load_scenes(config: Config, cache: Path) -> Scenes:
-    """Read what :func:`prepare` left; training scenes have no label maps."""
-    path = stored_file(config, cache)
-    with np.load(path) as content:
-        return Scenes(
-            path,
-            torch.from_numpy(content["train_features"]).float(),
-            content["captions"].tolist(),
-            {name: torch.from_numpy(content[name]) for name in ("mean", "components", "text_mean", "text_components")},
-            {name: split.names for name, split in _splits(config).items()},
+    if config.data is None:
+        if config.clip != "mini-clip":
+            raise UserError(f"--clip {config.clip} needs photographs, --data; the composed scenes have the mini-clip.")
+        return prepare_scenes(config, cache)
+    if config.split == "validation":
+        raise UserError("--split validation is for the composed scenes alone; leave it out, or leave out --data.")
+    if config.clip == "mini-clip":
+        raise UserError(
+            "--clip mini-clip is for the composed scenes alone; give PRESET=paper (--preset paper) with --data, or "
+            "another --clip, such as ViT-B-16."
         )
-
-
-def stored_file(config: Config, cache: Path) -> Path:
-    """The prepared scenes."""
-    modules = (scenes, nouns, lexicon, prompts, composer, cutouts, packs, towers, sys.modules[__name__])
-    settings = (config.scenes, config.test_scenes, config.scene_size, config.mini_components, config.mini_joint)
-    return cache_file(cache, "scenes.npz", *modules, *settings, config.noun_parser)
-
-
-def _splits(config: Config) -> dict[str, scenes.Split]:
-    return scenes.splits(config.scenes, config.test_scenes)
-
-
-def _build(config: Config) -> dict[str, np.ndarray]:
-    content = scenes.build(config.scenes, config.test_scenes, config.scene_size)
-    mean, components = principal_components(
-        torch.from_numpy(content["train_features"]).flatten(0, 1).float(), config.mini_components
-    )
-    for name in _splits(config):
-        reduced = (torch.from_numpy(content[f"{name}_features"]).float() - mean) @ components.T
-        content[f"{name}_features"] = reduced.half().numpy()
-
-    captions = content["captions"].ravel().tolist()
-    training_prompts = [
-        template.format(noun)
-        for caption in set(captions)
-        for noun in nouns.nouns(caption, config.noun_parser)
-        for template in PACL_TEMPLATES
-    ]
-    class_prompts = [
-        template.format(name)
-        for split in _splits(config).values()
-        for name in split.names
-        for template in PACL_TEMPLATES
-    ]
-    texts = sorted({*captions, *training_prompts, *class_prompts})
-    sentences = in_batches(SentenceEncoder(), texts)
-    # No prompt of a held-out name shapes the joint space: it is fitted to ImageNet's classes and training prompts.
-    place = {text: i for i, text in enumerate(texts)}
-    known = sentences[[place[text] for text in sorted(set(training_prompts))]]
-    basis = torch.cat([F.normalize(imagenet_class_text(), dim=-1), known])
-    text_mean, text_components = principal_components(basis, config.mini_joint)
-    return content | {
-        "mean": mean.numpy(),
-        "components": components.numpy(),
-        "text_mean": text_mean.numpy(),
-        "text_components": text_components.numpy(),
-        "texts": np.array(texts),
-        "sentences": sentences.numpy(),
+    if config.method in ("conse", "ridge"):
+        raise UserError(f"--method {config.method} is for the composed scenes alone; choose another, or no --data.")
+    found = pairs.read(Path(config.data), cache)
+    tests = benchmarks.found(Path(config.data))
+    weights = {name: sum(path.stat().st_size for path in test.pairs[0]) for name, test in tests.items()}
+    counts = [f"{name} {len(test)} {weights[name]}" for name, test in tests.items()]
+    counts += classification.found(Path(config.data))
+    class_names = [path.read_text() for path in sorted(benchmarks.NAMES.glob("*.txt"))]
+    return {
+        "name": ", ".join(found.sources),
+        "train": len(found),
+        "test": sum(len(test) for test in tests.values()),
+        "sha256": found.sha256,  # covers the index, not terabytes of files
+        "test_sha256": hashlib.sha256("\n".join(counts + class_names).encode()).hexdigest(),
+        "scale": f"{config.clip}, batch of {config.batch_size}, {config.epochs} epochs",
     }
-
-
-def principal_components(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean (D,) of the rows of x (N, D), and the ``count`` directions (count, D) in which they vary most."""
-    mean = x.mean(0)
-    _, vectors = torch.linalg.eigh((x - mean).T.double() @ (x - mean).double() / len(x))
-    return mean, vectors.flip(1)[:, :count].T.float().contiguous()

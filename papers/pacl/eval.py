@@ -1,5 +1,6 @@
 """Segmentation, localisation and image-level classification by text; coherence of the frozen patch tokens; figures."""
 
+import json
 from collections.abc import Sized
 from functools import partial
 from itertools import zip_longest
@@ -18,23 +19,24 @@ from shared.run import Run
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
 
-from . import benchmarks, classification, metrics
+from . import metrics
+from .build import trained_model
 from .config import VARIANTS, Config
-from .data import SceneTest, load_scenes, tested
-from .metrics import IGNORED
+from .datasets import benchmarks, classification
+from .datasets.benchmarks import IGNORED
+from .datasets.scene_features import SceneTest, load_scenes, tested
+from .datasets.scenes import CELL
 from .model import mean_pooled, pairwise, sigmoid_pairwise
-from .prompts import PACL_TEMPLATES
-from .scenes import CELL
 from .segment import Windows, class_embeddings, cosine_maps, label_map, probabilities, upsample
-from .towers import Towers
-from .train import load_model
+from .texts.prompts import PACL_TEMPLATES
+from .towers.clip import Towers
 
 SETS = ("seen", "held_out")
 EVALUATION_BATCH = 20
 CLASSIFIED = 64  # photographs at a time
-PATCHES = 5000  # of a benchmark whose pairs are compared: 12.5 million, some 400 MB
+PATCHES = 5000  # a benchmark's patches whose pairs are compared: 12.5 million, some 400 MB
 SHOWN = 4  # scenes of each set in the figures
-COLOURS = 256  # of a figure's palette
+COLOURS = 256  # palette of a figure
 CLASS_COLOURS = np.array([[230, 80, 60], [70, 130, 230], [90, 190, 90], [240, 200, 60], [170, 90, 200], [60, 190, 190]])
 
 T = TypeVar("T")
@@ -48,13 +50,13 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     """
     if config.data is None and not run.accelerator.is_main_process:
         return {}
-    towers, embedder = load_model(config, run.cache, run.weights)
+    data = None if config.data else load_scenes(config, run.cache)
+    towers, embedder = trained_model(config, run.weights, data.sentences if data is not None else None)
     towers = towers.to(run.device)
     if embedder is not None:
         embedder = embedder.to(run.device)
-    if config.data:
+    if data is None:
         return benchmark_metrics(config, run, towers, embedder)
-    data = load_scenes(config, run.cache)
     found: dict[str, float] = {}
     shown: dict[str, np.ndarray] = {}
     splits = tested(config)
@@ -146,7 +148,7 @@ def single_object_metrics(
         if embedder is None
         else compatibility(config, embedder(towers.patch_tokens(features)[0]), classes)
     )
-    return {"top1_percent": 100 * classification.top1(scores.cpu(), truth)}
+    return {"top1_percent": 100 * metrics.top1(scores.cpu(), truth)}
 
 
 def compatibility(config: Config, patches: Tensor, classes: Tensor) -> Tensor:
@@ -309,19 +311,33 @@ def top1_percent(
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Query heatmaps of every variant, label overlays and the coherence ROC, of each variant's first seed."""
-    first = {}
-    for name in VARIANTS:
-        seeds = sorted(seed for variant, seed in runs if variant == name)
-        if seeds and (runs[name, seeds[0]] / "shown.npz").exists():
-            with np.load(runs[name, seeds[0]] / "shown.npz") as content:
-                first[name] = {key: content[key] for key in content.files}
-    if not first:
+    """Query heatmaps and label overlays of the headline variants, and the coherence ROC, all of the median seed."""
+    drawn = {
+        (name, seed): folder
+        for (name, seed), folder in runs.items()
+        if VARIANTS[name].headline and (folder / "shown.npz").exists()
+    }
+    if not drawn:
         return
-    for name in SETS:
-        write_figure(_heatmaps(first, name), target / f"heatmaps_{name}.png", colours=COLOURS)
-        write_figure(_overlays(first, name), target / f"overlays_{name}.png", colours=COLOURS)
-    write_figure(_coherence(first), target / "coherence.png", colours=COLOURS)
+    seed = median_seed(drawn)
+    shown = {}
+    for name in VARIANTS:
+        if (name, seed) in drawn:
+            with np.load(drawn[name, seed] / "shown.npz") as content:
+                shown[name] = {key: content[key] for key in content.files}
+    for split in SETS:
+        write_figure(_heatmaps(shown, split, seed), target / f"heatmaps_{split}.png", colours=COLOURS)
+        write_figure(_overlays(shown, split, seed), target / f"overlays_{split}.png", colours=COLOURS)
+    write_figure(_coherence(shown, seed), target / "coherence.png", colours=COLOURS)
+
+
+def median_seed(runs: dict[tuple[str, int], Path]) -> int:
+    """The seed whose `pacl` has the median mIoU of seen concepts (without `pacl`, the last variant that is there)."""
+    variants = [name for name in VARIANTS if name in {variant for variant, _ in runs}]
+    main = "pacl" if "pacl" in variants else variants[-1]
+    results = {seed: json.loads((runs[main, seed] / "result.json").read_text()) for name, seed in runs if name == main}
+    by_miou = sorted(results, key=lambda seed: results[seed]["metrics"]["seen_miou_percent"])
+    return by_miou[(len(by_miou) - 1) // 2]
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
@@ -333,32 +349,33 @@ def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def _heatmaps(first: dict[str, dict[str, np.ndarray]], split: str) -> Figure:
+def _heatmaps(shown: dict[str, dict[str, np.ndarray]], split: str, seed: int) -> Figure:
     """A row a scene: its pixels, and the map of one concept for every variant, from its least to its largest cosine."""
-    some = next(iter(first.values()))
+    some = next(iter(shown.values()))
     images, names, queries = (some[f"{split}_{key}"] for key in ("images", "names", "queries"))
-    figure, axes = _grid(len(queries), 1 + len(first))
+    figure, axes = _grid(len(queries), 1 + len(shown))
+    axes[0, 0].set_title(f"seed {seed}", fontsize=9)
     for row, image, query in zip(axes, images, queries, strict=False):
         row[0].imshow(image)
         row[0].set_ylabel(names[query], fontsize=9)
-    for column, (variant, shown) in enumerate(first.items(), 1):
+    for column, (variant, drawn) in enumerate(shown.items(), 1):
         axes[0, column].set_title(variant, fontsize=9)
-        for axis, heat in zip(axes[:, column], shown[f"{split}_maps"].astype(np.float32), strict=True):
+        for axis, heat in zip(axes[:, column], drawn[f"{split}_maps"].astype(np.float32), strict=True):
             axis.imshow(heat, cmap="inferno")
     return figure
 
 
-def _overlays(first: dict[str, dict[str, np.ndarray]], split: str) -> Figure:
+def _overlays(shown: dict[str, dict[str, np.ndarray]], split: str, seed: int) -> Figure:
     """A row a scene: its labels, and the best concept of every pixel of its objects for every variant."""
-    some = next(iter(first.values()))
+    some = next(iter(shown.values()))
     images, names, labels = (some[f"{split}_{key}"] for key in ("images", "names", "labels"))
-    figure, axes = _grid(len(labels), 1 + len(first))
-    axes[0, 0].set_title("labels", fontsize=9)
+    figure, axes = _grid(len(labels), 1 + len(shown))
+    axes[0, 0].set_title(f"labels, seed {seed}", fontsize=9)
     for row, image, truth in zip(axes, images, labels, strict=False):
         _overlay(row[0], image, truth.astype(int) - 1, truth > 0, names)
-    for column, (variant, shown) in enumerate(first.items(), 1):
+    for column, (variant, drawn) in enumerate(shown.items(), 1):
         axes[0, column].set_title(variant, fontsize=9)
-        for axis, image, truth, best in zip(axes[:, column], images, labels, shown[f"{split}_predicted"], strict=False):
+        for axis, image, truth, best in zip(axes[:, column], images, labels, drawn[f"{split}_predicted"], strict=False):
             _overlay(axis, image, best.astype(int), truth > 0, names)
     return figure
 
@@ -375,15 +392,16 @@ def _overlay(axis: object, image: np.ndarray, classes: np.ndarray, where: np.nda
     axis.set_xlabel("\n".join(names[largest[:3]]), fontsize=7)  # type: ignore[attr-defined]
 
 
-def _coherence(first: dict[str, dict[str, np.ndarray]]) -> Figure:
+def _coherence(shown: dict[str, dict[str, np.ndarray]], seed: int) -> Figure:
     """How well the cosine of two frozen patch tokens tells whether they lie on the same object."""
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axis = figure.subplots()
-    of_clip = [shown for name, shown in first.items() if name not in ("conse", "ridge")]
-    shown = next(iter(of_clip or first.values()))
+    of_clip = [drawn for name, drawn in shown.items() if name not in ("conse", "ridge")]
+    curves = next(iter(of_clip or shown.values()))
+    axis.set_title(f"seed {seed}", fontsize=9)
     for split in SETS:
-        if f"{split}_coherence" in shown:
-            false_positive, true_positive = shown[f"{split}_coherence"]
+        if f"{split}_coherence" in curves:
+            false_positive, true_positive = curves[f"{split}_coherence"]
             area = np.trapezoid(true_positive, false_positive)
             axis.plot(false_positive, true_positive, label=f"{split.replace('_', '-')} concepts, AUC {area:.2f}")
     axis.plot([0, 1], [0, 1], ":", color="grey", label="chance")

@@ -16,18 +16,9 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 
 from shared import UserError
 
-IGNORED = 255
+from .datasets.benchmarks import IGNORED
+
 CURVE_POINTS = 200
-
-
-def reduce_zero_label(labels: Tensor) -> Tensor:
-    """uint8 of any shape: 0 becomes 255 (ignored), every other label one less, 255 stays. Source: mmsegmentation.
-
-    Raises ValueError for another type, in which 0 - 1 would not be 255.
-    """
-    if labels.dtype != torch.uint8:
-        raise ValueError(f"labels are {labels.dtype}, expected torch.uint8")
-    return torch.where(labels == IGNORED, labels, labels - 1)
 
 
 @dataclass
@@ -270,3 +261,8 @@ def patch_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     values, index = labels.unique(return_inverse=True)  # in ascending order
     share = adaptive_avg_pool2d(one_hot(index, len(values)).permute(2, 0, 1).double(), grid)
     return values[share.argmax(dim=0)]
+
+
+def top1(scores: Tensor, labels: Tensor) -> float:
+    """Share of images (N, C) whose best class is their label (N,)."""
+    return float((scores.argmax(1) == labels).double().mean())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Weighting = Literal["dot", "cos"]
-SIGMOID_SCALE = 10.0  # of NMS05
+SIGMOID_SCALE = 10.0  # as in the code of NMS05
 
 
 class VisionEmbedder(nn.Module):
@@ -110,7 +110,7 @@ def sigmoid_diagonal(patches: Tensor, own: Tensor, text: Tensor) -> Tensor:
 
 
 def sigmoid_pairwise(patches: Tensor, text: Tensor) -> Tensor:
-    """The same with the weights of every text in turn: where no image has a text of its own.
+    """Sigmoid pooling with the weights of every text in turn, for images that have no text of their own.
 
     Args and returns: as :func:`pairwise`; the pooled vectors, (B, M, D), are made.
     """

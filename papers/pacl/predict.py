@@ -28,13 +28,13 @@ from shared.support.files import write_atomic
 from shared.support.images import read_image
 from shared.support.weights import open_trained_run
 
+from .build import trained_model
 from .config import Config
-from .prompts import PACL_TEMPLATES
 from .segment import Windows, class_embeddings
-from .towers import Towers
-from .train import load_model
+from .texts.prompts import PACL_TEMPLATES
+from .towers.clip import Towers
 
-RUN = Path("runs/pacl/cpu/pacl/seed0")
+WEIGHTS = Path(__file__).parent / "weights" / "pacl.json"  # a published row
 MOST = 255  # classes that a palette image can number beside the background
 PICTURES = ("labels.png", "overlay.png", "heatmaps.png")
 VALUES = 2**25  # probabilities that are in memory at a time; of more, the maps are coarser than the image
@@ -53,7 +53,7 @@ class Options:
     names_file: Path | None = None
     """Text file with a class name a line, instead of --names."""
     run: Path | None = None
-    """Folder of a trained run; default: runs/pacl/cpu/pacl/seed0."""
+    """Folder of a trained run; default: the weights that come with this code."""
     background: bool = False
     """Leave pixels unlabelled whose distribution over the names has a large entropy (see --entropy)."""
     entropy: float | None = None
@@ -71,12 +71,12 @@ def predict(options: Options) -> None:
     names = class_names(options)
     _check(options)
     image = read_image(options.image)
-    run = options.run or RUN
+    run = options.run or WEIGHTS
     with open_trained_run(run, "pacl", Config):  # is there one? Only then is the folder for the pictures made
         pass
     for name in PICTURES:
         can_write(options.out / name)
-    config, towers, embedder = trained_model(run)
+    config, towers, embedder = open_model(run)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     towers, embedder = towers.to(device), embedder.to(device) if embedder is not None else None
     scale = options.scale or config.scale or towers.logit_scale
@@ -169,14 +169,14 @@ def _check(options: Options) -> None:
         raise UserError("--entropy is the threshold of --background; give both.")
 
 
-def trained_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
+def open_model(run: Path) -> tuple[Config, Towers, nn.Module | None]:
     """Configuration, frozen towers and embedder of a finished run.
 
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
     with open_trained_run(run, "pacl", Config) as (_, config, weights):
-        return config, *load_model(config, run.resolve().parents[1] / "cache", weights)
+        return config, *trained_model(config, weights)
 
 
 # -- the pictures -----------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .towers import Towers
+from .towers.clip import Towers
 
 Order = Literal["upsample-softmax", "softmax-upsample"]
-WINDOWS = 16  # that the image tower sees at a time; most images have fewer
+WINDOWS = 16  # the image tower sees so many at a time; most images have fewer
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def upsample_patches(maps: Tensor, size: tuple[int, int], patch: int, stride: in
     grid = (maps.shape[2], maps.shape[3])
     if stride == patch and size == (patch * grid[0], patch * grid[1]):  # they tile the image
         return upsample(maps, size)
-    y, x = (  # of every pixel's centre, in patches, then from -1 to 1 across all of them
+    y, x = (  # every pixel's centre, in patches, then from -1 to 1 across all of them
         (2 * (torch.arange(length, device=maps.device) + 0.5 - patch / 2) / stride + 1) / count - 1
         for length, count in zip(size, grid, strict=True)
     )
@@ -174,6 +174,6 @@ class Windows:
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin so that they cover ``length``, the last one ending there."""
+    """Starts of windows that cover ``length``; the last one ends there."""
     starts = list(range(0, max(length - window, 0) + 1, stride))
     return starts if starts[-1] + window >= length else [*starts, length - window]

@@ -7,41 +7,38 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from shared.loading import Batches, SampledDataset
 from shared.run import Run
-from shared.support.weights import load_weights
 
-from . import pairs
+from .build import frozen_towers, new_embedder
 from .config import Config
-from .data import ScenePairs, load_scenes, stored_file
+from .datasets import pairs
+from .datasets.scene_features import ScenePairs, Scenes, load_scenes
 from .losses import pacl_loss
-from .miniclip import MiniCLIP, MiniCLIPTowers, trained_mini_clip
-from .model import VisionEmbedder
-from .packaged import UntrainedTowers
-from .towers import OpenCLIPTowers, Towers
+from .towers.clip import Towers
 
-BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW (appendix, as one third party quotes it)
+BETAS, EPSILON = (0.9, 0.98), 1e-6  # AdamW (appendix, as one third party quotes it)
 
 
 def train(config: Config, run: Run) -> None:
     """Train the vision embedder of one variant; leaves its weights, and the mini-CLIP's, in the run's folder."""
-    if config.method in ("conse", "ridge"):
-        components = load_scenes(config, run.cache).components
-        run.export({f"clip.{name}": components[name] for name in ("mean", "components")})
+    scenes = None if config.data else load_scenes(config, run.cache)
+    if scenes is not None and config.method in ("conse", "ridge"):
+        run.export({f"clip.{name}": scenes.components[name] for name in ("mean", "components")})
         return
-    if config.method == "clip-patch" and config.data:
+    if scenes is None and config.method == "clip-patch":
         run.export({})  # the towers are open_clip's own, and there is nothing to train on millions of pairs
         return
-    towers, dataset = frozen_towers(config, run)
-    frozen = {f"clip.{name}": x for name, x in towers.model.state_dict().items()} if config.data is None else {}
+    towers = frozen_towers(config, run, scenes)
+    frozen = {f"clip.{name}": x for name, x in towers.model.state_dict().items()} if scenes is not None else {}
     if config.method == "clip-patch":
         run.export(frozen)
         return
+    dataset = training_pairs(config, run, towers, scenes)
     batches = Batches(dataset, config.batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
-    embedder = VisionEmbedder(towers.width, towers.joint, config.embedder)
+    embedder = new_embedder(config, towers)
     optimizer = torch.optim.AdamW(
         embedder.parameters(),
         lr=config.learning_rate,
@@ -66,7 +63,7 @@ def train(config: Config, run: Run) -> None:
         batch = next(batches)
         with run.accelerator.autocast():
             # Without augmentation the tokens of a frozen tower are always the same: scenes come as tokens.
-            tokens = batch["tokens"] if config.data is None else towers.patch_tokens(batch["image"])[0]
+            tokens = towers.patch_tokens(batch["image"])[0] if scenes is None else batch["tokens"]
             # Unit vectors, as class embeddings at inference: their norm would sharpen the weights in training alone.
             text = F.normalize(towers.encode_text(batch["text"]), dim=-1)
             loss = pacl_loss(
@@ -88,45 +85,13 @@ def train(config: Config, run: Run) -> None:
     run.export(frozen | {f"embedder.{name}": x for name, x in trained.items()})
 
 
-def frozen_towers(config: Config, run: Run) -> tuple[Towers, SampledDataset]:
-    """The frozen image-text model, and the training pairs that suit it."""
-    if config.data:
-        towers = OpenCLIPTowers(config.clip, config.clip_weights).to(run.device)
-        return towers, pairs.read(
-            Path(config.data), run.cache, towers.preprocess, config.noun_prompts, config.noun_parser
-        )
-    data = load_scenes(config, run.cache)
-    mini = MiniCLIPTowers(trained_mini_clip(config, run, data), config.scene_size, data.sentences)
-    tokens = torch.cat([mini.patch_tokens(x.to(run.device))[0].cpu() for x in data.features.split(256)])
-    return mini, ScenePairs(tokens, data.captions, config.noun_prompts, config.noun_parser)
-
-
-def load_model(config: Config, cache: Path, weights: Path) -> tuple[Towers, VisionEmbedder | None]:
-    """The frozen towers and the trained embedder of a run, for evaluation and prediction; None where none is trained.
-
-    Args:
-        cache: of the preset's runs; has the embeddings of known texts, and may be missing.
-        weights: what :func:`train` left.
-    """
-    parts: dict[str, dict[str, Tensor]] = {"clip": {}, "embedder": {}}
-    for name, x in load_weights(weights).items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = x
-    towers: Towers
-    if config.data:
-        towers = OpenCLIPTowers(config.clip, config.clip_weights)
-    else:
-        known = load_scenes(config, cache).sentences if stored_file(config, cache).exists() else {}
-        if config.method in ("conse", "ridge"):
-            return UntrainedTowers(config.method, parts["clip"], config.scene_size, known), None
-        model = MiniCLIP.shaped_like(parts["clip"])
-        model.load_state_dict(parts["clip"])
-        towers = MiniCLIPTowers(model, config.scene_size, known)
-    if config.method == "clip-patch":
-        return towers, None
-    embedder = VisionEmbedder(towers.width, towers.joint, config.embedder)
-    embedder.load_state_dict(parts["embedder"])
-    return towers, embedder.requires_grad_(False).eval()
+def training_pairs(config: Config, run: Run, towers: Towers, scenes: Scenes | None) -> SampledDataset:
+    """Images with their texts below ``config.data``, or scenes, whose images come as the patch tokens (N, T, Dv)."""
+    if scenes is None:
+        root = Path(str(config.data))
+        return pairs.read(root, run.cache, towers.preprocess, config.noun_prompts, config.noun_parser)
+    tokens = torch.cat([towers.patch_tokens(x.to(run.device))[0].cpu() for x in scenes.features.split(256)])
+    return ScenePairs(tokens, scenes.captions, config.noun_prompts, config.noun_parser)
 
 
 if __name__ == "__main__":

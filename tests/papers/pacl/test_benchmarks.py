@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from papers.pacl import benchmarks, classification
-from papers.pacl.benchmarks import BENCHMARKS
 from papers.pacl.data import LAYOUT, check
+from papers.pacl.datasets import benchmarks, classification
+from papers.pacl.datasets.benchmarks import BENCHMARKS
 from papers.pacl.metrics import IGNORED
 from shared import UserError
 
@@ -179,8 +179,3 @@ def test_incomplete_sets_are_named(tmp_path: Path) -> None:
 )
 def test_readable_names(raw: str, text: str) -> None:
     assert classification.readable(raw) == text
-
-
-def test_top1() -> None:
-    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
-    assert classification.top1(scores, torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)

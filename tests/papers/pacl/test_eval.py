@@ -18,19 +18,20 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from papers.pacl import eval as evaluation
 from papers.pacl import segment
-from papers.pacl.benchmarks import BENCHMARKS, Segmented
 from papers.pacl.config import PRESETS, VARIANTS, Config
-from papers.pacl.data import SceneTest, load_scenes
+from papers.pacl.datasets.benchmarks import BENCHMARKS, Segmented
+from papers.pacl.datasets.scene_features import SceneTest, load_scenes
 from papers.pacl.eval import (
     compatibility,
     evaluate,
     figures,
+    median_seed,
     patch_metrics,
     scene_metrics,
     single_object_metrics,
 )
 from papers.pacl.model import VisionEmbedder
-from papers.pacl.towers import OpenCLIPTowers, Towers
+from papers.pacl.towers.clip import OpenCLIPTowers, Towers
 from papers.pacl.train import train
 from shared.run import Run
 from shared.support.files import write_json
@@ -95,7 +96,7 @@ def test_single_objects() -> None:
 
 
 def weights(variant: str, patches: Tensor, text: Tensor) -> Tensor:
-    """Of one image's patches (T, D) for one text (D,): what the variant's name says."""
+    """Weights of one image's patches (T, D) for one text (D,), as the variant's name says."""
     cosine = torch.stack([patch @ text / patch.norm() for patch in patches])
     if variant == "meanpool":
         return torch.full((len(patches),), 1 / len(patches))
@@ -151,12 +152,24 @@ def test_figures_need_a_run_and_draw_what_it_left(tmp_path: Path) -> None:
     for split in ("seen", "held_out"):
         shown |= {f"{split}_{key}": value for key, value in scene_metrics(CONFIG, OneHot(), None, scenes(2))[1].items()}
     np.savez(tmp_path / "shown.npz", allow_pickle=False, **shown)
+    write_json(tmp_path / "result.json", {"metrics": {"seen_miou_percent": 1.0}})
     figures({("pacl", 3): tmp_path}, tmp_path / "out")
     drawn = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert drawn == [
         "coherence.png", "heatmaps_held_out.png", "heatmaps_seen.png", "overlays_held_out.png", "overlays_seen.png",
     ]  # fmt: skip
     assert all(min(Image.open(tmp_path / "out" / name).size) > 200 for name in drawn)
+
+
+def test_figures_show_the_median_seed(tmp_path: Path) -> None:
+    runs = {}
+    for variant, values in {"meanpool": (1, 2, 3, 4, 5), "pacl": (30, 50, 10, 40, 20)}.items():
+        for seed, value in enumerate(values):
+            runs[variant, seed] = tmp_path / variant / str(seed)
+            write_json(runs[variant, seed] / "result.json", {"metrics": {"seen_miou_percent": value}})
+    assert median_seed(runs) == 0
+    assert median_seed({run: folder for run, folder in runs.items() if run[0] == "meanpool"}) == 2
+    assert median_seed({run: folder for run, folder in runs.items() if run[1] in (1, 2)}) == 2, "the lower of two"
 
 
 # -- the paper's data -------------------------------------------------------------------------------------------------
@@ -253,24 +266,18 @@ def test_precision_is_that_of_the_towers_alone(tiny: tuple[Config, Run], monkeyp
     assert {x.dtype for x in embedded} == {torch.bfloat16} and {x.dtype for x in cosines} == {torch.float32}
 
 
-def test_two_processes_share_the_images(
+def test_two_processes_are_one(
     tiny: tuple[Config, Run], two_processes: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An odd number of them, and sets of fewer; which patches are drawn does not depend on it."""
+    """Losses and gradients of a shared batch, and metrics of shared images: an odd number of them, and sets of fewer.
+
+    Which patches are drawn does not depend on the number of processes.
+    """
     config, run = tiny
     torch.set_num_threads(1)
     monkeypatch.setattr(evaluation, "PATCHES", 7)  # of twelve
     folder = run.folder.parent
-    assert json.loads(two_processes("eval", folder, "7")) == evaluate(config, run)
-
-
-def test_one_of_two_processes_fails(tiny: tuple[Config, Run], two_processes: Callable[..., str]) -> None:
-    """The other, which waits for it, does not hang."""
-    config, run = tiny
-    damaged = Path(str(config.data)) / "VOCdevkit/VOC2012/JPEGImages/a.jpg"  # the second of the list
-    damaged.write_bytes(b"no image")
-    with pytest.raises(AssertionError, match=r"a\.jpg is not an image that can be decoded"):
-        two_processes("eval", run.folder.parent, "7")
+    assert json.loads(two_processes("losses_and_evaluation", folder, "7")) == evaluate(config, run)
 
 
 class Colours(Towers):

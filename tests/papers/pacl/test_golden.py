@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from papers.pacl.losses import pacl_loss
 from papers.pacl.model import VisionEmbedder, diagonal, mean_pooled, pairwise, sigmoid_diagonal, sigmoid_pairwise
 from papers.pacl.segment import class_embeddings, cosine_maps, entropy, label_map, probabilities, upsample
-from papers.pacl.towers import Towers, resize_positions, strided_tokens
+from papers.pacl.towers.clip import Towers, resize_positions, strided_tokens
 from shared.losses import symmetric_info_nce
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pacl"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci.packs.nouns import build
-from papers.pacl import lexicon
+from papers.pacl.texts import lexicon
 from shared import UserError
 
 SENSE = "n 1 1 @ 1 0 {offset}"

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from papers.pacl.datasets.benchmarks import reduce_zero_label
 from papers.pacl.metrics import (
     ConfusionMatrix,
     coherence,
@@ -16,9 +17,9 @@ from papers.pacl.metrics import (
     patch_labels,
     pixel_auc,
     pointing,
-    reduce_zero_label,
     roc_auc,
     roc_points,
+    top1,
 )
 from shared import UserError
 
@@ -201,3 +202,8 @@ def test_patch_labels_of_any_size() -> None:
             assert found[i, j] == majority(labels, rows, columns)
     assert torch.equal(patch_labels(torch.tensor([[4, 9]]), (2, 4)), torch.tensor([[4, 4, 9, 9]] * 2))
     assert patch_labels(torch.tensor([[9, 4], [4, 9]]), (1, 1)) == 4
+
+
+def test_top1() -> None:
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    assert top1(scores, torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from papers.pacl.nouns import nouns
-from papers.pacl.prompts import PACL_TEMPLATES, noun_prompt, training_text
+from papers.pacl.texts.nouns import nouns
+from papers.pacl.texts.prompts import PACL_TEMPLATES, noun_prompt, training_text
 from shared import UserError
 from shared.offline.cutouts import load_cutouts
 from shared.offline.scenes import compose_scene, with_article
@@ -30,7 +30,7 @@ def test_nouns(caption: str, expected: list[str]) -> None:
 
 
 def test_labels_of_the_embedded_cutouts() -> None:
-    """Of nearly all a noun is found, and it is a part of the label, or the singular of one."""
+    """Nearly all have a noun, which is a part of the label, or the singular of one."""
     found = {stamp.label: nouns(f"a photo of {with_article(stamp.label)}.") for stamp in load_cutouts()}
     assert sum(bool(x) for x in found.values()) >= 0.95 * len(found)
     stems = {label: [noun[:3] for noun in x] for label, x in found.items()}

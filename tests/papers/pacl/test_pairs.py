@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from papers.pacl import pairs
-from papers.pacl.pairs import TextImages, check, index_shard, read
+from papers.pacl.datasets import pairs
+from papers.pacl.datasets.pairs import TextImages, check, index_shard, read
 from shared import UserError
 from shared.loading import Batches
 

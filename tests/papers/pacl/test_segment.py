@@ -23,7 +23,7 @@ from papers.pacl.segment import (
     upsample_patches,
     window_starts,
 )
-from papers.pacl.towers import OpenCLIPTowers, Towers, resize_positions, strided_tokens
+from papers.pacl.towers.clip import OpenCLIPTowers, Towers, resize_positions, strided_tokens
 from shared import UserError
 from shared.clip import load_clip
 

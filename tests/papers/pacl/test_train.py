@@ -16,18 +16,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
 
-from papers.pacl import data as data_module
-from papers.pacl import nouns as nouns_module
-from papers.pacl import scenes
+from papers.pacl.build import frozen_towers, trained_model
 from papers.pacl.config import PRESETS, VARIANTS
-from papers.pacl.data import ScenePairs, load_scenes, prepare, principal_components, stored_file
+from papers.pacl.data import prepare
+from papers.pacl.datasets import scene_features, scenes
+from papers.pacl.datasets.scene_features import ScenePairs, load_scenes, principal_components, stored_file
 from papers.pacl.losses import pacl_loss
-from papers.pacl.miniclip import MiniCLIPTowers, trained_mini_clip
 from papers.pacl.model import VisionEmbedder
-from papers.pacl.nouns import nouns
-from papers.pacl.packaged import UntrainedTowers
-from papers.pacl.prompts import PACL_TEMPLATES
-from papers.pacl.train import frozen_towers, load_model, train
+from papers.pacl.texts import nouns as nouns_module
+from papers.pacl.texts.nouns import nouns
+from papers.pacl.texts.prompts import PACL_TEMPLATES
+from papers.pacl.towers.miniclip import MiniCLIPTowers, trained_mini_clip
+from papers.pacl.towers.packaged import UntrainedTowers
+from papers.pacl.train import train
 from shared import UserError
 from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text
 from shared.run import Run
@@ -132,9 +133,9 @@ def test_nouns_of_either_parser_are_embedded(monkeypatch: pytest.MonkeyPatch) ->
     texts = {"captions": np.array([["a photo of a shoelace."]]), "train_features": np.random.rand(1, 49, 1280)}
     splits = {f"{name}_features": texts["train_features"] for name in scenes.splits(1, 2)}
     monkeypatch.setattr(scenes, "build", lambda *_: splits | texts)
-    monkeypatch.setattr(data_module, "SentenceEncoder", lambda: lambda batch: torch.rand(len(batch), 384))
+    monkeypatch.setattr(scene_features, "SentenceEncoder", lambda: lambda batch: torch.rand(len(batch), 384))
     monkeypatch.setattr(nouns_module, "_spacy_nouns", lambda caption: ["long shoelace"])
-    found = data_module._build(replace(CONFIG, mini_components=2, noun_parser="spacy"))["texts"]
+    found = scene_features._build(replace(CONFIG, mini_components=2, noun_parser="spacy"))["texts"]
     assert "art of the long shoelace." in found and "art of the shoelace." not in found
 
 
@@ -159,7 +160,7 @@ def test_mini_clip_is_the_same_for_every_variant_of_a_seed(cache: Path, tmp_path
 
 def test_towers_make_of_a_picture_what_the_cache_holds(cache: Path, tmp_path: Path) -> None:
     data = load_scenes(CONFIG, cache)
-    towers, _ = frozen_towers(CONFIG, run_in(tmp_path, cache))
+    towers = frozen_towers(CONFIG, run_in(tmp_path, cache), data)
     test = data.test("seen")
     pixels = torch.stack([towers.preprocess(Image.fromarray(image)) for image in test.images[:3].numpy()])
     tokens, grid = towers.patch_tokens(pixels)
@@ -171,7 +172,7 @@ def test_towers_make_of_a_picture_what_the_cache_holds(cache: Path, tmp_path: Pa
 
 def test_unknown_texts_are_embedded_like_known_ones(cache: Path, tmp_path: Path) -> None:
     data = load_scenes(CONFIG, cache)
-    towers, _ = frozen_towers(CONFIG, run_in(tmp_path, cache))
+    towers = frozen_towers(CONFIG, run_in(tmp_path, cache), data)
     fresh = MiniCLIPTowers(towers.model, CONFIG.scene_size)
     texts = list(data.sentences)[:3]
     torch.testing.assert_close(fresh.encode_text(texts), towers.encode_text(texts), rtol=0, atol=1e-5)
@@ -226,15 +227,15 @@ def test_a_trained_run_is_all_that_evaluation_and_prediction_need(cache: Path, t
         config = replace(CONFIG, epochs=1, **VARIANTS[name].changes)
         run = run_in(tmp_path / name, cache)
         train(config, run)
-        towers, embedder = load_model(config, tmp_path / "no cache", run.weights)
-        with_cache, _ = load_model(config, cache, run.weights)
+        towers, embedder = trained_model(config, run.weights)
+        with_cache, _ = trained_model(config, run.weights, load_scenes(config, cache).sentences)
         assert (embedder is None) == (name != "pacl")
         features = load_scenes(config, cache).features[:2]
         assert torch.equal(towers.patch_tokens(features)[0], with_cache.patch_tokens(features)[0])
 
 
 def test_patches_of_a_clip_that_is_there_need_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("papers.pacl.pairs.read", lambda *_: pytest.fail("the pairs were read"))
+    monkeypatch.setattr("papers.pacl.datasets.pairs.read", lambda *_: pytest.fail("the pairs were read"))
     run = run_in(tmp_path, tmp_path / "cache")
     train(replace(PRESETS["paper"], data=str(tmp_path), method="clip-patch"), run)
     assert load_file(run.weights) == {}
@@ -244,7 +245,7 @@ def test_frozen_weights_do_not_move(cache: Path, tmp_path: Path) -> None:
     run = run_in(tmp_path, cache, seed=3)
     before = trained_mini_clip(CONFIG, run, load_scenes(CONFIG, cache)).state_dict()
     train(CONFIG, run)
-    towers, _ = load_model(CONFIG, cache, run.weights)
+    towers, _ = trained_model(CONFIG, run.weights)
     assert all(torch.equal(before[name], x) for name, x in towers.model.state_dict().items())  # type: ignore[union-attr]
 
 
@@ -294,7 +295,7 @@ def test_a_vit_of_open_clip_trains_on_tar_shards(tmp_path: Path, precision: str)
     train(config, run)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 60 and np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
-    towers, embedder = load_model(config, tmp_path / "cache", run.weights)
+    towers, embedder = trained_model(config, run.weights)
     assert embedder is not None and towers.width == 64
     AcceleratorState._reset_state()
     assert set(load_file(run.weights)) == {f"embedder.{name}" for name in embedder.state_dict()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .config import Parser
+from ..config import Parser
 from .nouns import nouns
 
 # Those of the paper's appendix A.2.2, as orensul/PACL-reproduction quotes it (unverified); CLIP and another third party

@@ -15,9 +15,9 @@ class Lexicon:
     """Lower-case lemmas of up to four words, separated by spaces; names of single persons and places are left out."""
 
     nouns: frozenset[str]
-    """Those that are nouns at least as often as anything else: owl, fire hydrant."""
+    """Lemmas that are nouns at least as often as anything else: owl, fire hydrant."""
     sometimes: frozenset[str]
-    """Those that more often are verbs, adjectives or adverbs: duck, green."""
+    """Lemmas that more often are verbs, adjectives or adverbs: duck, green."""
     plurals: dict[str, str]
     """Irregular ones, with their singulars: geese, goose."""
 
@@ -30,7 +30,7 @@ class Lexicon:
 
 
 def regular_singulars(word: str) -> list[str]:
-    """What a regular plural may come from: foxes -> foxe, fox; ponies -> pony; women -> woman."""
+    """Words that a regular plural may come from: foxes -> foxe, fox; ponies -> pony; women -> woman."""
     if word.endswith("men"):
         return [f"{word[:-3]}man"]
     if not word.endswith("s") or word.endswith("ss"):

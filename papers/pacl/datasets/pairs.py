@@ -24,8 +24,8 @@ from shared import UserError
 from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE
 
-from .config import Parser
-from .prompts import training_text
+from ..config import Parser
+from ..texts.prompts import training_text
 
 SOURCES = ("cc3m", "cc12m", "yfcc15m")
 COCO = Path("coco/annotations/captions_train2017.json")
@@ -46,7 +46,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """Where a sample is: the bytes of its image, and its texts or where theirs are."""
+    """Place of a sample: the bytes of its image, and its texts or their bytes."""
 
     file: str
     name: str
@@ -83,7 +83,7 @@ class TextImages:
     pairs: ConcatDataset[Pair]
     sources: list[str]
     sha256: str
-    """Of the index."""
+    """Hash of the index."""
     transform: Transform | None = None
     noun_prompts: float = 0.0
     noun_parser: Parser = "lexicon"

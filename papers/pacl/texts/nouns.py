@@ -7,7 +7,7 @@ from typing import Any
 
 from shared import UserError
 
-from .config import Parser
+from ..config import Parser
 from .lexicon import load_lexicon
 
 # Words that end a noun phrase; after those in DETERMINERS any word that may be a noun is taken for one.

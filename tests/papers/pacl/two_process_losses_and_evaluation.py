@@ -1,14 +1,21 @@
-"""Run by test_losses.py under torchrun: two processes with half the batch each against one with the whole."""
+"""Run by test_eval.py under torchrun: two processes share a batch, whose loss is that of one, and then test images."""
 
 import copy
+import json
+import sys
 from functools import partial
+from pathlib import Path
 
 import accelerate
+import open_clip
 import torch
 from torch import Tensor
 
+from papers.pacl import eval as evaluation
+from papers.pacl.config import PRESETS, Config
 from papers.pacl.losses import pacl_loss
 from papers.pacl.model import VisionEmbedder
+from shared.run import Run
 
 BATCH = 5  # rows of each process
 LOSSES = {
@@ -40,17 +47,26 @@ def same_as_one_process(
         torch.testing.assert_close(two.grad, one.grad, msg=f"{name}: gradient of {parameter}")
 
 
-def main() -> None:
-    accelerator = accelerate.Accelerator()
-    assert accelerator.num_processes == 2, accelerator.num_processes
+def check_losses(accelerator: accelerate.Accelerator) -> None:
     torch.manual_seed(0)
     embedder = VisionEmbedder(6, 4).double()
     tokens, text = torch.randn(2 * BATCH, 7, 6, dtype=torch.float64), torch.randn(2 * BATCH, 4, dtype=torch.float64)
     for name in LOSSES:
         same_as_one_process(name, embedder, tokens, text, accelerator)
-    if accelerator.is_main_process:
-        print("2 processes agree with 1")
+
+
+def main(folder: Path, patches: int) -> None:
+    run = Run(folder / "run", folder / "cache", seed=0)
+    assert run.accelerator.num_processes == 2, run.accelerator.num_processes
+    check_losses(run.accelerator)
+    if not run.accelerator.is_main_process:
+        assert evaluation.evaluate(PRESETS["smoke"], run) == {}, "scenes are the main process's alone"
+    open_clip.add_model_config(folder)
+    evaluation.PATCHES = patches
+    metrics = evaluation.evaluate(Config(**json.loads((folder / "config.json").read_text())), run)
+    if run.accelerator.is_main_process:
+        print(json.dumps(metrics))
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), int(sys.argv[2]))

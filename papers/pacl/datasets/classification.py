@@ -43,7 +43,7 @@ DATA/                         classification sets, unverified which twelve the p
 
 
 def folder(name: str) -> str:
-    """Where a set lies below the data's folder."""
+    """Folder of a set, below the data's folder."""
     return IMAGENETS[name] if name in IMAGENETS else _TORCHVISION[name][0]
 
 
@@ -135,11 +135,6 @@ def batch(preprocess: Callable[[Image.Image], Tensor], samples: list[tuple[Image
     """Preprocessed images (B, 3, H, W) and their class numbers (B,)."""
     images, labels = zip(*samples, strict=True)
     return torch.stack([preprocess(image) for image in images]), torch.tensor(labels)
-
-
-def top1(scores: Tensor, labels: Tensor) -> float:
-    """Share of images (N, C) whose best class is their label (N,)."""
-    return float((scores.argmax(1) == labels).double().mean())
 
 
 def check(root: Path) -> list[str]:

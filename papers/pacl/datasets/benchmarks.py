@@ -16,9 +16,8 @@ from torch import Tensor
 from shared import UserError
 from shared.support.images import UNDECODABLE
 
-from .metrics import IGNORED, reduce_zero_label
-
 NAMES = Path(__file__).parent / "names"
+IGNORED = 255  # label of what does not count
 LAYOUT = """\
 DATA/                         segmentation benchmarks; those that are there are evaluated (numbers of images unverified)
   VOCdevkit/VOC2012/          JPEGImages, SegmentationClass, ImageSets/Segmentation/val.txt (1,449)
@@ -63,7 +62,7 @@ class Benchmark:
 
     @property
     def queries(self) -> list[str]:
-        """What is asked for by name: background is found by the entropy rule."""
+        """Classes that are asked for by name; background is found by the entropy rule."""
         return self.class_names[1:] if self.background else self.class_names
 
 
@@ -94,6 +93,16 @@ BENCHMARKS = {
         "Cityscapes-19", *_CITY_FOLDERS, "_gtFine_labelTrainIds.png", None, "cityscapes19.txt", 19, False, False, 500
     ),
 }
+
+
+def reduce_zero_label(labels: Tensor) -> Tensor:
+    """uint8 of any shape: 0 becomes 255 (ignored), every other label one less, 255 stays. Source: mmsegmentation.
+
+    Raises ValueError for another type, in which 0 - 1 would not be 255.
+    """
+    if labels.dtype != torch.uint8:
+        raise ValueError(f"labels are {labels.dtype}, expected torch.uint8")
+    return torch.where(labels == IGNORED, labels, labels - 1)
 
 
 class Segmented:

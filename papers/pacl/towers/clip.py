@@ -13,7 +13,7 @@ from shared.clip import OpenCLIP, load_clip
 
 
 class Towers(nn.Module):
-    """What PACL needs of a CLIP. Frozen: no gradients, and `train()` leaves it in evaluation mode.
+    """Interface of a frozen CLIP: no gradients, and `train()` leaves it in evaluation mode.
 
     Attributes:
         model: the image-text model itself.
@@ -95,7 +95,7 @@ class OpenCLIPTowers(Towers):
         return self.model.preprocess
 
     def normalize(self, image: Image.Image) -> Tensor:
-        normal = self.model.transform.transforms[-1]  # of torchvision's Compose
+        normal = self.model.transform.transforms[-1]  # torchvision's Compose
         to_tensor = self.model.transform.transforms[-2]
         return normal(to_tensor(image.convert("RGB")))
 

@@ -19,23 +19,23 @@ from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cu
 from shared.offline.scenes import Scene, compose_scene, with_article
 from shared.offline.towers import efficientnet_lite0
 
-from .nouns import nouns
+from ..texts.nouns import nouns
 
 SIZE = 224
 CELL = 4  # pixels of a scene to a side of one of its label map
 SCALE = (0.35, 0.55)  # size of an object in the scene
 OBJECTS = (1, 3)
-WORDINGS = 3  # of the composer's captions
+WORDINGS = 3  # captions of the composer that are taken
 HELD_OUT, HELD_OUT_VALIDATION = 60, 30  # concepts
 EVERY_BACKGROUND = 4  # every fourth is kept for testing, the one after it for validation
 SHOWN = 12  # scenes of a test set whose pixels are kept for figures
 SEED = 0
-MEAN, STD = 0.5, 0.5  # of the image tower
+MEAN, STD = 0.5, 0.5  # normalisation of the image tower
 
 
 @dataclass(frozen=True)
 class Split:
-    """What may appear in the scenes of a split, and how many there are."""
+    """Cut-outs and backgrounds that may appear in the scenes of a split, and the number of scenes."""
 
     stamps: list[Cutout]
     backgrounds: list[Background]
@@ -81,17 +81,17 @@ def splits(train: int, test: int) -> dict[str, Split]:
 
 
 def kinds(stamps: list[Cutout]) -> set[str]:
-    """What the stamps are in one word."""
+    """Kinds of the cut-outs, in one word each."""
     return {stamp.kind for stamp in stamps if stamp.kind}
 
 
 def _nouns(text: str) -> set[str]:
-    """What a training text that names it would name."""
+    """Nouns of a training text that names it."""
     return set(nouns(f"a photo of {with_article(text)}."))
 
 
 def _words(text: str) -> set[str]:
-    """Of a name as it stands, and of its nouns, which are singular."""
+    """Words of a name as it stands, and of its nouns, which are singular."""
     return {word for part in (text, *_nouns(text)) for word in part.split()}
 
 
@@ -106,7 +106,7 @@ def compose(split: Split, rng: np.random.Generator) -> list[Scene]:
 
 
 def classes(split: Split, index: int, scene: Scene) -> list[int]:
-    """Which concepts of the split a scene shows."""
+    """Concepts of the split that a scene shows."""
     return [index % len(split.stamps)] if split.objects == (1, 1) else scene.classes
 
 
@@ -124,27 +124,35 @@ def captions(split: Split, scene: Scene) -> list[str]:
 
 
 def build(train: int, test: int, size: int) -> dict[str, np.ndarray]:
-    """Compose all scenes and pass them through the image tower at ``size`` pixels.
+    """Compose the scenes of every split and pass them through the image tower at ``size`` pixels.
 
-    Returns: for every split ``<name>_features`` (N, h * w, 1280) float16; for training ``captions`` (N, 4) of str; for
-    the others ``<name>_maps`` (N, 56, 56) int16, 0 background, k concept k - 1 of the split, and ``<name>_images``
-    (12, 224, 224, 3) uint8, the first ones.
+    Returns: the arrays of :func:`build_split` as ``<split>_features`` and so on; the captions, of training alone, as
+    ``captions``.
     """
     content: dict[str, np.ndarray] = {}
-    for number, (name, split) in enumerate(splits(train, test).items()):
-        scenes = compose(split, np.random.default_rng((SEED, number)))
-        images = np.stack([scene.image for scene in scenes])
-        content[f"{name}_features"] = features(images, size)
-        if name == "train":
-            content["captions"] = np.array([captions(split, scene) for scene in scenes])
-        else:
-            shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
-            class_maps = [scene.class_map[CELL // 2 :: CELL, CELL // 2 :: CELL] for scene in scenes]
-            content[f"{name}_maps"] = np.stack(
-                [np.where(x > 0, x + k, 0) for x, k in zip(class_maps, shift, strict=True)]
-            ).astype(np.int16)
-            content[f"{name}_images"] = images[:SHOWN]
+    for name in splits(train, test):
+        built = build_split(train, test, name, size)
+        content |= {kind if kind == "captions" else f"{name}_{kind}": array for kind, array in built.items()}
     return content
+
+
+def build_split(train: int, test: int, name: str, size: int) -> dict[str, np.ndarray]:
+    """Compose the scenes of one split, the same whether or not others are composed, and pass them through the tower.
+
+    Returns: ``features`` (N, h * w, 1280) float16; for training ``captions`` (N, 4) of str; for the others ``maps``
+    (N, 56, 56) int16, 0 background, k concept k - 1 of the split, and ``images`` (12, 224, 224, 3) uint8, the first
+    ones.
+    """
+    split, number = splits(train, test)[name], list(splits(train, test)).index(name)
+    scenes = compose(split, np.random.default_rng((SEED, number)))
+    images = np.stack([scene.image for scene in scenes])
+    found = {"features": features(images, size)}
+    if name == "train":
+        return found | {"captions": np.array([captions(split, scene) for scene in scenes])}
+    shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
+    class_maps = [scene.class_map[CELL // 2 :: CELL, CELL // 2 :: CELL] for scene in scenes]
+    maps = np.stack([np.where(x > 0, x + k, 0) for x, k in zip(class_maps, shift, strict=True)])
+    return found | {"maps": maps.astype(np.int16), "images": images[:SHOWN]}
 
 
 def features(images: np.ndarray, size: int) -> np.ndarray:

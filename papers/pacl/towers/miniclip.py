@@ -21,13 +21,13 @@ from shared.losses import clip_loss
 from shared.run import Run
 from shared.support.files import write_atomic
 
-from . import prompts
-from .config import Config
-from .data import ScenePairs, Scenes
+from ..config import Config
+from ..datasets.scene_features import ScenePairs, Scenes
+from ..texts import prompts
 from .packaged import LOGIT_SCALE, PackagedTowers
 
 COMPONENTS = ("mean", "components", "text_mean", "text_components")
-DEPTH, HEADS = 2, 4  # of the transformer: pre-norm, hidden width twice its own
+DEPTH, HEADS = 2, 4  # the transformer is pre-norm, with a hidden width twice its own
 WEIGHT_DECAY = 0.1
 NOUN_PROMPTS = 0.5  # CLIP saw prompts, too: its noun prompts are no secret of stage two
 

@@ -16,8 +16,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches
 
-from .scenes import MEAN, STD, preprocess
-from .towers import Towers
+from ..datasets.scenes import MEAN, STD, preprocess
+from .clip import Towers
 
 Bridge = Literal["conse", "ridge"]
 LOGIT_SCALE = 20.0
