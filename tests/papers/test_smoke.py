@@ -17,6 +17,7 @@ import pytest
 
 from ci.report import papers
 from shared.reproduce import tables, verdicts
+from shared.reproduce.command import measured
 from shared.support.weights import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -71,9 +72,8 @@ class Smoke:
         return run(command, self.work, PYTHONPATH=str(ROOT), **environment)
 
     def metrics(self, variant: str, rows: list[dict[str, Any]]) -> dict[str, float]:
-        """All that a run has to repeat exactly: ratios of measured times (their names say so) are left out."""
-        of_run = next(row["metrics"] for row in rows if (row["variant"], row["seed"]) == (variant, self.seed))
-        return {name: value for name, value in of_run.items() if not name.endswith(("_step_ratio", "_total_ratio"))}
+        """All that a run has to repeat exactly."""
+        return next(measured(row) for row in rows if (row["variant"], row["seed"]) == (variant, self.seed))
 
     def files(self, folder: Path, variant: str) -> dict[str, bytes]:
         """What training leaves of a run: weights and log."""
@@ -198,7 +198,8 @@ def test_copied_out_it_gives_the_same(smoke: Smoke, tmp_path: Path) -> None:
     copy = tmp_path / "my work"
     exported = export(smoke.slug, copy)
     assert f"-m shared.reproduce {smoke.slug}" in exported and f"cd '{copy}'\n" in exported
-    assert sorted(path.name for path in copy.iterdir()) == sorted([smoke.slug, "shared", "constraints.txt", "LICENSE"])
+    beside = ["shared", "README.md", "constraints.txt", "LICENSE"]
+    assert sorted(path.name for path in copy.iterdir()) == sorted([smoke.slug, *beside])
     where = run(["-c", f"import shared, {smoke.slug} as paper; print([shared.__file__, paper.__file__])"], copy)
     assert where == f"{[str(copy / name / '__init__.py') for name in ('shared', smoke.slug)]}\n"
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import tinypaper.config
 import torch
 
 from shared import UserError
-from shared.reproduce.command import main
+from shared.reproduce.command import compare, kept, main, overridden
 from shared.reproduce.jobs import make_way
 from shared.reproduce.keys import Job, Jobs, code_hash
 from shared.reproduce.pool import ProcessPool
@@ -191,6 +191,8 @@ def test_results_file(first: tuple[Path, str]) -> None:
     for text in ("plain seed 1: error", "1. Dropout does not help.", found["claims"][0]["verdict"], "Written to"):
         assert text in printed
     assert not (work / "tinypaper" / "results").exists(), "OUT= leaves the paper's folder alone"
+    assert [path.name for path in work.rglob("points.safetensors")] == ["points.safetensors"]
+    assert (work / "runs" / "tinypaper" / "cache" / "points.safetensors").exists(), "for every OUT="
 
 
 def test_a_second_run_skips_everything(done: Path) -> None:
@@ -242,8 +244,7 @@ def test_other_data_train_again(done: Path) -> None:
 @pytest.mark.parametrize("part", [["--variants", "plain"], ["--seeds", "0"]])
 def test_a_part_is_not_published(done: Path, part: list[str]) -> None:
     """Only a whole reproduction writes the paper's own results, without --out."""
-    shutil.move(done / "out", done / "runs")
-    shutil.move(done / "runs" / "tinypaper" / "smoke", done / "runs" / "tinypaper" / "cpu")
+    shutil.move(done / "out" / "tinypaper" / "smoke", done / "runs" / "tinypaper" / "cpu")
     (done / "tinypaper" / "README.md").write_text("")
     assert run_here(done, *part, command=["-m", "shared.reproduce", "tinypaper"]).returncode == 0
     assert not (done / "tinypaper" / "results").exists()
@@ -264,6 +265,51 @@ def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, lau
     again = run(done, command=[*launch, *COMMAND], **environment) if launched else run_here(done)
     assert again.returncode == 0, again.stderr
     assert (written(done, "checkpoint/state.pt"), written(done, "result.json")) == finished
+
+
+def test_fields_that_are_set_make_runs_of_their_own(done: Path) -> None:
+    (done / "tinypaper" / "README.md").write_text("")
+    part = ["--variants", "plain", "--seeds", "0"]
+    command = ["-m", "shared.reproduce", "tinypaper", "--preset", "cpu", "--set", "steps=5", "pause=0"]
+    finished = run_here(done, *part, command=command)
+    assert finished.returncode == 0, finished.stderr
+    job = done / "runs" / "tinypaper" / "cpu+pause=0+steps=5" / "plain" / "seed0"
+    config = json.loads((job / "config.json").read_text())["config"]
+    assert (config["steps"], config["pause"], config["dropout"]) == (5, 0, 0)
+    assert not (done / "tinypaper" / "results").exists()
+
+
+@dataclass(frozen=True)
+class Fields:
+    name: str | None = None
+    sizes: tuple[int, ...] = (1,)
+    fast: bool = False
+    rate: float = 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("name=a", "rate=1e-3"), Fields("a", rate=0.001)),
+        (("sizes=3,4",), Fields(sizes=(3, 4))),
+        (("fast=True",), Fields(fast=True)),
+        (("fast=true", "fast=false"), Fields()),
+    ],
+)
+def test_what_set_makes_of_a_configuration(given: tuple[str, ...], expected: Fields) -> None:
+    assert overridden(Fields(), given) == expected
+
+
+def test_what_is_equal_to_the_published_is_kept_as_published() -> None:
+    def row(variant: str, error: float, seconds: float) -> dict[str, Any]:
+        return {"variant": variant, "seed": 0, "metrics": {"error": error, "time_ratio": seconds}, "seconds": seconds}
+
+    published = {"rows": [row("plain", 1.0, 5.0), row("tuned", 2.0, 5.0)]}
+    same, other, new = row("plain", 1.0, 6.0), row("tuned", 2.5, 6.0), row("new", 3.0, 6.0)
+    assert kept([same, other, new], published) == [published["rows"][0], other, new]
+    assert compare([same], published) == "All 1 runs equal the published ones."
+    assert compare([same, other, new], published) == "1 of 2 runs differ from the published ones: tuned seed 0."
+    assert compare([new], published) == compare([new], None) == "There are no published runs to compare with."
 
 
 # -- variants that start from another ----------------------------------------------------------------------------------
@@ -399,9 +445,9 @@ def test_a_further_command_is_kept_continued_and_makes_way(work: Path) -> None:
 def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> None:
     base = tinypaper.config.PRESETS["smoke"]
     first, *others = (
-        Jobs("tinypaper", tinypaper.config, {"plain": replace(base, **changes)}, work, {"sha256": "", "test": 20}).job(
-            "plain", 0, None, None
-        )
+        Jobs(
+            "tinypaper", tinypaper.config, {"plain": replace(base, **changes)}, work, work, {"sha256": "", "test": 20}
+        ).job("plain", 0, None, None)
         for changes in ({}, {"data": "/elsewhere"}, {"workers": 3}, {"save_every": 2}, {"steps": 31})
     )
     assert [job.train_key == first.train_key for job in others] == [True, True, True, False]
