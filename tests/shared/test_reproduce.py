@@ -586,6 +586,12 @@ def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
 
 def test_over_two_processes(first: tuple[Path, str], work: Path, launch: list[str]) -> None:
     """As ``accelerate launch`` starts it; without dropout the numbers are those of one process."""
+    edit(
+        work,
+        "data.py",
+        '    """Draw the points."""',
+        '    with open("prepared", "a") as file:\n        file.write("1 ")',
+    )
     launched = run(
         work, "--variants", "plain", command=[*launch, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
     )
@@ -593,6 +599,7 @@ def test_over_two_processes(first: tuple[Path, str], work: Path, launch: list[st
     assert launched.stdout.count("Written to") == launched.stdout.count("plain seed 1: step 30/30") == 1
     state = torch.load(jobs(work)["plain/seed0"] / "checkpoint" / "state.pt", weights_only=True)
     assert len(state["random"]) == 2, "there were no two processes"
+    assert (work / "prepared").read_text() == "1 ", "the main process prepares the data, alone"
     assert results(work)["claims"] == [], "a claim needs both its variants"
     ours, theirs = results(work)["rows"], results(first[0])["rows"][2:]
     for one, other in zip(ours, theirs, strict=True):
