@@ -9,6 +9,7 @@ import os
 import random
 import re
 import resource
+import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,35 @@ def run(
     )
 
 
-def run_here(work: Path, *arguments: str, command: list[str] = COMMAND) -> subprocess.CompletedProcess[str]:
-    """The same command in this process, whose server of children has imported torch once for all tests."""
+def server() -> Any:
+    """Starts processes that have torch, imported once for all tests, and not the paper: each imports its folder's."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["shared.reproduce.jobs", "torch._dynamo"])
-    forkserver.ensure_running()  # without the paper: each child imports that of its folder
+    forkserver.ensure_running()
+    return context
+
+
+def run_module(work: Path, *arguments: str, module: str) -> subprocess.CompletedProcess[str]:
+    """``python -m <module>`` in a process of the server."""
+    child = server().Process(target=as_main, args=(work, module, arguments))
+    child.start()
+    child.join(SECONDS)
+    out, err = ((work / f"{name}.txt").read_text() for name in ("out", "err"))
+    return subprocess.CompletedProcess(arguments, child.exitcode, out, err)
+
+
+def as_main(work: Path, module: str, arguments: tuple[str, ...]) -> None:
+    os.chdir(work)
+    forget_the_paper()
+    sys.path.insert(0, str(work))
+    sys.argv[1:] = arguments
+    with open("out.txt", "w") as sys.stdout, open("err.txt", "w") as sys.stderr:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def run_here(work: Path, *arguments: str, command: list[str] = COMMAND) -> subprocess.CompletedProcess[str]:
+    """The same command in this process, whose jobs are processes of the server."""
+    server()
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         forget_the_paper(patch)
@@ -376,19 +402,20 @@ def test_killed_and_launched_what_has_a_start_ends_the_same(work: Path, tmp_path
 def test_one_run_with_a_start(work: Path) -> None:
     """``--start FOLDER``; without it, the run to start from is trained first, with the same options."""
     edit(work, "config.py", *TUNED)
-    train = ["-m", "tinypaper.train", "--preset", "smoke", "--variant", "tuned", "--pause", "0"]
-    whole = run(work, "--learning-rate", "0.02", command=train)
+    train = ["--preset", "smoke", "--variant", "tuned", "--pause", "0"]
+    whole = run_module(work, *train, "--learning-rate", "0.02", module="tinypaper.train")
     assert whole.returncode == 0, whole.stderr
     custom = work / "runs" / "custom"
     described = json.loads((custom / "plain" / "seed0" / "config.json").read_text())
     assert described["config"]["learning_rate"] == 0.02 and described["config"]["steps"] == 30
     weights = (custom / "tuned" / "seed0" / "checkpoint" / "model.safetensors").read_bytes()
     options = ["--learning-rate", "0.02", "--start", "runs/custom/plain/seed0", "--out", "mine"]
-    given = run(work, *options, command=train)
+    given = run_module(work, *train, *options, module="tinypaper.train")
     assert given.returncode == 0, given.stderr
     assert (work / "mine" / "tuned" / "seed0" / "checkpoint" / "model.safetensors").read_bytes() == weights
     assert not (work / "mine" / "plain").exists()
-    assert_one_sentence(run(work, "--start", "nowhere", command=train), "--start nowhere is no finished run")
+    none = run_module(work, *train, "--start", "nowhere", module="tinypaper.train")
+    assert_one_sentence(none, "--start nowhere is no finished run")
 
 
 # -- further commands --------------------------------------------------------------------------------------------------
@@ -431,14 +458,14 @@ if __name__ == "__main__":
 
 def test_a_further_command_is_kept_continued_and_makes_way(work: Path) -> None:
     (work / "tinypaper" / "further.py").write_text(FURTHER)
-    command = ["-m", "tinypaper.further", "--out", "far"]
-    first = run(work, command=command)
+    command = partial(run_module, work, "--out", "far", module="tinypaper.further")
+    first = command()
     assert first.returncode == 0, first.stderr
     assert json.loads((work / "far" / "result.json").read_text())["metrics"] == {"value": 4.0}
     before = (work / "far" / "checkpoint" / "state.pt").stat().st_mtime_ns
-    assert run(work, command=command).returncode == 0
+    assert command().returncode == 0
     assert (work / "far" / "checkpoint" / "state.pt").stat().st_mtime_ns == before
-    assert run(work, "--steps", "6", command=command).returncode == 0
+    assert command("--steps", "6").returncode == 0
     assert json.loads((work / "far" / "result.json").read_text())["metrics"] == {"value": 6.0}
 
 
@@ -564,8 +591,8 @@ def test_stopped_before_the_evaluation(first: tuple[Path, str], work: Path) -> N
     """SIGTERM after the last step, when no checkpoint is left to be saved."""
     killed = "    import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n    run.export("
     edit(work, "train.py", "    run.export(", killed)
-    train = ["-m", "tinypaper.train", "--variant", "plain", "--preset", "smoke", "--seed", "1"]
-    stopped = run(work, command=train)
+    train = ["--variant", "plain", "--preset", "smoke", "--seed", "1"]
+    stopped = run_module(work, *train, module="tinypaper.train")
     assert stopped.returncode == 130 and "plain seed 1 stopped before its evaluation" in stopped.stdout
     assert (work / "runs" / "custom" / "plain" / "seed1" / "checkpoint" / "model.safetensors").exists()
     assert not (work / "runs" / "custom" / "plain" / "seed1" / "result.json").exists()
