@@ -37,7 +37,8 @@ help:
 	@echo "  make export PAPER= DEST=           copy a paper and shared/ to where you can change them"
 	@echo "  make new PAPER=                    start the folder of another paper"
 	@echo "  make report                        rebuild the generated README blocks, and the pages in report/ to look at"
-	@echo "  make test | lint                   tests (ARGS= for pytest) | ruff and mypy"
+	@echo "  make test PAPER=                   tests of what concerns one paper; default all; ARGS= for pytest"
+	@echo "  make lint                          ruff and mypy"
 	@echo "  make bench PAPER=                  speed and memory against references; default all"
 	@echo
 	@echo "Papers: $(papers)"
@@ -90,8 +91,9 @@ new:
 
 # -- what keeps it whole ----------------------------------------------------------------------------------------------
 
-test: $(VENV)/.dev
-	@exec $(PY) -m pytest $(ARGS)
+test: $(if $(PAPER),paper-given)
+	@$(MAKE) -s --no-print-directory $(VENV)/.dev
+	@exec $(PY) -m pytest $(if $(PAPER),--paper $(PAPER)) $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check shared papers tests ci

@@ -1,4 +1,4 @@
-"""How tests run, side by side, one process a core; and what several of them do: run a script in two processes."""
+"""How tests run: side by side, one process a core, those of one paper alone if asked; and scripts in two processes."""
 
 import os
 import re
@@ -18,14 +18,41 @@ os.environ.pop("FORCE_COLOR", None)  # what commands print is read here
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2")
 
 
+TESTS = Path(__file__).parent
+
+
+def paper_of(nodeid: str) -> str:
+    """The paper that a test concerns: its folder below tests/papers/, or the first word of its row; "" for none."""
+    file, _, test = nodeid.partition("::")
+    folder, below, _ = file.partition("tests/papers/")[2].partition("/")
+    return folder if below else re.split(r"\W", test.partition("[")[2])[0]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--paper", help="slug of a paper: its folder and its rows of the tests of all papers, alone")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Folders of which nothing concerns the paper are not even imported."""
+    paper = config.getoption("--paper")
+    elsewhere = collection_path.parent in (TESTS, TESTS / "papers") and collection_path.name not in ("papers", paper)
+    return True if paper and collection_path.is_dir() and elsewhere else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if paper := config.getoption("--paper"):
+        others = [item for item in items if paper_of(item.nodeid) != paper]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 class ByFixture(LoadScopeScheduling):
     """What stays together: a paper's own tests, one paper's tests in a file of all papers, the tests of a file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, test = nodeid.partition("::")
+        file = nodeid.partition("::")[0]
         if file.endswith(("test_smoke.py", "test_bad_input.py")):
-            paper, *_ = re.split(r"\W", test.partition("[")[2])
-            return f"{file}[{paper}"
+            return f"{file}[{paper_of(nodeid)}"
         folder = file.rpartition("/")[0]
         return folder if folder.startswith("tests/papers/") else file
 

@@ -3,7 +3,8 @@
 ``bad_input.py`` of every paper, and of shared, joins these to its own readers and command lines:
 
 * ``READERS``: how to write a whole example, and how to read it, by a name that begins with the paper's;
-* ``TABLE``: reader, file and `Kind` of damage, a row each, which `damages` makes; ten kinds a reader or more;
+* ``TABLE``: reader, file and `Kind` of damage, a row each, which `damages` makes; ten kinds a reader or more, but for
+  the paper's ``--run``, which shared opens: what the paper itself makes of a run's configuration and weights;
 * ``COMMANDS``: command lines, by names that begin with the paper's;
 * ``CHECKPOINTS``, if there are weights that no row of the table damages: a reader and its file, by such a name.
 
@@ -352,20 +353,19 @@ PICKLED = ANYTHING | {
 def no_run(weights: str = "model") -> Kinds:
     """What is said of a run without its configuration or weights: both, the run's folder, and what makes a run."""
     said = f"no trained model in .*{re.escape(FOLDER)} .*`make reproduce PAPER="
-    named = f"(config.json and checkpoint/{weights}.safetensors)"
+    named = f"(config.json and {weights}.safetensors)"
     return {kind: (ANY_FILE[kind][0], said, named) for kind in ("missing", "a folder", "a symlink loop")}
 
 
-RUN_WEIGHTS = WEIGHTS | no_run()
-RUN_CONFIG = (
-    JSON
-    | no_run()
-    | {
-        "of another version": (edited(lambda c: c["config"].update(colour=1)), "another version"),
-        "a list": (lambda path: path.write_text("[1, 2]"), "another version"),
-        "no config": (edited(lambda c: c.pop("config")), "another version"),
-    }
-)
+# Of a paper's run; the other kinds are told by `shared.support.weights.open_trained_run`, whatever the paper.
+RUN_CONFIG: Kinds = {
+    "missing": no_run()["missing"],
+    "truncated": (half, "another version"),
+    "of another version": (edited(lambda c: c["config"].update(colour=1)), "another version"),
+}
+RUN_WEIGHTS: Kinds = {"missing": no_run()["missing"]} | {
+    kind: WEIGHTS[kind] for kind in ("truncated", "of other shapes", "NaN")
+}
 
 
 # -- what tests of them need ------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import open_clip
 import torch
-from tinypaper.config import PRESETS
+from tinypaper.config import PRESETS, Config
+from tinypaper.train import build_model
 
 from shared import UserError
 from shared.clip import load_clip
@@ -17,7 +18,7 @@ from shared.reproduce.jobs import run_job
 from shared.reproduce.keys import Job
 from shared.run import Run
 from shared.support import images
-from shared.support.weights import load_checkpoint
+from shared.support.weights import load_checkpoint, load_weights, open_trained_run
 from tests.damage import (
     ANY_CONTENT,
     ANYTHING,
@@ -27,9 +28,11 @@ from tests.damage import (
     NAN,
     PICKLED,
     WEIGHTS,
+    Kinds,
     Reader,
     Row,
     bomb,
+    build_run,
     cut,
     damages,
     edited,
@@ -40,6 +43,7 @@ from tests.damage import (
     half,
     locked,
     nested,
+    no_run,
     not_utf8,
     photo,
     state,
@@ -97,7 +101,32 @@ def build_interrupted_run(root: Path) -> None:
         pass
 
 
+def build_trained(root: Path) -> None:
+    build_run(root, "tinypaper", PRESETS["smoke"], model=state(build_model(PRESETS["smoke"])))
+
+
+def build_committed(root: Path) -> None:
+    build_trained(root)
+    (root / "config.json").rename(root / "plain.json")
+    (root / "checkpoint/model.safetensors").rename(root / "plain.safetensors")
+
+
+def read_trained(root: Path) -> None:
+    with open_trained_run(root, "tinypaper", Config) as (_, config, weights):
+        build_model(config).load_state_dict(load_weights(weights))
+
+
 NO_RESULTS = "not a results file of schema 1 .*; run `make reproduce` again"
+
+NOT_COMMITTED: Kinds = {
+    kind: (damage, r"no trained model in .*plain\.json .*`make reproduce PAPER=", "(plain.json and plain.safetensors)")
+    for kind, (damage, *_) in no_run().items()
+}
+CONFIG = JSON | {
+    "of another version": (edited(lambda c: c["config"].update(colour=1)), "another version"),
+    "a list": (lambda path: path.write_text("[1, 2]"), "another version"),
+    "no config": (edited(lambda c: c.pop("config")), "another version"),
+}
 
 READERS = {
     "shared --image": Reader(lambda root: photo(root / "a.png"), lambda root: images.read_image(root / "a.png")),
@@ -109,6 +138,8 @@ READERS = {
         lambda root: (root / "clip.safetensors").write_bytes(clip_weights()),
         read_clip("clip.safetensors"),
     ),
+    "shared trained run": Reader(build_trained, read_trained),
+    "shared committed run": Reader(build_committed, lambda root: read_trained(root / "plain.json")),
     "shared results": Reader(build_results, read_results),
     "shared job": Reader(build_job, lambda root: run_job("tinypaper", job(root), "none", print)),
 }
@@ -131,6 +162,10 @@ TABLE: list[Row] = [
     *damages("shared checkpoint", "state.pt", PICKLED),
     *damages("shared checkpoint", "state.pt", {"a tenth": (cut(0.1), DAMAGED), "cut at its end": (cut(0.99), DAMAGED)}),
     *damages("shared clip", "clip.safetensors", WEIGHTS),
+    *damages("shared trained run", "config.json", CONFIG | no_run()),
+    *damages("shared trained run", "checkpoint/model.safetensors", WEIGHTS | no_run()),
+    *damages("shared committed run", "plain.json", CONFIG | NOT_COMMITTED),
+    *damages("shared committed run", "plain.safetensors", WEIGHTS | NOT_COMMITTED),
     *damages(
         "shared results",
         "cpu.json",

@@ -1,17 +1,24 @@
 """shared/reproduce/: a paper of 19 parameters reproduced, interrupted, killed, changed and broken."""
 
+import contextlib
 import errno
+import io
 import json
+import multiprocessing as mp
 import os
 import random
 import re
+import resource
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +27,7 @@ import tinypaper.config
 import torch
 
 from shared import UserError
-from shared.reproduce.command import main
+from shared.reproduce.command import compare, kept, main, overridden
 from shared.reproduce.jobs import make_way
 from shared.reproduce.keys import Job, Jobs, code_hash
 from shared.reproduce.pool import ProcessPool
@@ -38,8 +45,13 @@ COMMAND = ["-m", "shared.reproduce", "tinypaper", "--preset", "smoke", "--out", 
 
 
 def run(
-    work: Path, *arguments: str, command: list[str] = COMMAND, **environment: str
+    work: Path,
+    *arguments: str,
+    command: list[str] = COMMAND,
+    limit: Callable[[], None] | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
+    """A command as a person gives it: Python starts anew, here and in the server of its children."""
     return subprocess.run(
         [sys.executable, *command, *arguments],
         cwd=work,
@@ -47,7 +59,60 @@ def run(
         capture_output=True,
         text=True,
         timeout=SECONDS,
+        preexec_fn=limit,
     )
+
+
+def server() -> Any:
+    """Starts processes that have torch, imported once for all tests, and not the paper: each imports its folder's."""
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["shared.reproduce.jobs", "torch._dynamo"])
+    forkserver.ensure_running()
+    return context
+
+
+def run_module(work: Path, *arguments: str, module: str) -> subprocess.CompletedProcess[str]:
+    """``python -m <module>`` in a process of the server."""
+    child = server().Process(target=as_main, args=(work, module, arguments))
+    child.start()
+    child.join(SECONDS)
+    out, err = ((work / f"{name}.txt").read_text() for name in ("out", "err"))
+    return subprocess.CompletedProcess(arguments, child.exitcode, out, err)
+
+
+def as_main(work: Path, module: str, arguments: tuple[str, ...]) -> None:
+    os.chdir(work)
+    forget_the_paper()
+    sys.path.insert(0, str(work))
+    sys.argv[1:] = arguments
+    with open("out.txt", "w") as sys.stdout, open("err.txt", "w") as sys.stderr:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def run_here(work: Path, *arguments: str, command: list[str] = COMMAND) -> subprocess.CompletedProcess[str]:
+    """The same command in this process, whose jobs are processes of the server."""
+    server()
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        forget_the_paper(patch)
+        patch.chdir(work)
+        patch.syspath_prepend(work)
+        answer = signal.getsignal(signal.SIGTERM)
+        try:
+            status = reproduce([*command[2:], *arguments])
+        finally:
+            signal.signal(signal.SIGTERM, answer)
+            forget_the_paper()
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def forget_the_paper(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Its modules are imported anew, from where they then are; ``patch`` brings them back in the end."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tinypaper"]:
+        if patch:
+            patch.delitem(sys.modules, name)
+        else:
+            del sys.modules[name]
 
 
 def start(work: Path) -> subprocess.Popen[str]:
@@ -152,11 +217,13 @@ def test_results_file(first: tuple[Path, str]) -> None:
     for text in ("plain seed 1: error", "1. Dropout does not help.", found["claims"][0]["verdict"], "Written to"):
         assert text in printed
     assert not (work / "tinypaper" / "results").exists(), "OUT= leaves the paper's folder alone"
+    assert [path.name for path in work.rglob("points.safetensors")] == ["points.safetensors"]
+    assert (work / "runs" / "tinypaper" / "cache" / "points.safetensors").exists(), "for every OUT="
 
 
 def test_a_second_run_skips_everything(done: Path) -> None:
     before = results(done), written(done, "result.json"), written(done, "metrics.jsonl")
-    again = run(done)
+    again = run_here(done)
     assert again.returncode == 0 and "4 of 4 runs are done already; 0 to go." in again.stdout
     assert (results(done), written(done, "result.json"), written(done, "metrics.jsonl")) == before
 
@@ -164,7 +231,7 @@ def test_a_second_run_skips_everything(done: Path) -> None:
 def test_changing_a_variant_retrains_that_variant(done: Path) -> None:
     trained, before = written(done, "checkpoint/state.pt"), outcome(done)
     edit(done, "config.py", '{"dropout": 0.0}', '{"dropout": 0.0, "learning_rate": 0.02}')
-    again = run(done)
+    again = run_here(done)
     assert again.returncode == 0 and "2 of 4 runs are done already; 2 to go." in again.stdout
     changed = {job for job, time in written(done, "checkpoint/state.pt").items() if time != trained[job]}
     assert changed == {"plain/seed0", "plain/seed1"}
@@ -184,7 +251,7 @@ def test_changing_a_variant_retrains_that_variant(done: Path) -> None:
 def test_changing_the_evaluation_keeps_what_is_trained(done: Path, module: str, old: str, new: str) -> None:
     trained, before = written(done, "checkpoint/state.pt"), results(done)["rows"]
     edit(done, f"{module}.py", old, new)
-    again = run(done)
+    again = run_here(done)
     assert again.returncode == 0 and "done already" not in again.stdout
     assert written(done, "checkpoint/state.pt") == trained
     for was, now in zip(before, results(done)["rows"], strict=True):
@@ -196,17 +263,16 @@ def test_changing_the_evaluation_keeps_what_is_trained(done: Path, module: str, 
 def test_other_data_train_again(done: Path) -> None:
     trained = written(done, "checkpoint/state.pt")
     edit(done, "data.py", "torch.Generator().manual_seed(0)", "torch.Generator().manual_seed(1)")
-    assert run(done).returncode == 0
+    assert run_here(done).returncode == 0
     assert all(written(done, "checkpoint/state.pt")[job] != time for job, time in trained.items())
 
 
 @pytest.mark.parametrize("part", [["--variants", "plain"], ["--seeds", "0"]])
 def test_a_part_is_not_published(done: Path, part: list[str]) -> None:
     """Only a whole reproduction writes the paper's own results, without --out."""
-    shutil.move(done / "out", done / "runs")
-    shutil.move(done / "runs" / "tinypaper" / "smoke", done / "runs" / "tinypaper" / "cpu")
+    shutil.move(done / "out" / "tinypaper" / "smoke", done / "runs" / "tinypaper" / "cpu")
     (done / "tinypaper" / "README.md").write_text("")
-    assert run(done, *part, command=["-m", "shared.reproduce", "tinypaper"]).returncode == 0
+    assert run_here(done, *part, command=["-m", "shared.reproduce", "tinypaper"]).returncode == 0
     assert not (done / "tinypaper" / "results").exists()
 
 
@@ -219,12 +285,57 @@ def test_a_finished_run_stays_until_what_replaces_it_is_finished(done: Path, lau
         '"plain": Variant("without", {"dropout": 0.0, "batch_size": 100}',
     )
     edit(done, "config.py", *options)
-    assert_one_sentence(run(done), "A batch of 100 does not fit a dataset of 20 samples")
+    assert_one_sentence(run_here(done), "A batch of 100 does not fit a dataset of 20 samples")
     edit(done, "config.py", *reversed(options))
-    command, environment = ([*launch, *COMMAND], {"ACCELERATE_USE_CPU": "true"}) if launched else (COMMAND, {})
-    again = run(done, command=command, OMP_NUM_THREADS="1", **environment)
+    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    again = run(done, command=[*launch, *COMMAND], **environment) if launched else run_here(done)
     assert again.returncode == 0, again.stderr
     assert (written(done, "checkpoint/state.pt"), written(done, "result.json")) == finished
+
+
+def test_fields_that_are_set_make_runs_of_their_own(done: Path) -> None:
+    (done / "tinypaper" / "README.md").write_text("")
+    part = ["--variants", "plain", "--seeds", "0"]
+    command = ["-m", "shared.reproduce", "tinypaper", "--preset", "cpu", "--set", "steps=5", "pause=0"]
+    finished = run_here(done, *part, command=command)
+    assert finished.returncode == 0, finished.stderr
+    job = done / "runs" / "tinypaper" / "cpu+pause=0+steps=5" / "plain" / "seed0"
+    config = json.loads((job / "config.json").read_text())["config"]
+    assert (config["steps"], config["pause"], config["dropout"]) == (5, 0, 0)
+    assert not (done / "tinypaper" / "results").exists()
+
+
+@dataclass(frozen=True)
+class Fields:
+    name: str | None = None
+    sizes: tuple[int, ...] = (1,)
+    fast: bool = False
+    rate: float = 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("name=a", "rate=1e-3"), Fields("a", rate=0.001)),
+        (("sizes=3,4",), Fields(sizes=(3, 4))),
+        (("fast=True",), Fields(fast=True)),
+        (("fast=true", "fast=false"), Fields()),
+    ],
+)
+def test_what_set_makes_of_a_configuration(given: tuple[str, ...], expected: Fields) -> None:
+    assert overridden(Fields(), given) == expected
+
+
+def test_what_is_equal_to_the_published_is_kept_as_published() -> None:
+    def row(variant: str, error: float, seconds: float) -> dict[str, Any]:
+        return {"variant": variant, "seed": 0, "metrics": {"error": error, "time_ratio": seconds}, "seconds": seconds}
+
+    published = {"rows": [row("plain", 1.0, 5.0), row("tuned", 2.0, 5.0)]}
+    same, other, new = row("plain", 1.0, 6.0), row("tuned", 2.5, 6.0), row("new", 3.0, 6.0)
+    assert kept([same, other, new], published) == [published["rows"][0], other, new]
+    assert compare([same], published) == "All 1 runs equal the published ones."
+    assert compare([same, other, new], published) == "1 of 2 runs differ from the published ones: tuned seed 0."
+    assert compare([new], published) == compare([new], None) == "There are no published runs to compare with."
 
 
 # -- variants that start from another ----------------------------------------------------------------------------------
@@ -239,7 +350,7 @@ TUNED = (
 def test_a_start_is_trained_first_and_handed_over(work: Path) -> None:
     """Asked for alone, it brings what it starts from, whose row is not asked for."""
     edit(work, "config.py", *TUNED)
-    tuned = run(work, "--variants", "tuned")
+    tuned = run_here(work, "--variants", "tuned")
     assert tuned.returncode == 0, tuned.stderr
     assert sorted(jobs(work)) == ["plain/seed0", "plain/seed1", "tuned/seed0", "tuned/seed1"]
     assert [(row["variant"], row["seed"]) for row in results(work)["rows"]] == [("tuned", 0), ("tuned", 1)]
@@ -249,17 +360,17 @@ def test_a_start_is_trained_first_and_handed_over(work: Path) -> None:
         for variant in ("tuned", "plain")
     )
     assert begun < fresh, "it did not go on from there"
-    again = run(work)
+    again = run_here(work)
     assert again.returncode == 0 and "4 of 6 runs are done already; 2 to go." in again.stdout
     assert [row["variant"] for row in results(work)["rows"]] == ["tinypaper"] * 2 + ["plain"] * 2 + ["tuned"] * 2
 
 
 def test_another_start_trains_what_starts_from_it_again(work: Path) -> None:
     edit(work, "config.py", *TUNED)
-    assert run(work, "--seeds", "0").returncode == 0
+    assert run_here(work, "--seeds", "0").returncode == 0
     before = written(work, "checkpoint/state.pt")
     edit(work, "config.py", '{"dropout": 0.0}', '{"dropout": 0.0, "learning_rate": 0.02}')
-    again = run(work, "--seeds", "0")
+    again = run_here(work, "--seeds", "0")
     assert again.returncode == 0 and "1 of 3 runs are done already; 2 to go." in again.stdout
     after = written(work, "checkpoint/state.pt")
     assert [job for job in after if after[job] != before[job]] == ["plain/seed0", "tuned/seed0"]
@@ -269,7 +380,7 @@ def test_killed_and_launched_what_has_a_start_ends_the_same(work: Path, tmp_path
     edit(work, "config.py", *TUNED)
     part = ["--variants", "tuned", "--seeds", "0"]
     copy = shutil.copytree(work, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
-    assert run(work, *part).returncode == 0
+    assert run_here(work, *part).returncode == 0
     edit(copy, "config.py", *SLOWER)
     process = start(copy)
     while not (copy / "out" / "tinypaper" / "smoke" / "tuned").exists():
@@ -278,7 +389,7 @@ def test_killed_and_launched_what_has_a_start_ends_the_same(work: Path, tmp_path
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     command, environment = [*launch, *COMMAND], {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    assert run(copy, *part).returncode == 0
+    assert run_here(copy, *part).returncode == 0
     ours, theirs = (jobs(folder)["tuned/seed0"] / "checkpoint" / "model.safetensors" for folder in (copy, work))
     assert ours.read_bytes() == theirs.read_bytes()
     shutil.rmtree(copy / "out")
@@ -291,19 +402,20 @@ def test_killed_and_launched_what_has_a_start_ends_the_same(work: Path, tmp_path
 def test_one_run_with_a_start(work: Path) -> None:
     """``--start FOLDER``; without it, the run to start from is trained first, with the same options."""
     edit(work, "config.py", *TUNED)
-    train = ["-m", "tinypaper.train", "--preset", "smoke", "--variant", "tuned", "--pause", "0"]
-    whole = run(work, "--learning-rate", "0.02", command=train)
+    train = ["--preset", "smoke", "--variant", "tuned", "--pause", "0"]
+    whole = run_module(work, *train, "--learning-rate", "0.02", module="tinypaper.train")
     assert whole.returncode == 0, whole.stderr
     custom = work / "runs" / "custom"
     described = json.loads((custom / "plain" / "seed0" / "config.json").read_text())
     assert described["config"]["learning_rate"] == 0.02 and described["config"]["steps"] == 30
     weights = (custom / "tuned" / "seed0" / "checkpoint" / "model.safetensors").read_bytes()
     options = ["--learning-rate", "0.02", "--start", "runs/custom/plain/seed0", "--out", "mine"]
-    given = run(work, *options, command=train)
+    given = run_module(work, *train, *options, module="tinypaper.train")
     assert given.returncode == 0, given.stderr
     assert (work / "mine" / "tuned" / "seed0" / "checkpoint" / "model.safetensors").read_bytes() == weights
     assert not (work / "mine" / "plain").exists()
-    assert_one_sentence(run(work, "--start", "nowhere", command=train), "--start nowhere is no finished run")
+    none = run_module(work, *train, "--start", "nowhere", module="tinypaper.train")
+    assert_one_sentence(none, "--start nowhere is no finished run")
 
 
 # -- further commands --------------------------------------------------------------------------------------------------
@@ -346,23 +458,23 @@ if __name__ == "__main__":
 
 def test_a_further_command_is_kept_continued_and_makes_way(work: Path) -> None:
     (work / "tinypaper" / "further.py").write_text(FURTHER)
-    command = ["-m", "tinypaper.further", "--out", "far"]
-    first = run(work, command=command)
+    command = partial(run_module, work, "--out", "far", module="tinypaper.further")
+    first = command()
     assert first.returncode == 0, first.stderr
     assert json.loads((work / "far" / "result.json").read_text())["metrics"] == {"value": 4.0}
     before = (work / "far" / "checkpoint" / "state.pt").stat().st_mtime_ns
-    assert run(work, command=command).returncode == 0
+    assert command().returncode == 0
     assert (work / "far" / "checkpoint" / "state.pt").stat().st_mtime_ns == before
-    assert run(work, "--steps", "6", command=command).returncode == 0
+    assert command("--steps", "6").returncode == 0
     assert json.loads((work / "far" / "result.json").read_text())["metrics"] == {"value": 6.0}
 
 
 def test_other_places_of_the_data_and_workers_are_no_other_run(work: Path) -> None:
     base = tinypaper.config.PRESETS["smoke"]
     first, *others = (
-        Jobs("tinypaper", tinypaper.config, {"plain": replace(base, **changes)}, work, {"sha256": "", "test": 20}).job(
-            "plain", 0, None, None
-        )
+        Jobs(
+            "tinypaper", tinypaper.config, {"plain": replace(base, **changes)}, work, work, {"sha256": "", "test": 20}
+        ).job("plain", 0, None, None)
         for changes in ({}, {"data": "/elsewhere"}, {"workers": 3}, {"save_every": 2}, {"steps": 31})
     )
     assert [job.train_key == first.train_key for job in others] == [True, True, True, False]
@@ -421,21 +533,37 @@ def wait_for_training(work: Path, more_than: int = 0) -> None:
         time.sleep(0.01)
 
 
-def test_killed_at_any_moment(first: tuple[Path, str], work: Path) -> None:
-    """``kill -9`` of the whole process group, again and again, then to the end."""
+def test_killed_at_random_moments(first: tuple[Path, str], work: Path) -> None:
+    """``kill -9`` of the whole process group, twice: what is finished stays, and in the end all is as it was."""
     edit(work, "config.py", *SLOWER)
-    rng = random.Random(0)
-    for _ in range(2):
+    chance = random.SystemRandom()
+    moments = [chance.uniform(0, 0.6), chance.uniform(0, 2)]
+    finished: dict[Path, bytes] = {}
+    for seconds in moments:
         process = start(work)
-        begun = trained(work)
-        wait_for_training(work, more_than=begun)
-        time.sleep(rng.uniform(0, 0.6))
+        wait_for_training(work, more_than=trained(work))
+        time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+        for path in (work / "out").rglob("*.json"):
+            json.loads(path.read_text())  # none is half-written
+        finished |= {path: path.read_bytes() for path in (work / "out").glob("*/*/*/seed*/result.json")}
     assert not (work / "out" / "tinypaper" / "smoke" / "results").exists(), "it ended before it was killed"
-    last = run(work)
+    last = run_here(work)
     assert last.returncode == 0, last.stderr
-    assert outcome(work) == outcome(first[0])
+    assert outcome(work) == outcome(first[0]), f"killed after {moments}"
+    assert all(path.read_bytes() == content for path, content in finished.items()), f"run again after {moments}"
+    assert not list((work / "out").glob("*/*/*/seed*/**/*.partial"))
+
+
+def test_a_full_disk_takes_nothing(done: Path) -> None:
+    """A reproduction whose files cannot grow ends with one sentence; what was finished before it stays."""
+    shutil.rmtree(jobs(done)["plain/seed1"])
+    before = {path: path.read_bytes() for path in (done / "out").rglob("*") if path.is_file()}
+    full = run(done, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000)))
+    assert_one_sentence(full, "plain seed 1: ", "File too large", "run the same command again")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not (jobs(done)["plain/seed1"] / "checkpoint" / "state.pt").exists()
 
 
 @pytest.mark.parametrize("whole_group", [True, False], ids=["Ctrl-C", "SIGTERM"])
@@ -454,7 +582,7 @@ def test_stopped(first: tuple[Path, str], work: Path, whole_group: bool) -> None
     assert any((folder / "checkpoint" / "state.pt").exists() for folder in jobs(work).values())
     assert not all((folder / "result.json").exists() for folder in jobs(work).values())
     if whole_group:
-        last = run(work)
+        last = run_here(work)
         assert last.returncode == 0, last.stderr
         assert outcome(work) == outcome(first[0])
 
@@ -463,24 +591,34 @@ def test_stopped_before_the_evaluation(first: tuple[Path, str], work: Path) -> N
     """SIGTERM after the last step, when no checkpoint is left to be saved."""
     killed = "    import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n    run.export("
     edit(work, "train.py", "    run.export(", killed)
-    train = ["-m", "tinypaper.train", "--variant", "plain", "--preset", "smoke", "--seed", "1"]
-    stopped = run(work, command=train)
+    train = ["--variant", "plain", "--preset", "smoke", "--seed", "1"]
+    stopped = run_module(work, *train, module="tinypaper.train")
     assert stopped.returncode == 130 and "plain seed 1 stopped before its evaluation" in stopped.stdout
     assert (work / "runs" / "custom" / "plain" / "seed1" / "checkpoint" / "model.safetensors").exists()
     assert not (work / "runs" / "custom" / "plain" / "seed1" / "result.json").exists()
 
 
 def test_two_at_once(first: tuple[Path, str], work: Path) -> None:
+    """Each job is trained once, by one of them."""
+    train = '    """Train one variant."""'
+    edit(work, "train.py", train, train + '\n    with open("begun", "a") as file:\n        file.write("1 ")')
     both = [start(work), start(work)]
     for process in both:
         _, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, err
+    assert (work / "begun").read_text() == "1 1 1 1 "
     assert outcome(work) == outcome(first[0])
     assert not list((work / "out").rglob("*.partial"))
 
 
 def test_over_two_processes(first: tuple[Path, str], work: Path, launch: list[str]) -> None:
     """As ``accelerate launch`` starts it; without dropout the numbers are those of one process."""
+    edit(
+        work,
+        "data.py",
+        '    """Draw the points."""',
+        '    with open("prepared", "a") as file:\n        file.write("1 ")',
+    )
     launched = run(
         work, "--variants", "plain", command=[*launch, *COMMAND], ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1"
     )
@@ -488,6 +626,7 @@ def test_over_two_processes(first: tuple[Path, str], work: Path, launch: list[st
     assert launched.stdout.count("Written to") == launched.stdout.count("plain seed 1: step 30/30") == 1
     state = torch.load(jobs(work)["plain/seed0"] / "checkpoint" / "state.pt", weights_only=True)
     assert len(state["random"]) == 2, "there were no two processes"
+    assert (work / "prepared").read_text() == "1 ", "the main process prepares the data, alone"
     assert results(work)["claims"] == [], "a claim needs both its variants"
     ours, theirs = results(work)["rows"], results(first[0])["rows"][2:]
     for one, other in zip(ours, theirs, strict=True):
@@ -542,12 +681,12 @@ def assert_one_sentence(finished: subprocess.CompletedProcess[str], *words: str)
 
 def test_one_job_that_fails(work: Path) -> None:
     edit(work, "config.py", '    "plain":', '    "wild": Variant("diverges", {"learning_rate": 1e30}),\n    "plain":')
-    failed = run(work, "--jobs", "1", "--seeds", "0", "0")  # given twice by mistake
+    failed = run_here(work, "--jobs", "1", "--seeds", "0", "0")  # given twice by mistake
     assert_one_sentence(failed, "wild seed 0: The loss became inf at step 1 in ", "'point ", "no checkpoint yet")
     assert (jobs(work)["tinypaper/seed0"] / "result.json").exists(), "what was finished is kept"
     assert "wild/seed0" in jobs(work) and "plain/seed0" not in jobs(work)
 
-    again = run(work, "--jobs", "1", "--seeds", "0", "--debug")
+    again = run_here(work, "--jobs", "1", "--seeds", "0", "--debug")
     assert again.returncode == 1 and "1 of 3 runs are done already; 2 to go." in again.stdout
     assert "Traceback" in again.stderr and "tinypaper/train.py" in again.stderr
     assert "error: wild seed 0: The loss became inf" in again.stderr.splitlines()[-1]
@@ -562,7 +701,7 @@ def test_one_job_that_fails(work: Path) -> None:
 )
 def test_a_job_that_breaks_off(work: Path, line: str, words: tuple[str, ...]) -> None:
     edit(work, "train.py", "        time.sleep(config.pause)", line)
-    assert_one_sentence(run(work, "--variants", "tinypaper", "--seeds", "0"), *words)
+    assert_one_sentence(run_here(work, "--variants", "tinypaper", "--seeds", "0"), *words)
 
 
 @pytest.mark.parametrize("line", ["undefined_name", "unclosed = ("])
@@ -579,13 +718,13 @@ def test_code_that_cannot_be_imported(work: Path, line: str) -> None:
 
 def test_a_field_that_does_not_exist(work: Path) -> None:
     edit(work, "config.py", '"smoke": Config()', '"smoke": Config(stepz=3)')
-    assert_one_sentence(run(work), "TypeError", "'stepz'")
+    assert_one_sentence(run_here(work), "TypeError", "'stepz'")
 
 
 def test_metrics_without_a_value(work: Path) -> None:
     """None where a metric is not defined; NaN, which JSON has not, stops."""
     edit(work, "eval.py", 'return {"error":', 'return {"nothing": float("nan") if config.dropout else None, "error":')
-    failed = run(work, "--variants", "plain", "tinypaper", "--seeds", "0", "--jobs", "1")
+    failed = run_here(work, "--variants", "plain", "tinypaper", "--seeds", "0", "--jobs", "1")
     assert_one_sentence(failed, "tinypaper seed 0", "nothing came out as NaN")
     assert "plain seed 0: error" in failed.stdout
     assert json.loads((jobs(work)["plain/seed0"] / "result.json").read_text())["metrics"]["nothing"] is None

@@ -1,8 +1,9 @@
-"""Run twice by test_experiment.py under torchrun: an uninterrupted run and one that stops; then its continuation."""
+"""Run twice by test_run.py under torchrun: uninterrupted runs and one that stops; then its continuation."""
 
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tinypaper.train import train
 from shared.run import Interrupted, Run
 from shared.support.weights import load_checkpoint
 
-CONFIG = Config(steps=20, pause=0, dropout=0.0)
+CONFIG = Config(steps=20, pause=0)  # with dropout, which is another on each process
 
 
 class Stopping(Run):
@@ -31,6 +32,7 @@ def main(folder: Path, cache: Path) -> None:
         stage = "continued"
     else:
         train(CONFIG, Run(folder / "whole", cache, seed=3, log_every=1))
+        train(replace(CONFIG, dropout=0.0), Run(folder / "no dropout", cache, seed=3, log_every=1))
         run = Stopping(folder / "stopped", cache, seed=3, log_every=1)
         try:
             train(CONFIG, run)

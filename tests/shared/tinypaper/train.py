@@ -26,6 +26,7 @@ def train(config: Config, run: Run) -> None:
     optimizer = Adam(model.parameters(), lr=config.learning_rate)
     schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step / 10))
     model, optimizer = run.accelerator.prepare(model, optimizer)
+    run.reseed(per_process=True)  # of the dropout
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "batches": batches}
     for step in run.steps(config.steps, save_every=config.save_every, **state):
         batch = next(batches)
