@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,14 @@ FILES = [
     "config.py",
     "data.py",
     "model.py",
+    "build.py",
     "train.py",
     "eval.py",
     "predict.py",
     "claims.py",
     "requirements.txt",
+    "bench.py",
+    "DEVIATIONS.md",
 ]
 INTERFACE = {
     "config": ["Config", "EVALUATION", "PRESETS", "SEEDS", "VARIANTS"],
@@ -70,6 +74,9 @@ def structure_faults(folder: Path, package: str) -> list[str]:
                     for alias in node.names
                     if isinstance(getattr(config, alias.name), (int, float, str))
                 ]
+    for name, variant in config.VARIANTS.items():
+        if variant.start and not set(variant.presets) <= set(config.VARIANTS[variant.start].presets):
+            faults.append(f"{name} starts from {variant.start}, which not all of its presets have")
     faults += [f"no preset {p}" for p in ("smoke", "cpu", "paper") if p not in config.PRESETS or p not in config.SEEDS]
     return faults
 
@@ -77,6 +84,21 @@ def structure_faults(folder: Path, package: str) -> list[str]:
 @by_paper
 def test_folder_has_the_files_and_names_of_every_paper(folder: Path) -> None:
     assert structure_faults(folder, f"papers.{folder.name}") == []
+
+
+@by_paper
+def test_the_readme_reads_in_two_minutes(folder: Path) -> None:
+    """A conclusion of a few sentences without numbers, and some 700 to 900 words beside the generated tables."""
+    paper = importlib.import_module(f"papers.{folder.name}.claims").PAPER
+    assert not re.search(r"(?<!\w)\d", paper.conclusion), "a number enters a README through results alone"
+    assert 3 <= len(re.findall(r"[.!?](?= |$)", paper.conclusion)) <= 5
+    text = re.sub(r"<!-- (\w+):begin .*?<!-- \1:end -->", "", (folder / "README.md").read_text(), flags=re.DOTALL)
+    assert 500 <= len(text.split()) <= 1000
+    claims = importlib.import_module(f"papers.{folder.name}.claims")
+    config = importlib.import_module(f"papers.{folder.name}.config")
+    assert 1 <= sum(variant.headline for variant in config.VARIANTS.values()) <= 9
+    assert 1 <= sum(column.headline for column in claims.COLUMNS) <= 4
+    assert any(claim.headline and not claim.control for claim in claims.CLAIMS)
 
 
 def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
