@@ -112,20 +112,20 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_it_separates_with_what_is_committed(tmp_path: Path) -> None:
-    """As a new user does it, from any folder and before anything is trained: a dog and a trumpet, of the test parts."""
+    """As a new user does it, from any folder and before anything is trained; the two sounds are easy to tell apart."""
     parts = {stamp.label: sounds["test"].numpy() for stamp, sounds in classes(8_000)}
-    sources = {name: np.resize(parts[name], 16_000) / 2 for name in ("dog", "trumpet")}
+    sources = {name: np.resize(parts[name], 16_000) / 2 for name in ("blackbird", "cello")}
     mixture = sum(sources.values())
     soundfile.write(tmp_path / "mix.wav", mixture, 8_000, "FLOAT")
     command = [sys.executable, "-m", "papers.clipsep.predict", "--audio", "mix.wav"]
-    command += ["--query", "a photo of a dog", "a photo of a trumpet", "--out", "dog.wav", "trumpet.wav"]
+    command += ["--query", "a photo of a blackbird", "a photo of a cello", "--out", "blackbird.wav", "cello.wav"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     for name, source in sources.items():
         estimates = torch.from_numpy(np.stack([read(tmp_path / f"{name}.wav")[:, 0], mixture]))
         separated, unseparated = si_sdr(torch.from_numpy(source), estimates).tolist()
-        assert separated > unseparated + 1, name
+        assert separated > unseparated + 5, name
 
 
 # what comes out
