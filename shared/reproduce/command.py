@@ -18,7 +18,7 @@ from ..paper import load
 from ..support.command_line import command, console
 from ..support.files import write_atomic, write_json
 from .keys import Job, Jobs, cache_folder
-from .tables import claims_table, paper_pages, read_results, results_table
+from .tables import claims_table, paper_pages, read_results, results_table, same_metrics
 from .verdicts import judge
 
 
@@ -202,16 +202,11 @@ def seconds_by_variant(published: dict[str, Any] | None) -> dict[str, float]:
     }
 
 
-def measured(row: dict[str, Any]) -> dict[str, Any]:
-    """The metrics that a run has to repeat to the last bit: all but ratios of measured times."""
-    return {name: x for name, x in row["metrics"].items() if not name.endswith("_ratio")}
-
-
 def compare(rows: Sequence[dict[str, Any]], published: dict[str, Any] | None) -> str:
     """One sentence: whether runs have the metrics of the published ones."""
     known = {(row["variant"], row["seed"]): row for row in published["rows"]} if published else {}
     both = [(row, known[key]) for row in rows if (key := (row["variant"], row["seed"])) in known]
-    differ = [f"{row['variant']} seed {row['seed']}" for row, other in both if measured(row) != measured(other)]
+    differ = [f"{row['variant']} seed {row['seed']}" for row, other in both if not same_metrics(row, other)]
     if not both:
         return "There are no published runs to compare with."
     if not differ:
@@ -224,10 +219,7 @@ def kept(rows: Sequence[dict[str, Any]], published: dict[str, Any]) -> list[dict
     """The rows, those with the metrics of a published one as published: seconds and memory vary from day to day."""
     known = {(row["variant"], row["seed"]): row for row in published["rows"]}
     before = [known.get((row["variant"], row["seed"])) for row in rows]
-    return [
-        old if old is not None and measured(old) == measured(row) else row
-        for row, old in zip(rows, before, strict=True)
-    ]
+    return [old if old is not None and same_metrics(old, row) else row for row, old in zip(rows, before, strict=True)]
 
 
 # -- what a person sees -----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Results files -> the tables of a paper's README and RESULTS.md, with the standard library alone."""
 
 import json
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -132,6 +133,21 @@ def caption(results: dict[str, Any]) -> str:
 def markdown(table: Sequence[Sequence[str]]) -> str:
     head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     return "\n".join([head, "|" + " --- |" * len(table[0]), *body])
+
+
+def same_metrics(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs have the same metrics, ratios of measured times aside.
+
+    Nine digits count: another processor may round the last ones differently.
+    """
+    ours, theirs = (
+        {name: x for name, x in one["metrics"].items() if not name.endswith("_ratio")} for one in (row, other)
+    )
+    return ours.keys() == theirs.keys() and all(
+        x == theirs[name]
+        or (x is not None and theirs[name] is not None and math.isclose(x, theirs[name], rel_tol=1e-9))
+        for name, x in ours.items()
+    )
 
 
 def by_seed(rows: Sequence[dict[str, Any]], variant: str, metric: str) -> dict[int, float]:

@@ -70,7 +70,7 @@ def test_published_weights_are_opened_as_a_run_is(paper: Published) -> None:
     assert sorted(paper.publish()) == ["plain-first.safetensors", "plain.json", "plain.safetensors"]
     described = paper.home / "weights" / "plain.json"
     content = json.loads(described.read_text())
-    assert list(content) == ["variant", "seed", "config", "metrics"] and content["metrics"] == ROW["metrics"]
+    assert list(content) == ["variant", "seed", "config", "metrics"] and content["metrics"] == paper.row["metrics"]
     for place in (described, paper.run):
         with open_trained_run(place, "weighty", Config) as (variant, config, weights):
             found = load_weights(weights)
