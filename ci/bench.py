@@ -100,7 +100,7 @@ def _send_peak(work: Callable[[], object], sender: Connection) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """The machine that the numbers were measured on."""
     from importlib.metadata import version
 
     return {

@@ -1,4 +1,4 @@
-"""What ``make bench`` compares of ``shared``."""
+"""Comparisons of ``make bench`` for ``shared``."""
 
 import math
 from collections.abc import Callable, Iterator

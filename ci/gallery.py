@@ -102,7 +102,7 @@ def sounds(folder: Path, variants: Iterable[str]) -> tuple[list[str], list[tuple
 
 
 def page(folder: Path) -> dict[str, Any]:
-    """What the template shows of one paper."""
+    """The values that the template shows for one paper."""
     slug = folder.name
     claims, config = load(f"papers.{slug}", "claims"), load(f"papers.{slug}", "config")
     results = read_results(folder / "results" / "cpu.json")

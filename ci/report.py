@@ -39,7 +39,7 @@ def papers_table(root: Path) -> list[list[str]]:
 
 
 def bench_table(measured: dict[str, Any]) -> str:
-    """What ``ci/bench.json`` holds, as a table, and the machines below it."""
+    """The content of ``ci/bench.json`` as a table, and the machines below it."""
     table = [["what", "times faster", "times less memory", "ours", "measured"]]
     machines: dict[str, None] = {}
     for module, found in measured.items():
@@ -58,7 +58,7 @@ def bench_table(measured: dict[str, Any]) -> str:
 
 
 def retrieval_table(measured: dict[str, Any]) -> list[list[str]]:
-    """What ``python -m ci.retrieval`` measured."""
+    """The measurements of ``python -m ci.retrieval``."""
     table = [["images and captions", "direction", "R@1 (%)", "R@5 (%)", "R@10 (%)", "median rank"]]
     for name, found in {"all": measured, "with sound": measured["sounding"]}.items():
         for direction, key in {"image to text": "i2t", "text to image": "t2i", "chance": "chance"}.items():
@@ -68,7 +68,7 @@ def retrieval_table(measured: dict[str, Any]) -> list[list[str]]:
 
 
 def rebuilt(root: Path) -> dict[Path, str]:
-    """What every generated page of the checkout should say, given the committed results."""
+    """The text of every generated page of the checkout, given the committed results."""
     texts: dict[Path, str] = {}
     for folder in papers(root):
         texts |= paper_pages(folder, f"papers.{folder.name}")

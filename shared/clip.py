@@ -34,7 +34,7 @@ from .support.weights import finite_weights
 
 
 class CLIP(nn.Module):
-    """What every image-text model here can do. Frozen: no gradients, and `train()` leaves it in evaluation mode.
+    """Interface of every image-text model here. Frozen: no gradients, and `train()` leaves it in evaluation mode.
 
     Attributes:
         image_size: side in pixels of what `preprocess` returns.

@@ -234,7 +234,7 @@ def _mean_loss(
 def _in_chunks(
     of_rows: Callable[[slice], tuple[Tensor, Tensor]], count: int, chunk: int | None
 ) -> list[tuple[Tensor, Tensor]]:
-    """What `of_rows` makes of some rows at a time: of `chunk`, and again in the backward pass, if it is given.
+    """`of_rows` of some rows at a time: of `chunk` rows, and again in the backward pass, if it is given.
 
     Otherwise the matrix is kept, but its derivatives only ever exist for some rows.
     """

@@ -1,4 +1,4 @@
-"""What a paper folder declares in its ``config.py`` and ``claims.py``: rows, columns, claims and reported numbers.
+"""Declarations of a paper folder, in its ``config.py`` and ``claims.py``: rows, columns, claims, reported numbers.
 
 This module needs nothing but the standard library, so ``make list`` works before anything is installed.
 """

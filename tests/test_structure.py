@@ -145,6 +145,19 @@ def test_requirements_name_what_the_folder_imports(folder: Path) -> None:
     assert missing == set()
 
 
+def test_no_docstring_or_help_text_opens_with_of_or_what() -> None:
+    """A text below a field is the help of an option, and is read beside its name alone."""
+    opened = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in ("shared", "papers", "ci")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if node.value.value.split()[:1] in (["Of"], ["What"])
+    ]
+    assert opened == []
+
+
 def test_generated_blocks_equal_results() -> None:
     """Every README says exactly what the committed results files say."""
     stale = [str(path) for path, text in rebuilt(ROOT).items() if not path.exists() or path.read_text() != text]

@@ -224,7 +224,7 @@ def label_of(name: str, caption: str) -> str:
 
 
 def kind_of(name: str) -> tuple[str, str]:
-    """What it is in one word, singular and plural, or two empty texts."""
+    """The kind of a stamp in one word, singular and plural, or two empty texts."""
     starts = [start for start in KINDS if name == start or name.startswith(start + "/")]
     return (KINDS[max(starts, key=len)] if starts else None) or ("", "")
 

@@ -1,4 +1,4 @@
-"""What is done in the processes that run jobs: prepare the data, train and evaluate, draw the figures."""
+"""The work of the processes that run jobs: prepare the data, train and evaluate, draw the figures."""
 
 import contextlib
 import json

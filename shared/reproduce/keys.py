@@ -116,7 +116,7 @@ def plain_values(config: Any) -> dict[str, Any]:
 
 
 def stored(path: Path, key: str | None) -> dict[str, Any] | None:
-    """What a run wrote to ``path`` under ``key``; None if there is nothing, or it has another key.
+    """The content that a run wrote to ``path`` under ``key``; None if there is nothing, or it has another key.
 
     Raises:
         UserError: if the file is damaged.

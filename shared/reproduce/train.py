@@ -81,7 +81,7 @@ def _from_given(jobs: Jobs, variant: str, options: TrainOptions) -> Job:
 
 
 class FurtherOptions(Protocol):
-    """What the options of a further command have to hold, beside its own."""
+    """Options that a further command has, beside its own."""
 
     @property
     def out(self) -> Path:

@@ -1,1 +1,1 @@
-"""What commands and loops share besides the method: files, weights, images, figures and the command line."""
+"""Parts that commands and loops share besides the method: files, weights, images, figures and the command line."""

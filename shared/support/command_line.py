@@ -1,4 +1,4 @@
-"""What every command line does: options, one sentence for an error, exit status."""
+"""The command line of every command: options, one sentence for an error, exit status."""
 
 import errno
 import os
