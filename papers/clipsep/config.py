@@ -8,73 +8,84 @@ from shared.paper import Variant
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one run. The defaults are the paper's (official code)."""
+    """Settings of one run; the preset sets those that are not given."""
 
+    # The defaults are the paper's (official code).
     data: str | None = None
-    """Folder with VGGSound and MUSIC (see data.LAYOUT); None: the embedded recordings."""
+    """Folder with VGGSound and MUSIC, laid out as `make check-data` prints; None: the embedded recordings."""
     train_set: Literal["vggsound", "music"] = "vggsound"
-    """Dataset to train on, with `data` alone; models of music are validated and tested on music, too."""
+    """Dataset to train on, where --data is given; models of music are validated and tested on music, too."""
     clip: str = "ViT-B-32"
-    """Image-text model: a name of open_clip, or "offline"."""
+    """Image-text model that embeds the queries: a name of open_clip, or "offline" for the packaged towers."""
     clip_weights: str | None = "openai"
-    """open_clip tag or checkpoint file."""
+    """Weights of --clip: a tag that open_clip knows, or a checkpoint file; None for "offline"."""
 
     rate: int = 16_000
-    """Sampling rate in Hz."""
+    """Sampling rate of the sound that the model hears, in Hz."""
     segment: int = 65_535
-    """Samples of a training or test segment; the paper's last 4.1 s."""
+    """Samples of a training or test segment; the paper's segments last 4.1 s."""
     n_fft: int = 1024
     """Samples of an STFT window."""
     hop: int = 256
     """Samples from one STFT window to the next."""
     bins: int = 256
-    """Log-frequency bins the network sees."""
+    """Log-frequency bins of the spectrogram that the network sees."""
     frame_margin: int = 3
-    """Training centres lie this many video frames from either end."""
+    """Video frames at either end of a clip around which no training segment is centred."""
 
     model: Literal["clipsep", "labelsep", "bertsep", "pit", "mixture", "half-volume", "ideal-mask"] = "clipsep"
+    """Network to train, or a floor or ceiling that needs no training (mixture, half-volume, ideal-mask)."""
     train_query: Literal["image", "text", "hybrid"] = "image"
-    """Query of training; hybrid: image at even steps, text at odd ones."""
+    """Kind of query to train CLIPSep with; hybrid: image queries at even steps, text queries at odd ones."""
     fusion: Literal["late", "early", "middle"] = "late"
     """Place where the query meets the spectrogram: after the U-Net, before it, or at its bottleneck."""
     noise_heads: Literal[0, 2] = 0
-    """Noise masks beside the query masks; 2: noise invariant training (CLIPSep-NIT)."""
+    """Noise masks that the network predicts beside the query masks; 2: noise invariant training (CLIPSep-NIT)."""
     channels: int = 32
-    """K, feature maps that a query weighs."""
+    """K of the paper: feature maps of the U-Net that a query weighs."""
     levels: int = 7
     """Levels of the U-Net; each halves the bins and the frames."""
     width: int = 64
     """Channels of the U-Net's first level."""
 
     lambda_: float = 0.1
-    """Weight of the noise heads' activation penalty."""
+    """Weight of the penalty on the noise heads' activation (CLIPSep-NIT)."""
     gamma: float = 0.25
-    """Noise regularisation level: activation below it costs nothing."""
+    """Level of the noise heads' mean activation below which the penalty is zero (CLIPSep-NIT)."""
     noise_warmup_steps: int = 0
-    """Steps of plain CLIPSep loss before the noise heads join."""
+    """Steps with the plain CLIPSep loss before the noise heads join (CLIPSep-NIT)."""
 
     batch_size: int = 32
     """Mixtures per optimizer step, over all processes."""
     learning_rate: float = 1e-3
+    """Learning rate of Adam after the warm-up."""
     steps: int = 200_000
+    """Optimizer steps of a run."""
     warmup_steps: int = 5_000
+    """Steps in which the learning rate rises linearly from zero."""
     decay_until: int = 100_000
+    """Step at which the linear decay of the learning rate ends."""
     decay_floor: float = 0.1
+    """Share of the learning rate that is left after the decay."""
     clip_norm: float = 1.0
+    """Largest norm of the gradient; a larger gradient is scaled down to it."""
     validate_every: int = 10_000
     """Steps between two validations; the weights with the lowest validation loss are kept."""
     precision: Literal["no", "fp16", "bf16"] = "no"
+    """Mixed precision of training; no: float32."""
     workers: int = 8
+    """Processes that load training samples; 0: the training process does."""
     save_every: int = 1_000
+    """Steps between two checkpoints, from which an interrupted run continues."""
 
     split: Literal["test", "validation"] = "test"
-    """Mixtures to evaluate; settings are chosen on validation, with seeds 100 and up."""
+    """Mixtures to evaluate on; settings are chosen on the validation mixtures, with seeds 100 and up."""
     test_mixtures: int | None = None
-    """Mixtures of each test set to evaluate, evenly spread; None: all."""
+    """Number of mixtures to evaluate from each test set, evenly spread over it; None: all."""
     contaminated: float = 0.8
-    """Share of the embedded training clips with an off-screen sound or noise; real videos bring their own."""
+    """Share of the embedded training clips that get an off-screen sound or noise; videos of --data bring their own."""
     views: int = 16
-    """Renderings of each embedded photograph that training frames show; tests have at most six of their own."""
+    """Renderings of each embedded photograph for the training frames; tests have at most six of their own."""
 
 
 EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again

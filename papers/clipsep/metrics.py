@@ -52,7 +52,8 @@ def bss_eval(references: Tensor, estimates: Tensor, filter_length: int = 512) ->
     the squared norms of y's two parts are the energies of target and interference, and what y lacks of the estimate's
     energy is artefacts. L is computed once for all estimates; G, of references scaled to unit energy, gets a ridge of
     1e-12, since references without energy in some band make it singular (there museval's own figures are round-off).
-    A SAR above 100 dB is round-off too; it is capped at 120 dB.
+    A SAR above 100 dB is round-off too; it is capped at 120 dB. In at most (S - 1) * filter_length + 1 samples the
+    delayed references explain any estimate, so that every SAR is round-off there.
     """
     if _silent(references).any():
         return {name: torch.full((len(estimates),), torch.nan, dtype=torch.float64) for name in BSS_METRICS}
@@ -111,7 +112,8 @@ def _delayed_gram(references: np.ndarray, filter_length: int) -> np.ndarray:
 
 def _delayed_correlations(references: np.ndarray, signals: np.ndarray, filter_length: int) -> np.ndarray:
     """<signal, reference delayed by l> for |l| < filter_length, lowest first: (E, S, 2 * filter_length - 1)."""
-    size = scipy.fft.next_fast_len(references.shape[-1] + filter_length - 1, real=True)
+    length = max(references.shape[-1], filter_length)  # of shorter signals most lags are zeros
+    size = scipy.fft.next_fast_len(length + filter_length - 1, real=True)
     product = scipy.fft.rfft(signals, size)[:, None] * scipy.fft.rfft(references, size).conj()
     return np.roll(scipy.fft.irfft(product, size), filter_length - 1, axis=-1)[..., : 2 * filter_length - 1]
 

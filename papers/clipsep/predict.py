@@ -22,7 +22,6 @@ It uses the committed weights of ``clipsep`` unless ``--run`` or ``--checkpoint`
 
 import io
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
+from shared.support.audio import mean_is_silent, read_audio
 from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
@@ -51,7 +51,6 @@ from .config import PRESETS, VARIANTS, Config
 from .model import CLIPSep, load_official
 
 WEIGHTS = Path(__file__).with_name("weights")
-STREAMED = 0x7FFF_0000  # bytes; recorders that write to a pipe announce at least so many
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,21 @@ class Options:
     audio: Path
     """The mixture: a WAV, FLAC, OGG or MP3 file of any length, rate and number of channels."""
     query: tuple[str, ...]
-    """Sounds to separate: texts such as "a photo of a violin", or image files."""
+    """Sounds to separate: one or several texts such as "a photo of a violin", or image files that show the source."""
     out: tuple[Path, ...]
-    """One file a query, with the rate, channels and length of --audio."""
+    """Sound files to write, one for each --query in the same order, with the rate, channels and length of --audio."""
     rest: Path | None = None
-    """File for the part that no query claims."""
+    """Sound file to write the part of --audio to that no --query claims."""
     noise: tuple[Path, ...] = ()
-    """Files for the parts that the noise heads of a CLIPSep-NIT model take, one a head (the paper's has two)."""
+    """Sound files to write the parts to that the noise heads take, one for each head; CLIPSep-NIT models have two."""
     figure: Path | None = None
-    """Picture of the spectrograms and masks."""
+    """Picture to write of the spectrograms and masks (.png, .pdf or .svg)."""
     run: Path | None = None
-    """Folder of a trained run, or the .json file of committed weights; default: weights/clipsep.json of this paper."""
+    """Folder of a trained run, or the .json file of committed weights; without it weights/clipsep.json of the paper."""
     checkpoint: Path | None = None
-    """Weights of CLIPSep-NIT that the authors published (a .pt file), instead of --run."""
+    """Weights of CLIPSep-NIT that the authors published (a .pt file), to use instead of --run."""
     binary: bool = False
-    """Threshold the masks at 0.5."""
+    """Make the masks all or nothing, with a threshold of 0.5; without it they are soft."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -85,7 +84,7 @@ def predict(options: Options) -> None:
     _check_outputs(options)
     mixture, rate, encoding = read_audio(options.audio)
     for path in [*options.out, *options.noise, *([options.rest] if options.rest else [])]:
-        _check_format(path, len(mixture), rate, encoding)
+        _format(path, len(mixture), rate, encoding)
     if options.run and options.checkpoint:
         raise UserError("--run and --checkpoint are both given; give the one whose model is to be used.")
     if options.checkpoint:
@@ -101,6 +100,8 @@ def predict(options: Options) -> None:
         note(f"the model hears up to {config.rate // 2} Hz; what is above is in no estimate, only in --rest.")
     if not mixture.any():
         note(f"{options.audio} is silent, and so is what is separated from it.")
+    elif mean_is_silent(mixture):
+        note(f"the channels of {options.audio} cancel each other: the model hears their mean, which is silent.")
 
     noise = bool(options.noise)
     result = separate(model.to(device), spectrogram, mixture, rate, queries, options.binary, noise)
@@ -226,40 +227,12 @@ def embed(query: str, clip: CLIP) -> Tensor:
     return clip.encode_image(clip.preprocess(image)[None].to(clip.device))[0]
 
 
-def read_audio(path: Path) -> tuple[Tensor, int, str]:
-    """Samples (C, N) float32, rate in Hz, and encoding ("PCM_16", ...) of an audio file.
-
-    Raises:
-        UserError: no such file, not audio, cut short, without samples, or with samples that are not numbers.
-    """
-    if not path.is_file():
-        raise UserError(f"--audio {path} is {'a folder' if path.is_dir() else 'missing'}; expected an audio file.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, encoding, frames, log = file.samplerate, file.subtype, file.frames, file.extra_info
-            samples = torch.from_numpy(file.read(dtype="float32", always_2d=True)).T
-    except soundfile.LibsndfileError as error:
-        raise UserError(
-            f"{path} is not audio that can be read ({error.error_string.strip('. ')}); expected a whole WAV, FLAC, OGG "
-            f"or MP3 file. Others can be converted: ffmpeg -i '{path.name}' '{path.stem}.wav'"
-        ) from error
-    # libsndfile reads what is left of a WAV or AIFF file that was cut short, and mentions it only in its log.
-    cut = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", log)
-    if samples.shape[1] < frames or (cut and int(cut[2]) < int(cut[1]) < STREAMED):
-        raise UserError(f"{path} is cut short: its header announces more than the file holds. Copy or export it again.")
-    if samples.shape[1] == 0:
-        raise UserError(f"{path} has no samples; expected a recording with sound in it.")
-    if bad := int((~samples.isfinite()).sum()):
-        raise UserError(f"{path} has {bad} samples that are NaN or infinite; export it again, or set them to zero.")
-    return samples, rate, encoding
-
-
 def write_audio(path: Path, samples: Tensor, rate: int, encoding: str) -> None:
-    """Write samples (C, N) in the format of the file's suffix, in the given encoding if the format has it.
+    """Write samples (C, N) in the format of the file's suffix, in the given encoding if the format can hold it.
 
     What lies beyond full scale is clipped if the encoding cannot hold it, and the user told.
     """
-    form, subtype = _format(path, encoding)
+    form, subtype = _format(path, len(samples), rate, encoding)
     beyond = int((samples.abs() > 1 + 2**-15).sum())  # less is rounding
     if beyond and subtype not in ("FLOAT", "DOUBLE"):
         peak = 20 * float(samples.abs().max().log10())
@@ -277,21 +250,29 @@ def write_audio(path: Path, samples: Tensor, rate: int, encoding: str) -> None:
     print(f"Wrote {path}.")
 
 
-def _format(path: Path, encoding: str) -> tuple[str, str]:
-    """Format and encoding of a file to write."""
+def _format(path: Path, channels: int, rate: int, encoding: str) -> tuple[str, str]:
+    """Format of a file to write, and the given encoding if that format can be written with it, else its usual one.
+
+    Raises UserError, before minutes are spent, if the format does not hold so many channels at this rate.
+    """
     form = path.suffix[1:].upper()
-    return form, encoding if soundfile.check_format(form, encoding) else soundfile.default_subtype(form)
+    for subtype in (encoding, soundfile.default_subtype(form)):
+        if _comes_back(form, subtype, channels, rate):
+            return form, subtype
+    raise UserError(f"{path}: {form} holds no {channels} channels at {rate} Hz, as --audio has; name it .wav or .flac.")
 
 
-def _check_format(path: Path, channels: int, rate: int, encoding: str) -> None:
-    """Raises UserError before minutes are spent on what the file's format cannot hold."""
-    form, subtype = _format(path, encoding)
+def _comes_back(form: str, subtype: str, channels: int, rate: int) -> bool:
+    """Whether a sound that is written comes back with its length and rate: not of all encodings that can be read."""
+    samples, file = np.zeros((999, channels), np.float32), io.BytesIO()
     try:
-        soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=form).close()
-    except soundfile.LibsndfileError:
-        raise UserError(
-            f"{path}: {form} holds no {channels} channels at {rate} Hz, as --audio has; name it .wav or .flac."
-        ) from None
+        with soundfile.SoundFile(file, "w", rate, channels, subtype, format=form) as sound:
+            sound.write(samples)
+        file.seek(0)
+        found, found_rate = soundfile.read(file, always_2d=True)
+        return (found.shape, found_rate) == (samples.shape, rate)
+    except (soundfile.LibsndfileError, ValueError):  # ValueError: the format does not know the encoding
+        return False
 
 
 def draw(
@@ -343,7 +324,7 @@ def _check_outputs(options: Options) -> None:
     if len({path.resolve() for path in [options.audio, *written]}) <= len(written):
         raise UserError("Two of --audio, --out, --rest, --noise and --figure are one file; give each its own name.")
     for path in sounds:
-        if path.suffix[1:].upper() not in soundfile.available_formats().keys() - {"SD2"}:  # which is two files
+        if path.suffix[1:].upper() not in soundfile.available_formats().keys() - {"RAW", "SD2"}:  # no header; two files
             raise UserError(f"{path} has no suffix of a sound format; name it .wav, .flac, .ogg or .mp3.")
     if options.figure and options.figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {options.figure} has no suffix of a picture; name it .png, .pdf or .svg.")

@@ -5,6 +5,8 @@ import dataclasses
 import difflib
 import io
 import statistics
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +19,7 @@ from .. import UserError
 from ..paper import load
 from ..support.command_line import command, console
 from ..support.files import write_atomic, write_json
+from ..support.progress import heartbeat, listen
 from .keys import Job, Jobs, cache_folder
 from .tables import claims_table, paper_pages, read_results, results_table, same_metrics
 from .verdicts import judge
@@ -149,8 +152,14 @@ def reproduce(options: Options, start_workers: Callable[[Options], Workers]) -> 
 
 
 def overridden(config: Any, given: tuple[str, ...]) -> Any:
-    """The configuration with fields changed. Raises UserError for an unknown field or a value that does not fit."""
+    """The configuration with fields changed.
+
+    Raises:
+        UserError: for an unknown field, one that is given twice, or a value that does not fit.
+    """
     fields = [field.name for field in dataclasses.fields(config)]
+    if twice := [name for name, count in Counter(text.partition("=")[0] for text in given).items() if count > 1]:
+        raise UserError(f"--set gives {twice[0]} twice; give each field of the configuration one value.")
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or name not in fields:
@@ -266,6 +275,7 @@ def check_data(options: Options) -> None:
         return
     root = options.data.expanduser()
     check_folder(root)
+    listen(heartbeat(lambda line: print(line, file=sys.stderr)))
     for line in data.check(root):
         console.print(line, markup=False)
 

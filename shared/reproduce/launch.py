@@ -16,10 +16,10 @@ from accelerate.utils import broadcast_object_list
 
 from ..run import Tracker
 from ..support.command_line import console
-from ..support.progress import listen
+from ..support.progress import HEARTBEAT_SECONDS, heartbeat, listen
 from . import jobs
 from .keys import Job
-from .pool import HEARTBEAT_SECONDS, now_and_then
+from .pool import now_and_then
 
 
 class LaunchedProcess:
@@ -48,15 +48,11 @@ class LaunchedProcess:
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Run a function of ``jobs`` on the main process. All call it for ``prepare``, and all have its result."""
-        listen(self._tell_what_is_tracked)
+        listen(heartbeat(console.print))
         work = getattr(jobs, function)
         if function != "prepare":
             return work(*arguments)
         return broadcast_object_list([work(*arguments) if self.is_main else None])[0]
-
-    def _tell_what_is_tracked(self, what: str, done: int, total: int) -> None:
-        if done == 0:
-            console.print(f"{what[0].upper()}{what[1:]} ...")
 
     def map(self, pending: Sequence[Job], costs: Mapping[str, float], done: Callable[[Job], None]) -> None:
         """Run jobs in the order given, over all processes; ``done`` is called with each finished one."""

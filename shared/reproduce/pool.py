@@ -20,11 +20,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from .. import UserError
 from ..support.command_line import console, explain
-from ..support.progress import listen
+from ..support.progress import HEARTBEAT_SECONDS, heartbeat, listen
 from .keys import Job
 
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
-HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
 COLUMNS = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
 WORK = f"{__package__}.jobs"  # functions of this module run in the children; the parent does not import it, nor torch
 
@@ -67,15 +66,14 @@ class ProcessPool:
         """Run a function of ``jobs`` in a child and return its result; a bar shows what it tracks."""
         connection = self._start(0, "", function, *arguments)
         with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bars:
-            bar, told = bars.add_task("starting", total=None, note=""), ""
+            bar, say = bars.add_task("starting", total=None, note=""), heartbeat(console.print)
             while (message := self._receive(connection))[0] == "tracked":
                 _, what, done, total = message
                 bars.update(
                     bar, description=what, completed=done, total=total or None, note=f"{done} of {total or '?'}"
                 )
-                if not console.is_terminal and what != told:
-                    console.print(f"{what[0].upper()}{what[1:]} ...")
-                told = what
+                if not console.is_terminal:
+                    say(what, done, total)
         return message[1]
 
     def map(self, pending: Sequence[Job], costs: Mapping[str, float], done: Callable[[Job], None]) -> None:

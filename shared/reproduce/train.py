@@ -15,7 +15,7 @@ import tyro
 
 from .. import UserError
 from ..paper import load
-from ..support.command_line import command, console, note, run_and_explain
+from ..support.command_line import command, console, each_once, note, run_and_explain
 from ..support.weights import weights_file
 from .command import check_can_run, chosen
 from .keys import Job, Jobs, cache_folder, code_hash, digest, plain_values
@@ -27,17 +27,17 @@ class TrainOptions:
     """Train and evaluate one variant with one seed."""
 
     preset: Literal["smoke", "cpu", "paper"] = "cpu"
-    """Preset whose values the options below have unless they are given."""
+    """Preset that sets the options of the configuration which are not given here."""
     variant: str | None = None
-    """Row of the results table; default: the paper's own method."""
+    """Variant to train, a row of the results table; without it the paper's own method."""
     seed: int = 0
-    """Seed of the run."""
+    """Seed of the weights, the data order and everything else that is random."""
     start: Path | None = None
-    """Folder of the finished run to start from, for variants that start from another; default: train that first."""
+    """Finished run to start from, a folder, for variants that start from another; without it that is trained first."""
     out: Path = Path("runs/custom")
-    """Folder for the run, which replaces one with other options there; apart from what `make reproduce` writes."""
+    """Folder for the run; a run with other options there is replaced. `make reproduce` writes elsewhere."""
     tracker: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
-    """Where the values of each run are logged, beside its metrics.jsonl; wandb and mlflow are installed separately."""
+    """Logger of the run's values beside its metrics.jsonl; wandb and mlflow have to be installed first."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -46,18 +46,23 @@ def train_one(package: str) -> None:
     """Parse the options of one run, run it, and exit."""
     module = load(package, "config")
     prog, description = f"python -m {package}.train", "Train and evaluate one variant with one seed."
-    options, _ = tyro.cli(TrainOptions, return_unknown_args=True, add_help=False)
+    given = sys.argv[1:]
 
     def run() -> None:
+        arguments = each_once(given, TrainOptions, module.Config)
+        options, _ = tyro.cli(TrainOptions, args=arguments, return_unknown_args=True, add_help=False)
         (variant,) = chosen("variant", (options.variant or package.rpartition(".")[2],), tuple(module.VARIANTS))
         preset = module.PRESETS[options.preset]
         start = dataclasses.replace(preset, **module.VARIANTS[variant].changes)
         whole = dataclasses.make_dataclass("Whole", [("run", TrainOptions, options), ("config", type(start), start)])
-        config: Any = tyro.cli(whole, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)).config
+        parsed: Any = tyro.cli(
+            whole, args=arguments, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)
+        )
+        config = parsed.config
         check_can_run(package, options.preset, config.data, (options.seed,))
-        given = {name: x for name, x in vars(config).items() if x != getattr(start, name)}
+        changed = {name: x for name, x in vars(config).items() if x != getattr(start, name)}
         # The runs that it starts from are given the same options.
-        configs = {name: dataclasses.replace(preset, **x.changes | given) for name, x in module.VARIANTS.items()}
+        configs = {name: dataclasses.replace(preset, **x.changes | changed) for name, x in module.VARIANTS.items()}
         with contextlib.closing(LaunchedProcess(package, options.tracker)) as workers:
             cache = cache_folder(package, options.out)
             info = workers.call("prepare", package, config, cache)
@@ -68,7 +73,7 @@ def train_one(package: str) -> None:
                 console.print_json(data=pending[-1].result)
                 note(f"weights, log and result are in {pending[-1].folder}.")
 
-    sys.exit(run_and_explain(run, options.debug))
+    sys.exit(run_and_explain(run, "--debug" in given))
 
 
 def _from_given(jobs: Jobs, variant: str, options: TrainOptions) -> Job:

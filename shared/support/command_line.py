@@ -8,7 +8,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -33,8 +33,37 @@ def command(
     kind: type[Options], action: Callable[[Options], None], prog: str, arguments: Sequence[str] | None = None
 ) -> int:
     """Parse the options and do it; see :func:`run_and_explain`."""
-    options = tyro.cli(kind, args=arguments, prog=prog)
-    return run_and_explain(lambda: action(options), options.debug)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return run_and_explain(lambda: action(tyro.cli(kind, args=each_once(given, kind), prog=prog)), "--debug" in given)
+
+
+def each_once(arguments: Sequence[str], *kinds: type) -> list[str]:
+    """The arguments with each option once: ``--query a --query b`` becomes ``--query a b``, as tyro reads it.
+
+    Without this, tyro drops all but the last without a word.
+
+    Args:
+        kinds: dataclasses of the options; those of type ``tuple[x, ...]`` take several values.
+
+    Raises:
+        UserError: another option is given twice.
+    """
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+    several = {name for name, hint in hints.items() if get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis}
+    groups: dict[str, list[str]] = {"": []}  # what stands before the first option, and each option with its values
+    name, repeated = "", False
+    for word in arguments:
+        option, equals, value = word.partition("=")
+        if option.startswith("--") and option != "--":
+            name = option[2:].replace("-", "_")
+            if name in groups:
+                if name not in several:
+                    raise UserError(f"{option} is given twice; give it once.")
+                repeated = True
+            groups.setdefault(name, [option]).extend([value] if equals else [])
+        else:
+            groups[name].append(word)
+    return [word for group in groups.values() for word in group] if repeated else list(arguments)
 
 
 def run_and_explain(action: Callable[[], None], debug: bool) -> int:

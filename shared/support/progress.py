@@ -6,6 +6,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 SECONDS = 0.25  # between two reports
+HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
 Listener = Callable[[str, int, int], None]
 
 _listeners: list[Listener] = []
@@ -31,3 +32,20 @@ def track(items: Sequence[Item] | Iterable[Item], what: str, total: int | None =
             for listener in _listeners:
                 listener(what, done, count)
         yield item
+
+
+def heartbeat(say: Callable[[str], object]) -> Listener:
+    """A listener that says in a line which work begins, and every half minute how far it is."""
+    current, spoken = "", 0.0
+
+    def listener(what: str, done: int, total: int) -> None:
+        nonlocal current, spoken
+        if what != current:
+            say(f"{what[0].upper()}{what[1:]} ...")
+        elif time.monotonic() - spoken > HEARTBEAT_SECONDS:
+            say(f"{what[0].upper()}{what[1:]}: {done:,} of {f'{total:,}' if total else '?'}")
+        else:
+            return
+        current, spoken = what, time.monotonic()
+
+    return listener

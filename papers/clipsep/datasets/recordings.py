@@ -24,6 +24,7 @@ from shared.offline import cutouts, packs, towers
 from shared.offline.cutouts import Cutout, load_backgrounds, load_cutouts, render_cutout
 from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.files import write_atomic
+from shared.support.progress import track
 
 from ..config import Config
 from . import clips, solos
@@ -120,8 +121,11 @@ def _build(config: Config) -> dict[str, Tensor]:
     views = {"train": config.views, "test": min(config.views, TEST_VIEWS)}
     for split, count in views.items():
         rng = np.random.default_rng((0, split == "train"))
-        frames = [torch.stack([clip.preprocess(_frame(s, split, rng)) for _ in range(count)]) for s, _ in found]
-        stored[f"views.{split}"] = torch.stack([clip.encode_image(f) for f in frames])
+        embeddings = []
+        for stamp, _ in track(found, f"embedding {split} photographs"):
+            frames = torch.stack([clip.preprocess(_frame(stamp, split, rng)) for _ in range(count)])
+            embeddings.append(clip.encode_image(frames))
+        stored[f"views.{split}"] = torch.stack(embeddings)
     for number, split in enumerate(SPLITS):
         offscreen = _offscreen(config.rate) if split == "train" else []
         count = views["train" if split == "train" else "test"]
@@ -136,10 +140,10 @@ def classes(rate: int) -> list[tuple[Cutout, dict[str, Tensor]]]:
     Returns: its stamp, and its sound (N,) in each split.
     """
     rendered: dict[str, dict[str, np.ndarray]] = {}
-    for solo in load_solos():
+    for solo in track(load_solos(), "reading instrument solos"):
         rendered.setdefault(solo.stamp, {})[solo.split] = _levelled(solo.sound(rate), rate)
     found = []
-    for stamp in load_cutouts():
+    for stamp in track(load_cutouts(), "reading recordings"):
         parts: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
         if stamp.has_sound and len(wave := _levelled(stamp.sound(rate), rate)) >= SHORTEST * rate:
             for split, (start, end) in SPLITS.items():

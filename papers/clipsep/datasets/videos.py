@@ -13,17 +13,15 @@ import os
 import random
 import re
 import sys
-import time
-import wave
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-import numpy as np
+import soundfile
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -35,11 +33,14 @@ from shared import UserError
 from shared.clip import CLIP, load_clip
 from shared.loading import cache_file
 from shared.offline.towers import SentenceEncoder, in_batches
+from shared.support.audio import mean_is_silent, read_audio
 from shared.support.files import write_atomic
-from shared.support.images import UNDECODABLE
+from shared.support.images import UNDECODABLE, decode_image
+from shared.support.pretrained import pretrained_clip
+from shared.support.progress import track
 
 from ..audio import centre_sample, crop_segment
-from ..config import Config
+from ..config import PRESETS, Config
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
 
 LAYOUT = """\
@@ -79,12 +80,17 @@ TESTS = {
     "music+": ("MUSIC/solo/test.csv", "vggsound/test-good-no-music.csv"),
 }
 """The paper's test sets: list of targets, list of interferers."""
+NEEDED = {
+    "vggsound": ("vggsound/train.csv", "vggsound/val.csv", *chain(*TESTS.values())),
+    "music": (*TO_TRAIN_ON_MUSIC, "MUSIC/solo/test.csv"),
+}
+"""Lists that each training set needs, with those of its test sets."""
+NAMES: dict[Literal["vggsound", "music"], str] = {"vggsound": "VGGSound", "music": "MUSIC solos"}
 
 RATE = 16_000  # Hz, of the sound files
 FRAMES_PER_SECOND = 1.0
 SHARD_FRAMES = 8192  # what an interrupted embedding pass can lose
 LISTED = 20  # unusable videos that `check` names in each list
-HEARTBEAT_SECONDS = 30.0
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # the lone surrogates that `surrogateescape` leaves
 
 In = TypeVar("In")
@@ -120,14 +126,16 @@ VideoPair = tuple[Video, Video]
 def check(path: Path) -> list[str]:
     """Contents of ``path`` by :data:`LAYOUT`, list by list; every unusable video is named with the reason.
 
-    Reads every sound and decodes every frame, which takes its time for all of VGGSound; stderr says how far it is.
+    Reads every sound and decodes every frame, which takes its time for all of VGGSound. The last two lines name the
+    weights of the paper's image-text model, and say which training sets are complete enough.
 
     Raises:
         UserError: if there is not one list.
     """
     if not any((path / name).is_file() for name in LISTS):
         raise UserError(f"{path} has none of the lists of CLIPSep's data. Expected there:\n{LAYOUT}")
-    path, config = path.absolute(), Config(data=str(path))
+    path = path.absolute()
+    config = replace(PRESETS["paper"], data=str(path))
     lines: list[str] = []
     lists: dict[str, list[Video]] = {}
     unusable: set[Video] = set()
@@ -142,7 +150,7 @@ def check(path: Path) -> list[str]:
             lines.append(f"{name}: {path / name} cannot be read ({error.strerror or error})")
             continue
         examine = functools.partial(_examine, config=config, training=name.endswith("train.csv"))
-        found = list(zip(videos, _read_ahead(examine, videos, os.cpu_count() or 1, name), strict=True))
+        found = list(zip(videos, _read_ahead(examine, videos, os.cpu_count() or 1, f"reading {name}"), strict=True))
         faults = [fault for _, (fault, _) in found if fault]
         notes = [note for _, (_, of_video) in found for note in of_video]
         unusable.update(video for video, (fault, _) in found if fault)
@@ -155,7 +163,40 @@ def check(path: Path) -> list[str]:
             pairs = _test_pairs(lists[targets], lists[interferers])
             complete = sum(not unusable.intersection(pair) for pair in pairs)
             lines.append(f"{name}: {complete:,} of {len(pairs):,} mixtures can be made")
-    return lines
+    lines.append(pretrained_clip(config.clip, config.clip_weights))
+    reasons = {NAMES[x]: _lacking(replace(config, train_set=x), lists.keys(), unusable) for x in NAMES}
+    able = ", ".join(name for name, reason in reasons.items() if not reason)
+    unable = ", ".join(f"{name} ({reason})" for name, reason in reasons.items() if reason)
+    if not able:
+        return [*lines, f"Now no training can start: {unable}."]
+    return [*lines, f"Now training and testing on {able} can start{f'; on {unable} it cannot' if unable else ''}."]
+
+
+def _lacking(config: Config, lists: Collection[str], unusable: set[Video]) -> str:
+    """The reason why :func:`prepare` would refuse data of which ``lists`` are there and some videos unusable."""
+    if missing := [name for name in NEEDED[config.train_set] if name not in lists]:
+        return f"{', '.join(dict.fromkeys(missing))} missing"
+    try:
+        train, validation, tests = read_lists(config)
+    except UserError as error:
+        return str(error).partition(". Expected")[0].partition(" Expected")[0]
+    for split, videos in {
+        "test": _both(chain(*tests.values())),
+        "validation": _both(validation),
+        "train": train,
+    }.items():
+        if len(unusable.intersection(videos)) > len(videos) // 2:
+            return f"over half of the {len(videos):,} {split} videos cannot be used"
+    mixtures = {"validation": validation, **tests}
+    usable = {name: sum(not unusable.intersection(pair) for pair in pairs) for name, pairs in mixtures.items()}
+    return _too_few(config, len(train) - len(unusable.intersection(train)), usable)
+
+
+def _too_few(config: Config, clips: int, mixtures: Mapping[str, int]) -> str:
+    """The reason why usable training videos and mixtures are not enough; empty if they are."""
+    if clips < config.batch_size:
+        return f"{clips} usable training videos are less than a batch of {config.batch_size}"
+    return next((f"not one mixture of {name} has both its videos" for name, n in mixtures.items() if not n), "")
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
@@ -208,15 +249,11 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         write_atomic(_texts(folder, labels), content)
 
     clips, validation_pairs, test_pairs, _ = load(config, cache)
-    if len(clips) < config.batch_size:
-        raise UserError(
-            f"{len(clips)} usable training videos are less than a batch of {config.batch_size}; see {report}."
-        )
-    for name, pairs in {"validation": validation_pairs, **test_pairs}.items():
-        if not pairs:
-            raise UserError(f"Not one mixture of {name} has both its videos; see {report}.")
+    mixtures = {"validation": validation_pairs, **test_pairs}
+    if reason := _too_few(config, len(clips), {name: len(pairs) for name, pairs in mixtures.items()}):
+        raise UserError(f"The data are not enough: {reason}; see {report}.")
     return {
-        "name": {"vggsound": "VGGSound", "music": "MUSIC solos"}[config.train_set],
+        "name": NAMES[config.train_set],
         "train": len(clips),
         "test": sum(map(len, test_pairs.values())),
         "sha256": digest.hexdigest(),
@@ -385,30 +422,17 @@ def read_sound(path: Path, rate: int = RATE) -> Tensor:
     """A whole sound file, float32 (N,) in [-1, 1] at ``rate`` Hz; channels are averaged.
 
     Raises:
-        UserError: if the file is missing, unreadable, truncated or silent, or is not 16-bit PCM at 16 kHz.
+        UserError: if the file is missing, unreadable, cut short or silent, or is not 16-bit PCM at 16 kHz.
     """
-    try:
-        with path.open("rb") as file, wave.open(file) as sound:
-            channels, width, found, count, *_ = sound.getparams()
-            data = sound.readframes(count)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk beyond the file's end
-        raise UserError(f"{path} is not a 16-bit PCM WAV file ({str(error) or 'it ends within its header'})") from None
-    if width != 2:
-        raise UserError(f"{path} has {8 * width} bits a sample, expected 16")
+    samples, found, encoding = read_audio(path)
+    if encoding != "PCM_16":
+        raise UserError(f"{path} holds {encoding} samples, expected 16-bit PCM (PCM_16)")
     if found != RATE:
         raise UserError(f"{path} is sampled at {found} Hz, expected {RATE} Hz")
-    if (held := len(data) // (2 * channels)) < count:
-        raise UserError(f"{path} is truncated: it holds {held / RATE:.1f} of {count / RATE:.1f} seconds")
-    samples = np.frombuffer(data, "<i2").reshape(-1, channels).mean(1, dtype=np.float32) / 32768
-    if not samples.any():
-        raise UserError(f"{path} is silent" if len(samples) else f"{path} holds no samples")
-    if rate != RATE:
-        samples = resample_poly(samples, rate, RATE)
-    return torch.from_numpy(samples)
+    if mean_is_silent(samples):
+        raise UserError(f"{path} is silent")
+    sound = samples.numpy().mean(0)
+    return torch.from_numpy(sound if rate == RATE else resample_poly(sound, rate, RATE))
 
 
 def read_frames(video: Video) -> Iterator[Image.Image]:
@@ -420,8 +444,7 @@ def read_frames(video: Video) -> Iterator[Image.Image]:
     for number in range(1, video.n_frames + 1):
         path = video.frames / f"{number:06d}.jpg"
         try:
-            with Image.open(path) as image:
-                frame = image.convert("RGB")
+            frame = decode_image(path)
         except FileNotFoundError:
             if not video.frames.is_dir():
                 raise UserError(f"{video.frames}, a folder of frames, is missing") from None
@@ -430,6 +453,8 @@ def read_frames(video: Video) -> Iterator[Image.Image]:
         except UNDECODABLE as error:
             reason = getattr(error, "strerror", None) or "damaged, or not a JPEG image"
             raise UserError(f"{path}: {reason}") from None
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         yield frame
 
 
@@ -466,8 +491,7 @@ def _examine(video: Video, config: Config, training: bool) -> tuple[str, list[st
 
 
 def _notes(video: Video) -> list[str]:
-    with wave.open(str(video.sound)) as sound:
-        channels = sound.getnchannels()
+    channels = soundfile.info(video.sound).channels
     return [f"{video.sound} has {channels} channels, which are averaged"] if channels > 1 else []
 
 
@@ -489,7 +513,7 @@ def _embed(
 
     faults: list[str] = []
     shard: list[tuple[Video, str, list[str], Tensor]] = []
-    contents = _read_ahead(read, videos, max(1, config.workers), f"embedding {folder.name}")
+    contents = _read_ahead(read, videos, max(1, config.workers), f"embedding {folder.name} videos")
     for video, found in zip(videos, contents, strict=True):
         if isinstance(found, UserError):
             faults.append(str(found))
@@ -546,16 +570,12 @@ def _texts(folder: Path, labels: list[str]) -> Path:
 
 
 def _read_ahead(read: Callable[[In], Out], items: Sequence[In], threads: int, what: str) -> Iterator[Out]:
-    """``read`` of every item, in order, by threads that are one item a thread ahead; says on stderr how far it is."""
+    """``read`` of every item, in order, by threads that are one item a thread ahead; ``what`` names the work."""
     waiting: deque[Future[Out]] = deque()
-    last = time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
-        for number, item in enumerate(items):
+        for item in track(items, what):
             waiting.append(pool.submit(read, item))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
-            if time.monotonic() - last > HEARTBEAT_SECONDS:
-                last = time.monotonic()
-                print(f"{what}: {number:,} of {len(items):,} videos", file=sys.stderr, flush=True)
         while waiting:
             yield waiting.popleft().result()

@@ -19,6 +19,7 @@ from papers.clipsep.build import build_model
 from papers.clipsep.datasets import videos
 from shared import UserError
 from shared.clip import CLIP
+from shared.support.audio import read_audio
 from tests.damage import (
     ANY_FILE,
     ANYTHING,
@@ -145,7 +146,7 @@ READERS = {
     "clipsep videos": Reader(build_videos, read_videos, videos.check),
     "clipsep --audio": Reader(
         lambda root: soundfile.write(root / "mix.wav", noise(1), 16_000, "FLOAT"),
-        lambda root: predict.read_audio(root / "mix.wav"),
+        lambda root: read_audio(root / "mix.wav"),
     ),
     "clipsep --query": Reader(
         lambda root: photo(root / "dog.png"), lambda root: predict.embed(str(root / "dog.png"), Towers())
@@ -162,10 +163,11 @@ TABLE: list[Row] = [
         SOUND,
         {
             "wrong rate": (sound(noise(1), 44_100), "44100 Hz, expected 16000"),
-            "wrong width": (sound(noise(1), subtype="PCM_24"), "24 bits a sample, expected 16"),
-            "floating point": (sound(noise(1), subtype="FLOAT"), "not a 16-bit PCM WAV"),
-            "a chunk that lies": (lied, "not a 16-bit PCM WAV file"),
+            "wrong width": (sound(noise(1), subtype="PCM_24"), "PCM_24 samples, expected 16-bit"),
+            "floating point": (sound(noise(1), subtype="FLOAT"), "FLOAT samples, expected 16-bit"),
+            "a chunk that lies": (lied, "not audio"),
             "silent": (sound(0 * noise(1)), "silent"),
+            "cancelling channels": (sound(np.stack([noise(1), -noise(1)], 1)), "silent"),
             "no samples": (sound(noise(1)[:0]), "no samples"),
         },
     ),

@@ -50,6 +50,21 @@ def test_equal_to_museval(kind: str) -> None:
         assert found["sir_db"].isposinf().all()  # nothing interferes
 
 
+@pytest.mark.parametrize("samples", [600, 514, 513, 512, 511, 300, 20])
+@pytest.mark.parametrize("sources", [2, 3])
+def test_short_signals(samples: int, sources: int) -> None:
+    """From (sources - 1) * 512 + 1 samples downwards the delayed references explain any estimate: no SAR."""
+    references = noise(sources, samples)
+    estimates = references[0] + 0.3 * references[-1] + 0.05 * noise(2, samples, seed=1)
+    found, expected = bss_eval(references, estimates), museval_reference(references, estimates)
+    assert torch.allclose(found["sdr_db"], expected["sdr_db"], rtol=0, atol=1e-6)
+    assert torch.allclose(found["sir_db"], expected["sir_db"], rtol=0, atol=1e-3)
+    if samples > (sources - 1) * 512 + 1:
+        assert torch.allclose(found["sar_db"], expected["sar_db"], rtol=0, atol=0.01)
+    else:
+        assert (found["sar_db"] > 70).all() and (expected["sar_db"] > 70).all()
+
+
 def test_references_without_energy_in_a_band() -> None:
     """A singular Gram matrix, where museval's own numbers are round-off: the projections by their definition."""
     spectrum = torch.fft.rfft(noise(2, 3968))

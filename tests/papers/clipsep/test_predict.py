@@ -174,10 +174,14 @@ def test_several_queries(masks: tuple[float, ...], binary: bool, estimates: tupl
     assert (result.rest - rest * mixture).abs().max() < 1e-5
 
 
-def test_each_query_gets_its_own_file(ask: Callable[..., int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("repeated", [False, True])
+def test_each_query_gets_its_own_file(ask: Callable[..., int], tmp_path: Path, repeated: bool) -> None:
     mix, a, b, alone = (tmp_path / f"{name}.wav" for name in ("mix", "a", "b", "alone"))
     soundfile.write(mix, noise(1, 30_000), 8_000, "FLOAT")
-    assert ask("--audio", mix, "--out", a, b, query=("a dog", "a violin")) == 0
+    if repeated:
+        assert ask("--out", a, "--audio", mix, "--query", "a violin", "--out", b) == 0
+    else:
+        assert ask("--audio", mix, "--out", a, b, query=("a dog", "a violin")) == 0
     assert ask("--audio", mix, "--out", alone, query=("a violin",)) == 0
     assert np.abs(read(b) - read(alone)).max() < 1e-6
     assert np.abs(read(a) - read(b)).max() > 1e-3
@@ -261,6 +265,30 @@ def test_formats_and_names(ask: Callable[..., int], tmp_path: Path, name: str) -
     assert (info.samplerate, info.channels, info.frames) == (22_050, 2, 22_050)
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("dog.wav", "PCM_16"), ("dog.flac", "PCM_16"), ("dog.ogg", "VORBIS"), ("dog.mp3", "MPEG_LAYER_III")],
+)
+def test_an_mp3_in_any_format_out(ask: Callable[..., int], tmp_path: Path, name: str, encoding: str) -> None:
+    mix = tmp_path / "mix.mp3"
+    soundfile.write(mix, noise(2, 22_050), 22_050)
+    assert ask("--audio", mix, "--out", tmp_path / name) == 0
+    info = soundfile.info(tmp_path / name)
+    assert (info.samplerate, info.channels, info.frames, info.subtype) == (22_050, 2, 22_050, encoding)
+
+
+@pytest.mark.parametrize("encoding", soundfile.available_subtypes())
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "voc", "w64"])
+def test_every_encoding_that_can_be_read_has_one_to_write(tmp_path: Path, suffix: str, encoding: str) -> None:
+    """libsndfile reads more than it writes (MPEG inside of WAV, MP2), and some encodings come back longer."""
+    path = tmp_path / f"dog.{suffix}"
+    predict.write_audio(path, torch.from_numpy(noise(1, 777)).T, 16_000, encoding)
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.frames) == (16_000, 1, 777)
+    if encoding in ("PCM_16", "PCM_24", "FLOAT") and suffix in ("wav", "aiff", "caf", "w64"):
+        assert info.subtype == encoding
+
+
 def test_figure_shows_mixture_masks_and_estimates(ask: Callable[..., int], tmp_path: Path) -> None:
     mix, figure = tmp_path / "mix.wav", tmp_path / "masks.png"
     soundfile.write(mix, noise(2, 50_000), 16_000)
@@ -306,7 +334,7 @@ def test_a_rate_that_a_format_lacks_is_told_before_anything_is_written(
 ) -> None:
     soundfile.write(tmp_path / "studio.wav", np.zeros(9600), 96_000)
     out = ("--out", tmp_path / "v.wav", tmp_path / "c.mp3")
-    assert ask("--audio", tmp_path / "studio.wav", "--query", "violin", "cello", *out) == 1
+    assert ask("--audio", tmp_path / "studio.wav", *out, query=("violin", "cello")) == 1
     assert "c.mp3: MP3 holds no 1 channels at 96000 Hz" in capsys.readouterr().err
     assert not (tmp_path / "v.wav").exists()
 
@@ -317,6 +345,14 @@ def test_silence_stays_silent_and_is_told(ask: Callable[..., int], tmp_path: Pat
     assert ask("--audio", mix, "--out", out) == 0
     assert "silent" in capsys.readouterr().err
     assert read(out).shape == (9_000, 2) and not read(out).any()
+
+
+def test_channels_that_cancel_are_told(ask: Callable[..., int], tmp_path: Path, capsys) -> None:
+    mix, out = tmp_path / "mix.wav", tmp_path / "out.wav"
+    for right, told in ((-1, True), (0.5, False)):
+        soundfile.write(mix, noise(1, 9_000) * [1, right], 8_000)
+        assert ask("--audio", mix, "--out", out) == 0
+        assert ("cancel each other" in capsys.readouterr().err) == told
 
 
 def test_what_the_model_cannot_hear_is_told(ask: Callable[..., int], tmp_path: Path, capsys) -> None:
@@ -351,6 +387,8 @@ BAD_OUTPUTS = {
     "one file twice": (["--out", "a.wav", "./a.wav"], ("a", "b"), "one file"),
     "over the mixture": (["--out", "mix.wav"], ("a",), "one file"),
     "not a sound format": (["--out", "a.txt"], ("a",), "a.txt has no suffix"),
+    "no header": (["--out", "a.raw"], ("a",), "a.raw has no suffix"),
+    "an option twice": (["--out", "a.wav", "--rest", "b.wav", "--rest", "c.wav"], ("a",), "--rest is given twice"),
     "not a picture format": (["--out", "a.wav", "--figure", "a.doc"], ("a",), "--figure a.doc"),
     "noise over an estimate": (["--out", "a.wav", "--noise", "a.wav", "b.wav"], ("a",), "one file"),
     "noise in no sound format": (["--out", "a.wav", "--noise", "b.wav", "c.txt"], ("a",), "c.txt has no suffix"),

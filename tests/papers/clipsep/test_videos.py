@@ -28,6 +28,8 @@ from shared import UserError
 from shared.clip import CLIP, load_clip
 from shared.offline.towers import SentenceEncoder
 from shared.run import Run
+from shared.support import progress
+from shared.support.pretrained import pretrained_clip
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "clipsep"
 SECONDS, N_FRAMES = 8, 9
@@ -419,7 +421,7 @@ def test_channels_that_are_averaged_are_named(
         assert (tmp_path / "bad_rows.txt").read_text() == expected and capsys.readouterr().err == ""
     sound(dataset, "aaTrain_000").unlink()
     data.prepare(config, tmp_path / "other")
-    missing = f"{sound(dataset, 'aaTrain_000')} is missing\n"
+    missing = f"{sound(dataset, 'aaTrain_000')} is missing; expected an audio file.\n"
     assert (tmp_path / "other/bad_rows.txt").read_text() == missing + expected
     assert capsys.readouterr().err.startswith("1 of ")
 
@@ -429,7 +431,7 @@ def test_a_sound_spoilt_after_prepare_is_named(config: Config, dataset: Path, tm
     clip = data.load(config, tmp_path).train[1]
     path = sound(dataset, clip.name)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(UserError, match=re.escape(f"{path} is truncated")):
+    with pytest.raises(UserError, match=re.escape(f"{path} is cut short")):
         clip.wave()
 
 
@@ -467,10 +469,10 @@ def too_short(dataset: Path) -> None:
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated wav": (
         lambda d: truncate(sound(d, VIDEO), 64_044),
-        "abTrain_001.wav is truncated: it holds 2.0 of 8.0 s",
+        "abTrain_001.wav is cut short: its header announces more than the file holds",
     ),
     "cancelling stereo": (
-        lambda d: write_wav(sound(d, VIDEO), np.stack([NOISE, -NOISE], 1)),
+        lambda d: write_wav(sound(d, VIDEO), np.stack([NOISE, 1 - NOISE], 1)),  # rounding may leave as much
         "abTrain_001.wav is silent",
     ),
     "too short": (too_short, "abTrain_001.wav ends after 6.0 s, long before its 12 frames do"),
@@ -516,16 +518,61 @@ def test_check_of_a_usable_folder(dataset: Path) -> None:
         "MUSIC/solo/test.csv: 2 rows (46 expected), 2 usable",
         "vggsound-clean+: 2 of 2 mixtures can be made",
         "music+: 2 of 2 mixtures can be made",
+        pretrained_clip("ViT-B-32", "openai"),
+        "Now no training can start: VGGSound (6 usable training videos are less than a batch of 32), "
+        "MUSIC solos (MUSIC/solo/val.csv missing).",
     ]
     averaged = (NOISE + NOISE // 2) / 2 / 32768
     np.testing.assert_allclose(videos.read_sound(sound(dataset, VIDEO)).numpy(), averaged, atol=1e-7)
+
+
+def test_check_says_what_can_start(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(videos.PRESETS, "paper", replace(videos.PRESETS["paper"], batch_size=4))
+    assert videos.check(dataset)[-1] == "Now training and testing on VGGSound, MUSIC solos can start."
+    (dataset / "MUSIC/solo/test.csv").unlink()
+    (dataset / "MUSIC/solo/val.csv").unlink()
+    assert videos.check(dataset)[-1] == (
+        "Now no training can start: VGGSound (MUSIC/solo/test.csv missing), "
+        "MUSIC solos (MUSIC/solo/val.csv, MUSIC/solo/test.csv missing)."
+    )
+    shutil.copy(dataset / "vggsound/test-good.csv", dataset / "MUSIC/solo/test.csv")
+    assert videos.check(dataset)[-1] == (
+        "Now training and testing on VGGSound can start; on MUSIC solos (MUSIC/solo/val.csv missing) it cannot."
+    )
+    for video, _ in VGGSOUND["val"][:2]:
+        sound(dataset, video).unlink()
+    assert "VGGSound (over half of the 3 validation videos cannot be used)" in videos.check(dataset)[-1]
+
+
+def test_frames_are_decoded_as_everywhere(dataset: Path) -> None:
+    """16 bits are scaled, a photo is turned upright, a range that is not known is told."""
+    video = videos.read_list(dataset, "vggsound/train.csv")[1]
+    path = frames(dataset, VIDEO) / "000002.jpg"
+    Image.fromarray(np.full((32, 32), 128 * 256, np.uint16)).save(path, "PNG")
+    assert list(videos.read_frames(video))[1].getpixel((3, 3)) == (128, 128, 128)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (32, 16)).save(path, exif=exif)
+    assert list(videos.read_frames(video))[1].size == (16, 32)
+    Image.new("F", (32, 32)).save(path, "TIFF")
+    with pytest.raises(UserError, match=re.escape(str(path)) + ".*floating-point"):
+        list(videos.read_frames(video))
+
+
+def test_prepare_says_how_far_it_is(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda *report: said.append(report)])
+    data.prepare(config, tmp_path)
+    assert ("embedding train videos", 0, 6) in said and ("embedding validation videos", 0, 3) in said
 
 
 def test_check_lists_twenty_and_counts_the_rest(tmp_path: Path) -> None:
     write_list(tmp_path / "vggsound/val.csv", [(f"{i}.wav", f"{i}", 12, "rain") for i in range(25)])
     lines = videos.check(tmp_path)
     assert lines[1] == "vggsound/val.csv: 25 rows (7,271 expected), 0 usable"
-    assert lines[2] == f"  {tmp_path / '0.wav'} is missing" and lines[21] == f"  {tmp_path / '19.wav'} is missing"
+    assert (
+        lines[2].startswith(f"  {tmp_path / '0.wav'} is missing;") and f"{tmp_path / '19.wav'} is missing" in lines[21]
+    )
     assert lines[22] == "  ... and 5 more" and lines[23].startswith("vggsound/test-good.csv: missing")
 
 
