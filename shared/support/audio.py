@@ -35,9 +35,9 @@ def read_audio(path: Path) -> tuple[Tensor, int, str]:
         path.open("rb").close()  # libsndfile says "System error" of a file that may not be read
         with _open(path) as file:
             rate, encoding, frames = file.samplerate, file.subtype, file.frames
-            blocks = []
-            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-                blocks.append(block)
+            blocks: list[np.ndarray] = []
+            while not blocks or len(blocks[-1]) == BLOCK:
+                blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
             log = file.extra_info
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); make it readable.") from error

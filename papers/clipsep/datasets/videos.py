@@ -179,7 +179,7 @@ def _lacking(config: Config, lists: Collection[str], unusable: set[Video]) -> st
     try:
         train, validation, tests = read_lists(config)
     except UserError as error:
-        return str(error).partition(". Expected")[0].partition(" Expected")[0]
+        return str(error).partition(". Expected")[0]
     for split, videos in {
         "test": _both(chain(*tests.values())),
         "validation": _both(validation),
