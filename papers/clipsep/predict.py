@@ -64,9 +64,9 @@ class Options:
     out: tuple[Path, ...]
     """Sound files to write, one for each --query in the same order, with the rate, channels and length of --audio."""
     rest: Path | None = None
-    """Sound file to write the part of --audio to that no --query claims."""
+    """Sound file for the part of --audio that no --query claims."""
     noise: tuple[Path, ...] = ()
-    """Sound files to write the parts to that the noise heads take, one for each head; CLIPSep-NIT models have two."""
+    """Sound files for the parts that the noise heads take, one for each head; a CLIPSep-NIT model has two."""
     figure: Path | None = None
     """Picture to write of the spectrograms and masks (.png, .pdf or .svg)."""
     run: Path | None = None

@@ -430,7 +430,7 @@ def read_sound(path: Path, rate: int = RATE) -> Tensor:
     if found != RATE:
         raise UserError(f"{path} is sampled at {found} Hz, expected {RATE} Hz")
     if mean_is_silent(samples):
-        raise UserError(f"{path} is silent")
+        raise UserError(f"{path} is silent{', as its channels cancel each other' if samples.any() else ''}")
     sound = samples.numpy().mean(0)
     return torch.from_numpy(sound if rate == RATE else resample_poly(sound, rate, RATE))
 

@@ -473,7 +473,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "cancelling stereo": (
         lambda d: write_wav(sound(d, VIDEO), np.stack([NOISE, 1 - NOISE], 1)),  # rounding may leave as much
-        "abTrain_001.wav is silent",
+        "abTrain_001.wav is silent, as its channels cancel each other",
     ),
     "too short": (too_short, "abTrain_001.wav ends after 6.0 s, long before its 12 frames do"),
     "too few frames": (
