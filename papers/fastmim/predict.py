@@ -24,6 +24,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor
 from shared import UserError
 from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
+from shared.support.folders import visible
 from shared.support.images import read_image
 
 from . import pictures
@@ -113,7 +114,7 @@ def class_names(config: Config, count: int) -> list[str]:
     names: Sequence[str] = ()
     if config.data:
         train = Path(config.data) / "train"
-        names = sorted(folder.name for folder in train.iterdir() if folder.is_dir()) if train.is_dir() else ()
+        names = [folder.name for folder in visible(train.glob("*/"), train)]
     elif config.source == "digits":
         names = digits.CLASSES
     else:

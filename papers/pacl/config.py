@@ -15,6 +15,8 @@ class Config:
 
     data: str | None = None
     """Folder with image-text pairs and benchmarks (`make check-data PAPER=pacl` lists them); None: composed scenes."""
+    pairs: str | None = None
+    """Name of a dataset on the Hugging Face hub whose image-text pairs take the place of those below `data`."""
     clip: str = "ViT-B-16"
     """Image-text model: a ViT of open_clip, or "mini-clip", which is trained here on composed scenes. A checkpoint file
     of OpenAI's weights needs the name with "-quickgelu" ("ViT-B-16-quickgelu")."""
