@@ -73,8 +73,12 @@ def build() -> dict[str, np.ndarray]:
     for name, group, places in track(shown, "composing scenes"):
         scene = compose_scene(rng, SIZE, group, places, objects=(1, 1), scale=SCALE)
         images[name].append(scene.image.transpose(2, 0, 1))
-    content = {name: np.stack(scenes) for name, scenes in images.items()}
-    return content | {f"{name}_labels": x for name, x in labels.items() if name != "pretrain"}
+    content: dict[str, np.ndarray] = {}
+    for name, composed in images.items():
+        content[name] = np.stack(composed)
+        if name != "pretrain":
+            content[f"{name}_labels"] = labels[name]
+    return content
 
 
 def _fine() -> list[list[Cutout]]:

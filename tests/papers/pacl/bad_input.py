@@ -88,8 +88,8 @@ def write_rows(**columns: list[Any]) -> Damage:
 
 def numbers(path: Path) -> None:
     """Numbers in place of the images."""
-    for file in path.iterdir():
-        write_rows(image=[1, 2, 3], text=["a", "b", "c"])(file)
+    for table in path.iterdir():
+        write_rows(image=[1, 2, 3], text=["a", "b", "c"])(table)
 
 
 def lines(check: Callable[[Path], list[Part]]) -> Callable[[Path], list[str]]:
