@@ -29,7 +29,7 @@ def help_texts(module: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         else:
             importlib.import_module(module).main(["--help"])
     lines = "\n".join(line.strip("│| ") for line in printed.getvalue().splitlines())
-    found = re.findall(r"^(--[a-z][\w-]*)(?:, --no-[\w-]+)?(.*?)(?=^[-─╰+])", lines, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^(--[a-z][\w-]*)(?:, --no-[\w-]+)?(.*?)(?=^[-─╰+]|\Z)", lines, re.DOTALL | re.MULTILINE)
     assert found, printed.getvalue()
     return {name: " ".join(text.rpartition("(")[0].split()) for name, text in found}
 

@@ -137,7 +137,8 @@ def _caltech(root: Path) -> _Listed:
         found = visible((place / name).glob("image_*.jpg"), place)
         if not found:
             raise UserError(f"{place / name} holds no image_*.jpg; unpack the archive again.")
-        files, labels = files + found, labels + [label] * len(found)
+        files += found
+        labels += [label] * len(found)
     if not names:
         raise FileNotFoundError("it has no class folders")
     return files, labels, names

@@ -19,6 +19,7 @@ from papers.fastmim.predict import class_names
 from papers.fastmim.train import train
 from shared import UserError
 from shared.run import Run
+from shared.support import progress
 from tests.damage import damaged_avif
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
@@ -96,6 +97,18 @@ def test_offline_images_are_the_same_every_time(monkeypatch: pytest.MonkeyPatch)
     for name in ("UNLABELLED", "LABELLED", "VALIDATION", "TEST"):
         monkeypatch.setattr(scenes, name, 14)
     np.testing.assert_equal(scenes.build(), scenes.build())
+
+
+def test_preparing_tells_how_far_it_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda *what: told.append(what)])
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    for name in ("UNLABELLED", "LABELLED", "VALIDATION", "TEST"):
+        monkeypatch.setattr(scenes, name, 7)
+    prepare(CPU, tmp_path / "offline")
+    assert told[0] == ("composing scenes", 0, 56) and told[-1][1] > 0
+    prepare(images_of(root), tmp_path / "photos")
+    assert told[-1][0] == "listing images"
 
 
 def test_imagenet_has_no_validation_images(root: Path, tmp_path: Path) -> None:

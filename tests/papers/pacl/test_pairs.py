@@ -19,6 +19,7 @@ from papers.pacl.datasets import pairs
 from papers.pacl.datasets.pairs import TextImages, check, index_shard, read
 from shared import UserError
 from shared.loading import Batches
+from shared.support import progress
 from tests.damage import damaged_avif
 
 
@@ -104,6 +105,13 @@ def test_index_is_kept_until_a_shard_changes(root: Path, tmp_path: Path, monkeyp
     write_shard(root / "cc3m" / "gcc-train-000001.tar", whole(5, 6))
     changed = loaded(root, tmp_path / "cache")
     assert walked == ["gcc-train-000001.tar"] and len(changed) == 12 and changed.sha256 != first.sha256
+
+
+def test_indexing_tells_how_far_it_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda *what: told.append(what)])
+    loaded(root, tmp_path / "cache")
+    assert told == [("indexing shards", 0, 2), ("indexing shards", 0, 1)]
 
 
 def test_workers_read_the_same(root: Path, tmp_path: Path) -> None:
