@@ -58,8 +58,11 @@ def open_files(paths: Sequence[Path], form: str, cache: Path) -> Table:
         for path in paths:
             for _ in rows_of(path, form):  # tells which one it is
                 pass
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError):  # the cache cannot be written, for want of space, say
+            raise cause from None
         raise UserError(
-            f"The {form} files of {paths[0].parent} are no table together ({_reason(error.__cause__ or error)}); "
+            f"The {form} files of {paths[0].parent} are no table together ({_reason(cause)}); "
             "write them with the same columns."
         ) from None
     return Table(rows, str(paths[0].parent))

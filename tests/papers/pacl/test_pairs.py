@@ -4,6 +4,7 @@ import io
 import json
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from accelerate import Accelerator
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from papers.pacl.config import PRESETS
+from papers.pacl.data import prepare
 from papers.pacl.datasets import pairs
 from papers.pacl.datasets.pairs import TextImages, check, index_shard, read
 from shared import UserError
@@ -329,3 +332,5 @@ def test_a_dataset_of_the_hub(root: Path, tmp_path: Path, monkeypatch: pytest.Mo
         UserError, match=r"--pairs owls cannot be loaded \(ConnectionError: Couldn't reach the hub again"
     ):
         loaded(root, tmp_path / "cache", hub="owls")
+    with pytest.raises(UserError, match="--pairs owls needs the folder of the benchmarks, too"):
+        prepare(replace(PRESETS["smoke"], pairs="owls"), tmp_path / "cache")
