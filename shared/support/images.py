@@ -45,7 +45,11 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; no other field is read, as many files have odd ones."""
+    """The image turned as its EXIF orientation says; no other field is read, as many files have odd ones.
+
+    Raises one of UNDECODABLE if the pixels are damaged.
+    """
+    image.load()  # PNGs are decoded for their EXIF data: damaged pixels would pass for damaged EXIF data
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation)
     except UNDECODABLE:  # EXIF data that cannot be read tell nothing

@@ -4,12 +4,13 @@ import io
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
 from shared import UserError
 from shared.support.images import UNDECODABLE, decode_image, read_image
-from tests.damage import damaged_avif
+from tests.damage import damaged_avif, flipped, photo
 
 
 def test_phone_photo_is_turned_upright(tmp_path: Path) -> None:
@@ -96,6 +97,25 @@ def test_odd_metadata_do_no_harm(tmp_path: Path, fields: list[Field], pointer: i
     (tmp_path / "photo.jpg").write_bytes(phone_photo(fields, pointer))
     assert read_image(tmp_path / "photo.jpg").size == (20, 40)
     assert decode_image(tmp_path / "photo.jpg", turn=False).size == (40, 20)
+
+
+@pytest.mark.parametrize("turn", [True, False])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_an_image_that_is_cut_short_is_damaged(form: str, turn: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, form)
+    with pytest.raises(UNDECODABLE):
+        decode_image(io.BytesIO(content.getvalue()[: len(content.getvalue()) * 2 // 3]), turn)
+
+
+@pytest.mark.parametrize("turn", [True, False])
+def test_a_garbled_png_is_damaged(tmp_path: Path, turn: bool) -> None:
+    """Pillow decodes a PNG when it is asked for its EXIF data, and gives what it has of it when asked again."""
+    photo(tmp_path / "a.png")
+    flipped(tmp_path / "a.png")
+    with pytest.raises(UNDECODABLE):
+        decode_image(tmp_path / "a.png", turn)
 
 
 def test_a_damaged_avif_is_damaged_like_any_other(tmp_path: Path) -> None:
