@@ -257,3 +257,22 @@ def load_clip(name: str = "offline", *, pretrained: str | None = None, device: s
         raise UserError(f"{name} has its own weights; {pretrained} needs the name of an open_clip model.")
     model = OfflineCLIP() if name == "offline" else OpenCLIP(name, pretrained)
     return model.requires_grad_(False).eval().to(device)
+
+
+def find_weights(name: str, pretrained: str) -> Path | None:
+    """Where the weights of an open_clip model are on this machine; None if :func:`load_clip` would download them."""
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    repository, _, file = tag.get("hf_hub", "").rpartition("/")
+    if not repository:
+        path = Path("~/.cache/clip").expanduser() / Path(tag.get("url", "")).name
+        return path if path.is_file() else None
+    for candidate in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+        if isinstance(found := try_to_load_from_cache(repository, candidate), str):
+            return Path(found)
+    return None

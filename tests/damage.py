@@ -192,6 +192,13 @@ def bomb(path: Path) -> None:
     path.write_bytes(content)
 
 
+def damaged_avif() -> bytes:
+    """An image of which Pillow's plug-in says with a RuntimeError, unlike the others, that it cannot be decoded."""
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(content, "AVIF")
+    return content.getvalue()[:-30] + bytes(255 - x for x in content.getvalue()[-30:])
+
+
 NAN = picture("F", value=float("nan"))
 
 

@@ -11,9 +11,9 @@ class Config:
     """Pre-training and fine-tuning of one network. The defaults are the paper's ViT-B (official code)."""
 
     data: str | None = None
-    """Folder with ImageNet-1K (see data.LAYOUT); None: the offline images."""
+    """Folder with ImageNet-1K, which `make check-data PAPER=fastmim` describes; default: the offline images."""
     source: Literal["digits", "scenes", "scenes-coarse"] = "digits"
-    """Offline images to train and test on; ignored if `data` is given."""
+    """Offline images to train and test on; with `data`, ImageNet takes their place."""
     unlabelled: int = 1300
     """Largest number of offline images to pre-train on; all of ImageNet's are used."""
     labels: int = 128
@@ -21,80 +21,96 @@ class Config:
     image_size: int = 224
     """Side of an image in fine-tuning and testing, in pixels."""
     split: Literal["test", "validation"] = "test"
-    """Images to evaluate on. Choose settings on validation, with seeds of 100 and more; only offline images have it."""
+    """Images to evaluate on. Choose settings on validation, with seeds from 100 on; ImageNet has only test images."""
 
     encoder: Literal["vit", "swin", "pvtv2", "cmt"] = "vit"
+    """Architecture of the encoder."""
     patch_size: int = 16
     """Pixels of a token's side after the first patch embedding (CMT: always 4); every further stage doubles it."""
     widths: tuple[int, ...] = (768,)
-    """Channels of each stage; Swin takes those of its first and doubles them."""
+    """Channels of each stage of the encoder; Swin takes those of its first stage and doubles them."""
     depths: tuple[int, ...] = (12,)
-    """Blocks of each stage."""
+    """Number of blocks in each stage of the encoder."""
     heads: tuple[int, ...] = (12,)
-    """Attention heads of each stage."""
+    """Number of attention heads in each stage of the encoder."""
     mlp_ratios: tuple[int, ...] = (4,)
-    """Width of the MLPs over that of the tokens, for each stage of PVTv2."""
+    """Width of the MLPs as a multiple of the tokens' width, for each stage of PVTv2."""
     reductions: tuple[int, ...] = (1,)
     """Spatial reduction of the keys, for each stage of PVTv2 and CMT."""
 
     method: Literal["fastmim", "mae", "simmim", "none"] = "fastmim"
-    """Method of pre-training; none: fine-tuning from scratch."""
+    """Method of pre-training; none fine-tunes from scratch."""
     checkpoint: str | None = None
     """Pre-trained ViT-B or Swin-B of the authors (.pth), to fine-tune instead of pre-training here. A run knows the
     file by its path: give another file another name."""
     target: Literal["hog", "pixel"] = "hog"
-    """Features that FastMIM predicts."""
+    """Features of the masked blocks that FastMIM predicts."""
     normalize_target: bool = True
-    """Divide HOG cells by their L2 norm, or take mean and variance of each patch from pixels."""
+    """Normalise the target: HOG cells by their L2 norm, pixels by the mean and variance of their patch."""
     cell: int = 8
     """Side of a HOG cell, in pixels."""
     resolutions: tuple[int, ...] = (128,)
     """Side of an image in pre-training, in pixels; one for each stage of FastMIM-P, which has several."""
     epochs: tuple[int, ...] = (800,)
-    """Epochs of each stage of pre-training."""
+    """Epochs of pre-training, one number for each of its stages (see `resolutions`)."""
     block: int = 16
     """Side of a masked block, in pixels."""
     mask_ratio: float = 0.75
     """Share of the blocks that is masked."""
     decoder_width: int = 256
-    """Channels of the decoder."""
+    """Channels of the pre-training decoder."""
     decoder_depth: int = 1
-    """Blocks of the decoder."""
+    """Number of blocks in the pre-training decoder."""
     discard: int = 0
     """Number of last encoder blocks left out of pre-training; they start fresh in fine-tuning."""
     load: Literal["all", "first", "last"] = "all"
     """Pre-trained blocks to carry into fine-tuning: all, or a half, rounded down (a control)."""
     compared_steps: tuple[str, ...] = ()
-    """Variants whose steps of pre-training are measured beside this one's in evaluation. Their settings are not in this
-    row's key: delete its result.json after changing one."""
+    """Variants whose pre-training steps are timed beside this variant's in evaluation. Their settings are not in this
+    row's key: delete its result.json after you change one."""
 
     batch_size: int = 4096
-    """Images behind one step of the optimizer, over all processes."""
+    """Images per optimizer step of pre-training, over all processes."""
     stage_batch_sizes: tuple[int, ...] = ()
-    """Images behind one step, for each stage of FastMIM-P; default: `batch_size` in all."""
+    """Images per optimizer step for each stage of FastMIM-P; default: `batch_size` in every stage."""
     micro_batch_size: int = 512
-    """Largest number of images that a process takes at once; the rest of `batch_size` is accumulated."""
+    """Largest number of images that a process passes through the network at once; gradients of more are accumulated."""
     learning_rate: float = 1.5e-4
-    """Peak learning rate for 256 images; scaled with the batch."""
+    """Peak learning rate of pre-training for a batch of 256 images; other batches scale it in proportion."""
     warmup_epochs: float = 20
+    """Epochs of pre-training in which the learning rate rises from zero to its peak."""
     weight_decay: float = 0.05
+    """Weight decay of AdamW, in pre-training and in fine-tuning."""
 
     finetune_epochs: int = 100
+    """Epochs of fine-tuning."""
     finetune_batch_size: int = 1024
+    """Images per optimizer step of fine-tuning, over all processes."""
     finetune_micro_batch_size: int = 128
+    """Largest number of images that a process passes through the network at once in fine-tuning."""
     finetune_learning_rate: float = 6e-4
-    """Peak learning rate of fine-tuning for 256 images; scaled with the batch."""
+    """Peak learning rate of fine-tuning for a batch of 256 images; other batches scale it in proportion."""
     finetune_min_learning_rate: float = 1e-6
+    """Learning rate at the end of fine-tuning."""
     finetune_warmup_epochs: float = 5
+    """Epochs of fine-tuning in which the learning rate rises from zero to its peak."""
     layer_decay: float = 0.7
+    """Factor on the learning rate of fine-tuning from one encoder block to the block before it."""
     drop_path: float = 0.1
+    """Probability that fine-tuning leaves out the last encoder block for an image; it falls to 0 at the first block."""
     label_smoothing: float = 0.1
+    """Share of each label that fine-tuning spreads over all classes."""
     mixup: float = 0.8
+    """Parameter alpha of mixup in fine-tuning; 0 switches it off."""
     cutmix: float = 1.0
+    """Parameter alpha of cutmix in fine-tuning; 0 switches it off."""
 
     precision: Literal["no", "fp16", "bf16"] = "fp16"
+    """Number format of the network in training: no is float32, fp16 and bf16 are mixed precision."""
     workers: int = 10
+    """Processes that read images, for each training process."""
     save_every: int = 500
+    """Optimizer steps between two checkpoints."""
 
 
 # Fields that training does not read: with other values a run is only evaluated again.

@@ -24,6 +24,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor
 from shared import UserError
 from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
+from shared.support.folders import visible
 from shared.support.images import read_image
 
 from . import pictures
@@ -40,19 +41,19 @@ class Options:
     """Predict the HOG features of masked parts of an image, and its class."""
 
     image: Path
-    """A photo or drawing: JPEG, PNG, WebP or whatever else Pillow reads."""
+    """Photo or drawing to fill in and to classify: JPEG, PNG, WebP or any other file that Pillow reads."""
     out: Path | None = None
-    """Picture of the masked image, the prediction and the target (.png, .pdf or .svg); without it only the classes."""
+    """File (.png, .pdf or .svg) for a picture of the masked image, the prediction and the target; default: none."""
     run: Path | None = None
-    """Folder of a trained run, or the .json file of committed weights; default: weights/fastmim.json of this paper."""
+    """Folder of a trained run, or the .json file beside committed weights; default: weights/fastmim.json here."""
     checkpoint: Path | None = None
-    """Fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors (.pth file), to classify with instead of --run."""
+    """File (.pth) with a fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors, to classify in place of --run."""
     mask_seed: int = 0
-    """Decides which blocks are masked."""
+    """Seed of the random choice of the masked blocks."""
     mask_ratio: float | None = None
-    """Share of the blocks that is masked; default: the run's."""
+    """Share of the image's blocks that is masked, in (0, 1]; default: the share of the run's training."""
     top: int = 5
-    """Classes to print."""
+    """Number of most probable classes to print."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -113,7 +114,7 @@ def class_names(config: Config, count: int) -> list[str]:
     names: Sequence[str] = ()
     if config.data:
         train = Path(config.data) / "train"
-        names = sorted(folder.name for folder in train.iterdir() if folder.is_dir()) if train.is_dir() else ()
+        names = [folder.name for folder in visible(train.glob("*/"), train)]
     elif config.source == "digits":
         names = digits.CLASSES
     else:

@@ -14,7 +14,9 @@ class Config:
     """One run of PACL. The defaults are the paper's where a source gives them; DEVIATIONS.md lists the others."""
 
     data: str | None = None
-    """Folder with image-text pairs and benchmarks (`make check-data PAPER=pacl` lists them); None: composed scenes."""
+    """Folder with image-text pairs and benchmarks (see `make check-data PAPER=pacl`); default: composed scenes."""
+    pairs: str | None = None
+    """Name of a dataset on the Hugging Face hub whose image-text pairs take the place of those below `data`."""
     clip: str = "ViT-B-16"
     """Image-text model: a ViT of open_clip, or "mini-clip", which is trained here on composed scenes. A checkpoint file
     of OpenAI's weights needs the name with "-quickgelu" ("ViT-B-16-quickgelu")."""
@@ -22,8 +24,8 @@ class Config:
     """Weights of the image-text model: an open_clip tag or a checkpoint file."""
 
     method: Literal["pacl", "clip-patch", "conse", "ridge"] = "pacl"
-    """pacl trains an embedder. clip-patch projects the patch tokens with CLIP's own projection. conse and ridge read
-    the cells of the packaged image tower (composed scenes only)."""
+    """Way to compare patches with texts. pacl trains an embedder. clip-patch projects the patch tokens with CLIP's own
+    projection. conse and ridge read the cells of the packaged image tower (composed scenes only)."""
     pooling: Literal["pairwise", "diagonal", "mean", "sigmoid"] = "pairwise"
     """Weights of an image's patches: by the text of each pair (pairwise, the equations), by the image's own text
     (diagonal, sigmoid), or uniform (mean)."""
@@ -36,10 +38,10 @@ class Config:
     noun_prompts: float = 0.5
     """Probability that a training text is a noun of the caption in a prompt, instead of the caption."""
     noun_parser: Parser = "lexicon"
-    """Finds the nouns of captions: the embedded lexicon, or spaCy where it is installed."""
+    """Tool that finds the nouns of captions: the embedded lexicon, or spaCy where it is installed."""
 
     batch_size: int = 4096
-    """Image-text pairs per optimizer step, over all processes; the mini-CLIP has the same."""
+    """Image-text pairs per optimizer step, over all processes; the mini-CLIP is trained with as many."""
     epochs: int = 10
     """Passes over the training pairs."""
     learning_rate: float = 5e-4
@@ -47,15 +49,15 @@ class Config:
     weight_decay: float = 0.2
     """Weight decay of AdamW, for every parameter of the embedder."""
     logit_scale: float | None = None
-    """Factor of the compatibilities in the contrastive loss, 1 / temperature; None: CLIP's own."""
+    """Factor of the compatibilities in the contrastive loss, 1 / temperature; default: CLIP's own."""
     chunk: int | None = 256
-    """Texts whose patch weights are in memory at a time; None: all."""
+    """Number of texts whose patch weights are in memory at a time; None: all texts of the batch."""
     precision: Literal["no", "fp16", "bf16"] = "bf16"
-    """Mixed precision of the towers and the embedder."""
+    """Number format of the towers and the embedder in training: no is float32, fp16 and bf16 are mixed precision."""
     workers: int = 8
     """Processes that read training pairs, for each training process."""
     save_every: int = 500
-    """Steps between two checkpoints."""
+    """Optimizer steps between two checkpoints."""
 
     split: Literal["test", "validation"] = "test"
     """Scenes that are evaluated; settings are chosen on validation, with seeds from 100 on."""
@@ -75,13 +77,13 @@ class Config:
     """Entropy over the classes, in nats, above which a pixel is background, in sets that have one."""
 
     scenes: int = 1600
-    """Composed training scenes."""
+    """Number of composed training scenes."""
     test_scenes: int = 200
-    """Composed scenes of each test set."""
+    """Number of composed scenes in each test set."""
     scene_size: int = 224
-    """Pixels at which the image tower sees a scene."""
+    """Side of a composed scene as the image tower sees it, in pixels."""
     mini_components: int = 256
-    """Principal components of the image tower's features."""
+    """Number of principal components of the image tower's features that the mini-CLIP sees."""
     mini_width: int = 128
     """Width of the mini-CLIP's patch tokens."""
     mini_joint: int = 128

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from shared import UserError
+from shared.clip import find_weights
 
-from .config import Config
+from .config import PRESETS, Config
 from .datasets import benchmarks, classification, pairs
+from .datasets.part import Part
 from .datasets.scene_features import prepare_scenes
 
 LAYOUT = "\n".join([pairs.LAYOUT, benchmarks.LAYOUT, classification.LAYOUT])
 
 
 def check(root: Path) -> list[str]:
-    """List the paper's data below ``root``: what is there, how much of it, and what is missing.
+    """List the paper's data below ``root``: what is there, how much of it can be used, what is missing.
+
+    The last lines name the weights that the preset paper needs, and what can be done now.
 
     Raises:
         UserError: if nothing of it is there.
@@ -29,7 +33,30 @@ def check(root: Path) -> list[str]:
         raise UserError(
             f"{root} has no pairs, benchmark or classification set of PACL's data. Expected there:\n{LAYOUT}"
         )
-    return [*pairs.check(root), *benchmarks.check(root), *classification.check(root)]
+    sources = pairs.check(root)
+    tests = [*benchmarks.check(root), *classification.check(root)]
+    lines = [line for part in (*sources, *tests) for line in part.lines]
+    return [*lines, needed_weights(PRESETS["paper"]), what_now(sources, tests, PRESETS["paper"].batch_size)]
+
+
+def needed_weights(config: Config) -> str:
+    """The weights of the frozen towers, and whether they are on this machine."""
+    weights = str(config.clip_weights)
+    found = find_weights(config.clip, weights)
+    where = f"at hand in {found}" if found else "not at hand; the first run downloads them from the Hugging Face hub"
+    return f"weights: {config.clip} with the open_clip tag {weights}, {where}"
+
+
+def what_now(sources: list[Part], tests: list[Part], batch_size: int) -> str:
+    """One line: whether there is enough to train, what will be evaluated, and what would stop a run."""
+    if stops := [part.name for part in (*sources, *tests) if part.stops]:
+        return f"A run would stop at {', '.join(stops)}: mend or take away the files that are named above."
+    count, ready = sum(part.usable for part in sources), [part.name for part in tests if part.usable]
+    train = "Nothing to train on"
+    if count:
+        enough = count >= batch_size
+        train = "Enough to train" if enough else f"Too few pairs to train in batches of {batch_size:,} (--batch-size)"
+    return f"{train}; {', '.join(ready) or 'nothing'} will be evaluated."
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
@@ -41,6 +68,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         UserError: if ``config.data`` does not hold what LAYOUT says, or options are given that need it, or its absence.
     """
     if config.data is None:
+        if config.pairs is not None:
+            raise UserError(f"--pairs {config.pairs} needs the folder of the benchmarks, too; give it with --data.")
         if config.clip != "mini-clip":
             raise UserError(f"--clip {config.clip} needs photographs, --data; the composed scenes have the mini-clip.")
         return prepare_scenes(config, cache)
@@ -53,7 +82,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         )
     if config.method in ("conse", "ridge"):
         raise UserError(f"--method {config.method} is for the composed scenes alone; choose another, or no --data.")
-    found = pairs.read(Path(config.data), cache)
+    found = pairs.read(Path(config.data), cache, hub=config.pairs)
     tests = benchmarks.found(Path(config.data))
     weights = {name: sum(path.stat().st_size for path in test.pairs[0]) for name, test in tests.items()}
     counts = [f"{name} {len(test)} {weights[name]}" for name, test in tests.items()]

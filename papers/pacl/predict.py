@@ -45,23 +45,25 @@ class Options:
     """Segment an image into classes that are given by name."""
 
     image: Path
-    """A photo or drawing: JPEG, PNG, WebP or whatever else Pillow reads."""
+    """Photo or drawing to segment: JPEG, PNG, WebP or any other file that Pillow reads."""
     out: Path
-    """Folder for labels.png, overlay.png and heatmaps.png."""
+    """Folder for the three pictures: labels.png, overlay.png and heatmaps.png."""
     names: str | None = None
-    """Class names, separated by commas."""
+    """Names of the classes to look for, separated by commas: "dog, grass"."""
     names_file: Path | None = None
-    """Text file with a class name a line, instead of --names."""
+    """Text file with a class name on each line, in place of --names."""
     run: Path | None = None
-    """Folder of a trained run; default: the weights that come with this code."""
+    """Folder of a trained run, or the .json file beside committed weights; default: weights/pacl.json here."""
     background: bool = False
-    """Leave pixels unlabelled whose distribution over the names has a large entropy (see --entropy)."""
+    """Label a pixel as background if its distribution over the names has a large entropy (see --entropy)."""
     entropy: float | None = None
-    """Nats above which a pixel is background; default: the run's (the paper's 1.5)."""
+    """Entropy over the names, in nats, above which --background labels a pixel so; default: the run's (1.5 in the
+    paper)."""
     scale: float | None = None
-    """Factor of the cosines in the softmax over the names; default: the run's."""
+    """Factor of the cosines in the softmax over the names: larger ones make the probabilities sharper; default: the
+    run's."""
     stride: int | None = None
-    """Pixels between two patches, for ViTs only (the mini-CLIP has none); smaller is finer; default: the run's."""
+    """Pixels between two patches of a ViT, fewer for finer maps (the mini-CLIP has no choice); default: the run's."""
     debug: bool = False
     """Show the traceback of an error."""
 

@@ -89,7 +89,7 @@ def training_pairs(config: Config, run: Run, towers: Towers, scenes: Scenes | No
     """Images with their texts below ``config.data``, or scenes, whose images come as the patch tokens (N, T, Dv)."""
     if scenes is None:
         root = Path(str(config.data))
-        return pairs.read(root, run.cache, towers.preprocess, config.noun_prompts, config.noun_parser)
+        return pairs.read(root, run.cache, towers.preprocess, config.noun_prompts, config.noun_parser, config.pairs)
     tokens = torch.cat([towers.patch_tokens(x.to(run.device))[0].cpu() for x in scenes.features.split(256)])
     return ScenePairs(tokens, scenes.captions, config.noun_prompts, config.noun_parser)
 

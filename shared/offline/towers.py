@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import UserError
+from ..support.progress import track
 from .packs import PACKS, read_pack
 
 CLASSES_SHA256 = "4af67951f745196f388b7a018efe2ab963d6520c9f878233871dce7018e779b5"
@@ -65,11 +66,18 @@ def imagenet_class_text() -> Tensor:
     return load(read_pack(PACKS / "classes" / "classes.safetensors", CLASSES_SHA256))["text"]
 
 
-def in_batches(encode: Callable[[list[str]], Tensor], texts: Sequence[str], size: int = 32) -> Tensor:
-    """encode(texts), a batch at a time; texts of like length share a batch, so that little of it is padding."""
+def in_batches(
+    encode: Callable[[list[str]], Tensor], texts: Sequence[str], size: int = 32, what: str | None = None
+) -> Tensor:
+    """encode(texts), a batch at a time; texts of like length share a batch, so that little of it is padding.
+
+    Args:
+        what: words for the progress that is told of a long list ("embedding captions"); None tells none.
+    """
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    starts = range(0, len(order), size)
     embedding = torch.cat(
-        [encode([texts[i] for i in order[start : start + size]]) for start in range(0, len(order), size)]
+        [encode([texts[i] for i in order[start : start + size]]) for start in (track(starts, what) if what else starts)]
     )
     return embedding[torch.tensor(order, device=embedding.device).argsort()]
 

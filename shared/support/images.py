@@ -45,7 +45,11 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; no other field is read, as many files have odd ones."""
+    """The image turned as its EXIF orientation says; no other field is read, as many files have odd ones.
+
+    Raises one of UNDECODABLE if the pixels are damaged.
+    """
+    image.load()  # PNGs are decoded for their EXIF data: damaged pixels would pass for damaged EXIF data
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation)
     except UNDECODABLE:  # EXIF data that cannot be read tell nothing
@@ -53,15 +57,19 @@ def upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
 
 
-def decode_image(file: Path | IO[bytes]) -> Image.Image:
-    """An image file as RGB, upright: every reader of a dataset uses this function.
+def decode_image(file: Path | IO[bytes], turn: bool = True) -> Image.Image:
+    """An image file as RGB: every reader of a dataset uses this function.
+
+    Args:
+        turn: the image upright, as its EXIF orientation says. False where boxes or masks belong to the pixels as they
+            are stored, and where a published recipe does not turn.
 
     Raises:
         one of UNDECODABLE: the file is damaged, cut short or no image.
         UserError: its pixels have a range that is not known, see :func:`as_rgb`.
     """
     with Image.open(file) as opened:
-        return as_rgb(upright(opened))
+        return as_rgb(upright(opened) if turn else opened)
 
 
 def read_image(path: Path, option: str = "--image") -> Image.Image:

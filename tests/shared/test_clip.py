@@ -18,7 +18,7 @@ from torch import Tensor
 from ci.packs import classes
 from ci.retrieval import retrieval
 from shared import UserError
-from shared.clip import CLIP, OpenCLIP, load_clip
+from shared.clip import CLIP, OpenCLIP, find_weights, load_clip
 from shared.offline.cutouts import Cutout, load_cutouts
 from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches, package_folder
 
@@ -287,6 +287,30 @@ def test_mistakes_are_explained(tiny: CLIP, checkpoint: str, tmp_path: Path) -> 
             load_clip(**arguments)
     with pytest.raises(UserError, match="pip install no-such-wheel"):
         package_folder("no_such_module", "no-such-wheel")
+
+
+def test_a_checkpoint_of_more_than_tensors_is_refused_in_our_words(tiny: OpenCLIP, tmp_path: Path) -> None:
+    """PyTorch's own words, which advise to unpickle it all the same, are not passed on."""
+    content = {"state_dict": tiny.model.state_dict(), "beside": np.float64(0.5)}
+    torch.save(content, tmp_path / "trained.pt")
+    with pytest.raises(UserError) as error:
+        load_clip("tiny-clip", pretrained=str(tmp_path / "trained.pt"))
+    assert "it holds more than tensors and would have to be unpickled. Expected the state dict" in str(error.value)
+    assert "weights_only" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+def test_weights_are_found_where_open_clip_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_weights("ViT-B-16", "openai") is None and find_weights("RN50", "yfcc15m") is None
+    repository = tmp_path / "models--timm--vit_base_patch16_clip_224.openai"
+    weights = repository / "snapshots" / "0123" / "open_clip_model.safetensors"
+    weights.parent.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    weights.write_bytes(b"")
+    assert find_weights("ViT-B-16", "openai") == weights and find_weights("ViT-B-32", "openai") is None
+    assert find_weights("ViT-B-16", str(weights)) == weights
 
 
 def test_tag_decides_the_activation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from accelerate.utils import DataLoaderConfiguration
 
 from shared import UserError
 from shared.loading import Batches, pad_collate
-from shared.support.command_line import explain
+from shared.support.command_line import explain, run_and_explain
 
 SIZE, BATCH = 22, 4  # 5 batches an epoch, 2 samples dropped
 
@@ -125,6 +126,35 @@ def test_a_bad_sample_is_told_in_its_own_words(workers: int) -> None:
     with pytest.raises(UserError) as error:
         next(stream)
     assert explain(error.value) == "dog.wav is truncated; delete it and run again."
+
+
+class Missing(Drawn):
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return {"x": torch.from_numpy(np.fromfile("/nowhere/7.bin"))}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_missing_file_is_told_in_one_sentence(workers: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker's error comes as a traceback in a text."""
+    stream = Batches(Missing(), BATCH, seed=0, accelerator=accelerator(), workers=workers)
+    assert run_and_explain(lambda: next(stream), debug=False) == 1
+    expected = "error: /nowhere/7.bin: No such file or directory; mend that and run the same command again.\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_of_the_datasets_library(workers: int) -> None:
+    """Its samples are always the same; their order, epochs and resumption are those of any dataset."""
+    rows = {"index": list(range(SIZE)), "x": [[k, -k] for k in range(SIZE)]}
+    dataset = datasets.Dataset.from_dict(rows).with_format("torch")
+    expected = [batch["index"] for batch in take(batches(), 12)]
+    stream = Batches(dataset, BATCH, seed=0, accelerator=accelerator(), workers=workers)
+    found = take(stream, 7)
+    continued = Batches(dataset, BATCH, seed=0, accelerator=accelerator(), workers=workers)
+    continued.load_state_dict(stream.state_dict())
+    found += take(continued, 5)
+    assert [batch["index"] for batch in found] == expected
+    assert all(batch["x"] == [[k, -k] for k in batch["index"]] for batch in found)
 
 
 # -- two processes ----------------------------------------------------------------------------------------------------

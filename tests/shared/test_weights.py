@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from ci import publish_weights
 from ci.publish_weights import publish
 from shared import UserError
 from shared.support.files import write_json
-from shared.support.weights import committed_weights, load_weights, open_trained_run
+from shared.support.weights import committed_weights, load_checkpoint, load_weights, open_trained_run
 
 TINY = Path(__file__).with_name("tinypaper")
 WEIGHTS = {"w": torch.tensor([1.0, 1 / 3, -1e-3]), "count": torch.tensor(7), "double": torch.tensor(1 / 3).double()}
@@ -124,3 +125,13 @@ def test_weights_that_are_too_large_for_a_checkout(paper: Published, monkeypatch
     monkeypatch.setattr(publish_weights, "LARGEST", 100)
     with pytest.raises(UserError, match="at most 100 are meant; give --half"):
         paper.publish()
+
+
+def test_a_checkpoint_of_more_than_tensors_is_refused_with_advice_that_helps(tmp_path: Path) -> None:
+    """Many scripts leave numpy numbers beside the weights: to delete the file, or to get it again, changes nothing."""
+    torch.save({"model": WEIGHTS, "beside": np.float64(83.8)}, tmp_path / "finetuned.pth")
+    with pytest.raises(UserError, match=r"more than tensors and plain values.*save its weights alone") as error:
+        load_checkpoint(tmp_path / "finetuned.pth")
+    assert "delete it" not in str(error.value)
+    torch.save({"model": WEIGHTS}, tmp_path / "finetuned.pth")
+    assert torch.equal(load_checkpoint(tmp_path / "finetuned.pth")["model"]["w"], WEIGHTS["w"])

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from shared import UserError
+from shared.support.folders import visible
 
 from ..data import seeded
 from .imagenet import read_image
@@ -39,11 +40,11 @@ class Scenes:
         for folder in (images, masks):
             if not folder.is_dir():
                 raise UserError(f"{folder} is not a folder. Expected:\n{LAYOUT}")
-        self.images = sorted(images.glob("*.jpg"))
+        self.images = visible(images.glob("*.jpg"), images)
         if not self.images:
             raise UserError(f"{images} holds no .jpg images. Expected:\n{LAYOUT}")
         self.masks = [masks / f"{path.stem}.png" for path in self.images]
-        present = {path.name for path in masks.iterdir()}
+        present = {path.name for path in visible(masks.iterdir(), masks)}
         missing = [path for path in self.masks if path.name not in present]
         if missing:
             raise UserError(

@@ -50,7 +50,11 @@ class Instances:
         try:
             with redirect_stdout(io.StringIO()):  # pycocotools tells what it does
                 self.coco = COCO(str(self.path))
-            self._check()
+                self._check()
+                if 0 in self.coco.anns:  # pycocotools takes the id 0 for "no match" and loses the object
+                    for number, annotation in enumerate(self.coco.dataset["annotations"], 1):
+                        annotation["id"] = number
+                    self.coco.createIndex()
         except (ValueError, KeyError, AssertionError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{self.path} is no file of COCO instances ({type(error).__name__}: {error}); expected JSON of images, "

@@ -1,16 +1,15 @@
 """ImageNet-1K in class folders, as files that are read when they are needed."""
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from torchvision.datasets import ImageFolder
 
 from shared import UserError
-from shared.support.images import UNDECODABLE
+from shared.support.folders import ClassFolders, faults, named
+from shared.support.images import UNDECODABLE, decode_image
+from shared.support.progress import track
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 1000
@@ -21,8 +20,6 @@ DATA/                         (numbers unverified)
   val/n01440764/*.JPEG           50,000 images in the same 1,000 folders
 ILSVRC2012 has to be requested from https://image-net.org. Its validation images come in one folder and have to be
 sorted into class folders first."""
-LISTED = 20  # files that `check` names in each split
-CHUNK = 1024  # files that are submitted to the threads at a time
 
 
 class Photos:
@@ -56,7 +53,7 @@ def read_split(root: Path, split: str) -> tuple[Photos, list[int], list[str]]:
     """
     folder = root / split
     try:
-        found = ImageFolder(str(folder))
+        found = ClassFolders(folder)
     except NotADirectoryError:
         raise UserError(f"{folder} is not a folder. Expected:\n{LAYOUT}") from None
     except FileNotFoundError as error:
@@ -78,8 +75,9 @@ def read(root: Path) -> tuple[tuple[Photos, list[int]], tuple[Photos, list[int]]
     Raises:
         UserError: as :func:`read_split` does, or if the splits have different classes.
     """
-    train, train_labels, classes = read_split(root, "train")
-    val, val_labels, val_classes = read_split(root, "val")
+    (train, train_labels, classes), (val, val_labels, val_classes) = (
+        read_split(root, split) for split in track(("train", "val"), "listing images")
+    )
     if faults := _differences(classes, val_classes):
         raise UserError(
             f"{root}/train and {root}/val must have the same class folders: {'; '.join(faults)}. "
@@ -89,16 +87,16 @@ def read(root: Path) -> tuple[tuple[Photos, list[int]], tuple[Photos, list[int]]
 
 
 def read_image(path: Path) -> Image.Image:
-    """One image as RGB.
+    """One image as RGB, as it is stored: neither torchvision's recipe for ImageNet nor COCO's and ADE20K's annotations
+    turn it as its EXIF orientation says.
 
     Raises:
         UserError: if it is missing, not readable, empty, truncated or not an image; the message begins with the path.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode == "F":  # Pillow clips to 0 to 255, and NaN becomes black
-                raise ValueError("it has floating-point pixels")
-            return image.convert("RGB")
+        return decode_image(path, turn=False)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used. {error}") from None
     except FileNotFoundError:
         raise UserError(f"{path} is missing; has it been moved since training began?") from None
     except UnidentifiedImageError:
@@ -109,7 +107,8 @@ def read_image(path: Path) -> Image.Image:
 
 
 def check(path: Path) -> list[str]:
-    """Lines on ``path``: classes and images of each split of :data:`LAYOUT`, and every file that cannot be used.
+    """Lines on ``path``: classes and images of each split of :data:`LAYOUT`, every file that cannot be used, what can
+    be done now.
 
     Decodes every image.
 
@@ -118,23 +117,34 @@ def check(path: Path) -> list[str]:
     """
     if not any((path / split).is_dir() for split in SPLITS):
         raise UserError(f"{path} has neither train/ nor val/. Expected there:\n{LAYOUT}")
-    lines, classes = [], {}
+    lines: list[str] = []
+    classes: dict[str, list[str]] = {}
+    broken: list[str] = []
     for split, expected in SPLITS.items():
         try:
             photos, _, classes[split] = read_split(path, split)
         except UserError as fault:
             lines.append(f"{split}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
             continue
-        faults = [fault for fault in _faults(photos) if fault]
+        unusable = faults(photos.__getitem__, len(photos))
         lines.append(
-            f"{split}: {len(classes[split]):,} classes, {len(photos):,} images, {len(photos) - len(faults):,} usable "
+            f"{split}: {len(classes[split]):,} classes, {len(photos):,} images, "
+            f"{len(photos) - len(unusable):,} usable "
             f"(expected, unverified: {CLASSES:,} classes, {expected:,} images)"
         )
-        lines += [f"  {fault}" for fault in faults[:LISTED]]
-        lines += [f"  ... and {len(faults) - LISTED:,} more"] * (len(faults) > LISTED)
-    if len(classes) == len(SPLITS):
-        lines += _differences(classes["train"], classes["val"])
-    return lines
+        lines += named(unusable)
+        broken += unusable
+    whole = len(classes) == len(SPLITS)
+    different = _differences(classes["train"], classes["val"]) if whole else []
+    ready = whole and not different and not broken
+    return [
+        *lines,
+        *different,
+        "weights: none are needed, pre-training starts from random ones",
+        "Enough to train; val will be evaluated."
+        if ready
+        else "A run would stop at the faults above; mend them first.",
+    ]
 
 
 def _differences(train: list[str], val: list[str]) -> list[str]:
@@ -144,18 +154,3 @@ def _differences(train: list[str], val: list[str]) -> list[str]:
             named = ", ".join(sorted(missing)[:5]) + ", ..." * (len(missing) > 5)
             faults.append(f"{len(missing)} classes only in {here}, not in {there}: {named}")
     return faults
-
-
-def _faults(photos: Photos) -> Iterator[str]:
-    """The fault of each file, empty if it has none."""
-
-    def fault(index: int) -> str:
-        try:
-            photos[index]
-        except UserError as error:
-            return str(error)
-        return ""
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(photos), CHUNK):
-            yield from pool.map(fault, range(start, min(start + CHUNK, len(photos))))

@@ -5,12 +5,11 @@ size, direction and background. *Coarse*: of which of 7 kinds it is; one test se
 shows, labelled or not. No background of a test image is in a training image.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
 from shared.offline.scenes import compose_scene
+from shared.support.progress import track
 
 SIZE = 48
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -57,9 +56,8 @@ def build() -> dict[str, np.ndarray]:
     by_label = [[cutout] for group in _fine() for cutout in group]
     here, there = backgrounds()
     everything = [[cutout for group in by_kind for cutout in group]]
-    rng = np.random.default_rng((SEED, 1))
-    content = {"pretrain": _compose(everything, UNLABELLED, here, rng)[0]}
-    for name, groups, count, places in (
+    parts: list[tuple[str, list[list[Cutout]], int, list[Background]]] = [
+        ("pretrain", everything, UNLABELLED, here),
         ("fine_train", by_label, LABELLED, here),
         ("fine_validation", by_label, VALIDATION, here),
         ("fine_test", by_label, TEST, there),
@@ -67,19 +65,21 @@ def build() -> dict[str, np.ndarray]:
         ("coarse_validation", by_kind, VALIDATION, here),
         ("coarse_test", by_kind, TEST, there),
         ("coarse_unseen", new_by_kind, TEST, there),
-    ):
-        content[name], content[f"{name}_labels"] = _compose(groups, count, places, rng)
+    ]
+    rng = np.random.default_rng((SEED, 1))
+    labels = {name: np.arange(count, dtype=np.int64) % len(groups) for name, groups, count, _ in parts}
+    images: dict[str, list[np.ndarray]] = {name: [] for name in labels}
+    shown = [(name, groups[k], places) for name, groups, _, places in parts for k in labels[name].tolist()]
+    for name, group, places in track(shown, "composing scenes"):
+        scene = compose_scene(rng, SIZE, group, places, objects=(1, 1), scale=SCALE)
+        images[name].append(scene.image.transpose(2, 0, 1))
+    content: dict[str, np.ndarray] = {}
+    for name, composed in images.items():
+        content[name] = np.stack(composed)
+        if name != "pretrain":
+            content[f"{name}_labels"] = labels[name]
     return content
 
 
 def _fine() -> list[list[Cutout]]:
     return [cutouts[:FINE_PER_KIND] for cutouts in objects()[0].values()]
-
-
-def _compose(
-    groups: Sequence[Sequence[Cutout]], count: int, places: Sequence[Background], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """`count` scenes, scene i with an object of group i modulo their number: images and group numbers."""
-    labels = np.arange(count, dtype=np.int64) % len(groups)
-    scenes = [compose_scene(rng, SIZE, groups[k], places, objects=(1, 1), scale=SCALE) for k in labels.tolist()]
-    return np.stack([scene.image.transpose(2, 0, 1) for scene in scenes]), labels

@@ -51,6 +51,8 @@ STRIDES = (4, 8, 16, 32, 64)  # the last for the proposals of large objects alon
 class Options(finetune.Options):
     """Fine-tune Mask R-CNN on COCO 2017 (DATA/annotations, DATA/train2017, DATA/val2017), and test it."""
 
+    data: Path
+    """Folder of COCO 2017 with annotations/, train2017/ and val2017/."""
     out: Path = Path("runs/custom/fastmim-coco")
     image_size: int = 1024
     learning_rate: float = 6e-5
@@ -58,10 +60,11 @@ class Options(finetune.Options):
     layer_decay: float = 1.0
     drop_path: float = 0.2
     epochs: int = 36
+    """Passes over the training images."""
     milestones: tuple[int, ...] = (27, 33)
-    """Epochs after which the learning rate is a tenth."""
+    """Epochs after which the learning rate falls to a tenth."""
     scale: tuple[float, float] = (0.1, 2.0)
-    """Smallest and largest scale of an image in training, 1 fitting it into `image_size`."""
+    """Smallest and largest scale of a training image; at 1 its longer side has `image_size` pixels."""
 
 
 def train(options: Options, run: Run) -> None:

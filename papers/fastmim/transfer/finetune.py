@@ -31,36 +31,41 @@ class Options:
     """Options that detection and segmentation have in common."""
 
     data: Path
-    """Folder of the dataset (each command describes its layout)."""
+    """Folder of the dataset, in its published layout."""
     run: Path | None = None
-    """Folder of a trained run, whose encoder is used."""
+    """Folder of a trained run of FastMIM, whose encoder is fine-tuned."""
     checkpoint: Path | None = None
-    """Fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors (.pth file), instead of --run."""
+    """File (.pth) with a fine-tuned ViT-B, Swin-B, PVTv2-B2 or CMT-S of the authors, in place of --run."""
     start: Literal["finetuned", "pretrained", "scratch"] = "finetuned"
-    """Weights to start from: those of --run's classifier (as in the paper), of its pre-training, or fresh ones."""
+    """Weights to start from: those of the run's classifier (as in the paper), of its pre-training, or random ones."""
     out: Path
-    """Folder for checkpoints, log and result.json."""
+    """Folder for the checkpoints, the log and result.json."""
     image_size: int
-    """Pixels of the square images that the network sees."""
+    """Side of the square images that the network sees, in pixels."""
     batch_size: int = 16
-    """Images behind one step of the optimizer, over all processes."""
+    """Images per optimizer step, over all processes."""
     micro_batch_size: int = 2
-    """Largest number of images that a process takes at once; the rest of `batch_size` is accumulated."""
+    """Largest number of images that a process passes through the network at once; gradients of more are accumulated."""
     learning_rate: float
+    """Peak learning rate of AdamW."""
     warmup_steps: int
-    """Steps of a linear warm-up."""
+    """Steps in which the learning rate rises from zero to its peak."""
     weight_decay: float = 0.05
+    """Weight decay of AdamW."""
     layer_decay: float
-    """Factor on the learning rate from one encoder block to the one before it."""
+    """Factor on the learning rate from one encoder block to the block before it."""
     drop_path: float
+    """Probability that training leaves out the last encoder block for an image; it falls to 0 at the first block."""
     pyramid_width: int = 256
-    """Channels of every map of the pyramid."""
+    """Channels of every feature map of the pyramid between the encoder and the head."""
     precision: Literal["no", "fp16", "bf16"] = "no"
+    """Number format of the network in training: no is float32, fp16 and bf16 are mixed precision."""
     workers: int = 4
-    """Processes that read images ahead."""
+    """Processes that read images, for each training process."""
     save_every: int = 1000
-    """Steps between two checkpoints."""
+    """Optimizer steps between two checkpoints."""
     seed: int = 0
+    """Seed of the random weights and of the order and augmentation of the images."""
     debug: bool = False
     """Show the traceback of an error."""
 

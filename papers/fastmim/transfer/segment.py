@@ -49,18 +49,21 @@ STRIDES = (4, 8, 16, 32)
 class Options(finetune.Options):
     """Fine-tune a segmentation network on ADE20K (DATA/images, DATA/annotations), and test it."""
 
+    data: Path
+    """Folder ADEChallengeData2016 with images/ and annotations/."""
     out: Path = Path("runs/custom/fastmim-ade20k")
     image_size: int = 512
-    """Pixels of the crops, in training and of the windows in testing."""
+    """Side of the training crops and of the windows in testing, in pixels."""
     learning_rate: float = 3e-4
     warmup_steps: int = 1500
     layer_decay: float = 0.75
     drop_path: float = 0.1
     steps: int = 160_000
+    """Optimizer steps of training."""
     scale: tuple[float, float] = (0.5, 2.0)
-    """Shorter side of an image in training, smallest and largest, over `image_size`."""
+    """Smallest and largest scale of a training image; at 1 its shorter side has `image_size` pixels."""
     test_stride: int = 341
-    """Pixels from one window to the next in testing."""
+    """Pixels from one window to the next window in testing."""
 
 
 class Segmenter(nn.Module):

@@ -14,7 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from shared import UserError
-from shared.support.images import UNDECODABLE
+from shared.support.folders import faults, named, visible
+from shared.support.images import UNDECODABLE, decode_image
+
+from .part import Part, faulty
 
 NAMES = Path(__file__).parent / "names"
 IGNORED = 255  # label of what does not count
@@ -124,10 +127,10 @@ class Segmented:
         else:
             self.pairs = [
                 (images / path.relative_to(labels).parent / self._image_name(path.name), path)
-                for path in sorted(labels.rglob(f"*{benchmark.suffix}"))
+                for path in visible(labels.rglob(f"*{benchmark.suffix}"), labels)
             ]
             labelled = {path for path, _ in self.pairs}
-            bare = next((path for path in sorted(images.rglob("*.[jp][pn]g")) if path not in labelled), None)
+            bare = next((path for path in visible(images.rglob("*.[jp][pn]g"), images) if path not in labelled), None)
             if bare is not None and self.pairs:
                 raise UserError(f"{benchmark.title}: {bare} has no labels in {labels}; unpack the archive again.")
         if not self.pairs:
@@ -155,7 +158,10 @@ class Segmented:
         if not 0 <= index < len(self.pairs):
             raise IndexError(index)
         path, label_path = self.pairs[index]
-        image = _open(path).convert("RGB")
+        try:
+            image = decode_image(path, turn=False)  # labels belong to the pixels as they are stored
+        except (UserError, *UNDECODABLE) as error:
+            raise _undecodable(path, error) from None
         raw = _open(label_path)
         if raw.mode not in ("P", "L"):
             raise UserError(f"{label_path} has mode {raw.mode}; expected one byte a pixel (grey or palette) of labels.")
@@ -178,7 +184,7 @@ def found(root: Path) -> dict[str, Segmented]:
     present = {}
     for name, benchmark in BENCHMARKS.items():
         folder = root / benchmark.labels
-        listed = benchmark.listing is not None or any(folder.rglob(f"*{benchmark.suffix}"))
+        listed = benchmark.listing is not None or bool(visible(folder.rglob(f"*{benchmark.suffix}"), folder))
         if folder.is_dir() and listed:
             present[name] = Segmented(benchmark, root)
     return present
@@ -192,16 +198,22 @@ def by_images(tests: dict[str, Segmented]) -> list[dict[str, Segmented]]:
     return list(groups.values())
 
 
-def check(root: Path) -> list[str]:
-    """How many images of each benchmark are below ``root``, and the first fault of each that cannot be used."""
-    lines = []
-    for name, benchmark in BENCHMARKS.items():
-        try:
-            count = len(Segmented(benchmark, root))
-            lines.append(f"{name}: {count:,} images ({benchmark.expected:,} expected, unverified)")
-        except UserError as fault:
-            lines.append(f"{name}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
-    return lines
+def check(root: Path) -> list[Part]:
+    """How many images of each benchmark are below ``root``, and every file that cannot be used; decodes them all."""
+    return [_check(name, root) for name in BENCHMARKS]
+
+
+def _check(name: str, root: Path) -> Part:
+    benchmark = BENCHMARKS[name]
+    try:
+        test = Segmented(benchmark, root)
+    except UserError as fault:
+        part = faulty(name, fault)
+        return part if (root / benchmark.labels).is_dir() else Part(name, part.lines)
+    broken = faults(test.__getitem__, len(test))
+    usable = len(test) - len(broken)
+    line = f"{name}: {len(test):,} images, {usable:,} usable ({benchmark.expected:,} expected, unverified)"
+    return Part(name, [line, *named(broken)], usable, bool(broken))
 
 
 def _listed(path: Path) -> list[str]:
@@ -225,4 +237,8 @@ def _open(path: Path) -> Image.Image:
         image.load()
         return image
     except UNDECODABLE as error:
-        raise UserError(f"{path} is not an image that can be decoded ({error}); unpack the archive again.") from None
+        raise _undecodable(path, error) from None
+
+
+def _undecodable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not an image that can be decoded ({error}); unpack the archive again.")

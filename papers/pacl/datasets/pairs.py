@@ -1,17 +1,17 @@
-"""Image-text pairs of the paper's size: webdataset tar shards of CC3M, CC12M and YFCC15M, and COCO captions.
+"""Image-text pairs of the paper's size: CC3M, CC12M and YFCC15M in tar shards or tables, and COCO captions.
 
 Shards are indexed once, by walking their tar headers; samples are then read by their place, so that order, sharding
 over processes and exact resumption are those of :class:`shared.loading.Batches`.
 """
 
 import hashlib
-import io
 import json
 import os
 import tarfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ from torch.utils.data import ConcatDataset
 
 from shared import UserError
 from shared.support.files import write_atomic
-from shared.support.images import UNDECODABLE
+from shared.support.folders import faults, named, visible
+from shared.support.progress import track
 
 from ..config import Parser
 from ..texts.prompts import training_text
+from . import tables
+from .pair import DamagedSample, Pair
+from .part import Part, faulty, missing
 
-SOURCES = ("cc3m", "cc12m", "yfcc15m")
+SOURCES = ("cc3m", "cc12m", "yfcc15m", "pairs")
 COCO = Path("coco/annotations/captions_train2017.json")
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LAYOUT = """\
@@ -35,24 +39,15 @@ DATA/                         (numbers of pairs and images unverified)
   cc3m/*.tar                  webdataset shards as img2dataset writes them: KEY.jpg, KEY.txt (and KEY.json)
   cc12m/*.tar                 of the 3.3, 12.4 and 14.8 million pairs 10 to 30 % can no longer be downloaded
   yfcc15m/*.tar               the part of YFCC100M with English titles or descriptions
+  pairs/*.tar                 pairs of your own
+  (any of these: *.parquet or *.arrow, too, with the columns image, and text or caption)
   coco/annotations/captions_train2017.json, coco/train2017/*.jpg      118,287 images, a common small substitute
-Any of the four will do; those that are there are joined."""
+Any of the five will do; those that are there are joined."""
 # Web images and texts are damaged here and there; a damaged disk or a wrong reader shows in a row.
 WATCHED, TOLERATED = 100, 10
 WEIGHED = 100  # one photograph of so many is known by its size, too
 
 Transform = Callable[[Image.Image], Tensor]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Place of a sample: the bytes of its image, and its texts or their bytes."""
-
-    file: str
-    name: str
-    image: tuple[int, int]
-    """Offset and length; (0, -1) for a whole file."""
-    text: tuple[int, int] | tuple[str, ...]
 
 
 class Shard:
@@ -62,8 +57,9 @@ class Shard:
     That is 2 GB for 30 million with img2dataset's names, of nine.
     """
 
-    def __init__(self, path: Path, stems: list[str], places: list[tuple[int, int, int, int]]) -> None:
+    def __init__(self, path: Path, stems: list[str], places: list[tuple[int, int, int, int]], blank: int) -> None:
         self.file, self.stems, self.places = str(path), np.array(stems), np.array(places, np.int64)
+        self.blank = blank  # pairs that were left out, as their text is blank
 
     def __len__(self) -> int:
         return len(self.places)
@@ -77,7 +73,7 @@ class Shard:
 class TextImages:
     """All pairs found; a dataset for :class:`shared.loading.Batches`.
 
-    A sample whose image or text cannot be decoded is replaced by the next one.
+    A sample whose image or text cannot be decoded, or whose text is blank, is replaced by the next one.
     """
 
     pairs: ConcatDataset[Pair]
@@ -102,8 +98,7 @@ class TextImages:
         while True:
             pair = self.pairs[index % len(self.pairs)]
             try:
-                image = self.transform(decode(read_part(pair.file, pair.image), pair.name))
-                text = caption(pair, rng)
+                image, text = self.transform(pair.decode()), pair.caption(rng)
             except DamagedSample as error:
                 self.recent.append(False)
                 if self.recent.count(False) > TOLERATED:
@@ -121,32 +116,44 @@ class TextImages:
             }
 
 
-class DamagedSample(Exception):
-    """Bytes that are no image, or no text in UTF-8; the message names the sample."""
-
-
 def read(
     root: Path,
     cache: Path,
     transform: Transform | None = None,
     noun_prompts: float = 0.0,
     noun_parser: Parser = "lexicon",
+    hub: str | None = None,
 ) -> TextImages:
     """All pairs below ``root``, from the index in ``cache`` if the files have not changed.
 
+    Args:
+        hub: name of a dataset of the Hugging Face hub, whose pairs take the place of those below ``root``.
+
     Raises:
-        UserError: if there are none, or what :func:`index_shard` and :func:`coco_pairs` raise.
+        UserError: if there are none, or what :func:`index_shard`, :func:`coco_pairs` and :mod:`.tables` raise.
     """
     parts: list[Any] = []  # sequences of Pair
-    sources, digest = [], hashlib.sha256()
-    for source in SOURCES:
-        shards = sorted((root / source).glob("*.tar"))
-        for shard in shards:
+    sources: list[str] = []
+    digest = hashlib.sha256()
+    if hub is not None:
+        table = tables.open_named(hub)
+        digest.update(f"{hub} {len(table)} {table.rows.info.dataset_size}".encode())
+        parts, sources = [table], [hub]
+    for source in () if hub else SOURCES:
+        before = len(parts)
+        shards = _shards(root / source)
+        for shard in track(shards, "indexing shards"):
             found = _indexed(shard, cache)
             parts.append(found)
             digest.update(f"{source}/{shard.name} {len(found)} {shard.stat().st_size}\n".encode())
-        sources += [source] if shards else []
-    if (root / COCO).exists():
+        for form in tables.FORMS:
+            if paths := tables.files(root / source, form):
+                table = tables.open_files(paths, form, cache)
+                parts.append(table)
+                digest.update(f"{source} {form} {len(table)}\n".encode())
+                digest.update("".join(f"{path.name} {path.stat().st_size}\n" for path in paths).encode())
+        sources += [source] if len(parts) > before else []
+    if not hub and (root / COCO).exists():
         photos = coco_pairs(root)
         parts.append(photos)
         digest.update("\n".join(pair.name for pair in photos).encode())
@@ -154,17 +161,20 @@ def read(
         sources.append("COCO captions")
     if not parts:
         raise UserError(f"{root} holds no image-text pairs. Expected:\n{LAYOUT}")
+    if not any(map(len, parts)):
+        raise UserError(f"{hub or root} has image-text pairs, but every text of them is blank; give other texts.")
     return TextImages(ConcatDataset(parts), sources, digest.hexdigest(), transform, noun_prompts, noun_parser)
 
 
 def index_shard(shard: Path) -> Shard:
-    """The pairs of a tar file, by its headers alone. Members without a partner are left out.
+    """The pairs of a tar file, by its headers and texts. Members without a partner and blank texts are left out.
 
     Raises:
         UserError: if it is no tar file, is truncated, or holds no pair, or one twice.
     """
     images: dict[str, tuple[int, int]] = {}
     texts: dict[str, tuple[int, int]] = {}
+    blank: set[str] = set()
     try:
         size = shard.stat().st_size
         with tarfile.open(shard, "r:") as archive:
@@ -184,33 +194,48 @@ def index_shard(shard: Path) -> Shard:
                         f"{shard} holds {member.name}, or another image of its name, twice; write it again."
                     )
                 kind[stem] = place
+                if kind is texts and not _content(archive, member).strip():
+                    blank.add(stem)
             if size < archive.offset + tarfile.BLOCKSIZE:
                 raise UserError(f"{shard} has no end mark after its {size} bytes: it is truncated; download it again.")
     except tarfile.TarError as error:
         raise UserError(f"{shard} is not a tar file that can be read ({error}); download it again.") from None
     except OSError as error:
         raise UserError(f"{shard} cannot be read ({error.strerror or error}).") from None
-    stems = [stem for stem in images if stem in texts]
-    if not stems:
+    pairs = [stem for stem in images if stem in texts]
+    if not pairs:
         raise UserError(
             f"{shard} holds {len(images)} images and {len(texts)} texts, but no pair of one name (KEY.jpg and KEY.txt)."
         )
-    return Shard(shard, stems, [(*images[stem], *texts[stem]) for stem in stems])
+    stems = [stem for stem in pairs if stem not in blank]
+    return Shard(shard, stems, [(*images[stem], *texts[stem]) for stem in stems], len(pairs) - len(stems))
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    assert stream is not None  # a file has content
+    return stream.read()
+
+
+def _shards(folder: Path) -> list[Path]:
+    return visible(folder.glob("*.tar"), folder)
 
 
 def _indexed(shard: Path, cache: Path) -> Shard:
     """:func:`index_shard`, kept in the cache as long as the shard's size and time of change are the same."""
     status = shard.stat()
-    key = hashlib.sha256(f"{shard.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
+    name = f"{shard.resolve()} {status.st_size} {status.st_mtime_ns} without blank texts"
+    key = hashlib.sha256(name.encode()).hexdigest()[:16]
     path = cache / "index" / f"{shard.stem}-{key}.json"
     if not path.exists():
         found = index_shard(shard)
-        write_atomic(path, json.dumps({"stems": found.stems.tolist(), "places": found.places.tolist()}).encode())
+        content = {"stems": found.stems.tolist(), "places": found.places.tolist(), "blank": found.blank}
+        write_atomic(path, json.dumps(content).encode())
     return Shard(shard, **json.loads(path.read_text()))
 
 
 def coco_pairs(root: Path) -> list[Pair]:
-    """COCO's training images with their captions, five each.
+    """COCO's training images with their captions, five each; blank captions are left out.
 
     Raises:
         UserError: if the file of captions is malformed, or names an image that is not there.
@@ -226,7 +251,8 @@ def coco_pairs(root: Path) -> list[Pair]:
         for annotation in content["annotations"]:
             if not isinstance(annotation["caption"], str):
                 raise ValueError(f"a caption is {annotation['caption']}")
-            captions.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
+            if annotation["caption"].strip():
+                captions.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
         missing = next((files[key] for key in captions if not (folder / files[key]).is_file()), None)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
@@ -240,57 +266,70 @@ def coco_pairs(root: Path) -> list[Pair]:
     return [Pair(str(folder / files[key]), files[key], (0, -1), tuple(texts)) for key, texts in captions.items()]
 
 
-def caption(pair: Pair, rng: np.random.Generator) -> str:
-    """The text of a pair, or one of several; raises :class:`DamagedSample` if it is not UTF-8."""
-    if isinstance(pair.text[0], str):
-        return str(pair.text[int(rng.integers(len(pair.text)))])
-    start, length = int(pair.text[0]), int(pair.text[1])
-    try:
-        return read_part(pair.file, (start, length)).decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise DamagedSample(f"The text of {pair.name} is not UTF-8 ({error.reason}).") from None
+def check(root: Path) -> list[Part]:
+    """How many pairs each source has below ``root``, and every file and pair that cannot be used.
+
+    Opens each text and the header of each image; pixels are decoded by training alone.
+    """
+    return [*(_check_source(source, root / source) for source in SOURCES), _check_coco(root)]
 
 
-def read_part(file: str, place: tuple[int, int]) -> bytes:
-    """Bytes of a file from an offset on; a length of -1 reads to its end."""
-    try:
-        with open(file, "rb") as stream:
-            stream.seek(place[0])
-            return stream.read(place[1])
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}).") from None
-
-
-def decode(content: bytes, name: str) -> Image.Image:
-    """RGB image; raises :class:`DamagedSample`."""
-    try:
-        return Image.open(io.BytesIO(content)).convert("RGB")
-    except UNDECODABLE as error:
-        raise DamagedSample(f"The image of {name} cannot be decoded ({error}).") from None
-
-
-def check(root: Path) -> list[str]:
-    """How many pairs of each source are below ``root``, which are missing, and every file that cannot be used."""
-    lines = []
-    for source in SOURCES:
-        counts, faults = [], []
-        for shard in sorted((root / source).glob("*.tar")):
+def _check_source(source: str, folder: Path) -> Part:
+    shards = _shards(folder)
+    files = {form: tables.files(folder, form) for form in tables.FORMS}
+    count, blank = 0, 0
+    unusable: list[str] = []
+    broken: list[str] = []
+    for shard in shards:
+        try:
+            found = index_shard(shard)
+            broken += faults(partial(_open, found), len(found))
+            count, blank = count + len(found), blank + found.blank
+        except UserError as fault:
+            unusable.append(str(fault))
+    for form, paths in files.items():
+        for path in paths:
             try:
-                counts.append(len(index_shard(shard)))
+                for pair in tables.rows_of(path, form):
+                    if pair.text == ("",):
+                        blank += 1
+                        continue
+                    count += 1
+                    try:
+                        pair.open_image()
+                    except DamagedSample as fault:
+                        broken.append(str(fault))
             except UserError as fault:
-                faults.append(f"  {fault}")
-        lines.append(
-            f"{source}: {len(counts):,} shards with {sum(counts):,} pairs, {len(faults):,} unusable"
-            if counts or faults
-            else f"{source}: missing, no {root / source}/*.tar"
-        )
-        lines += faults
+                unusable.append(str(fault))
+    kinds = {"shards": len(shards)} | {f"{form} files": len(paths) for form, paths in files.items() if paths}
+    if not sum(kinds.values()):
+        return missing(source, f"no {folder}/*.tar, *.parquet or *.arrow")
+    line = (
+        f"{source}: {' and '.join(f'{number:,} {kind}' for kind, number in kinds.items() if number)} "
+        f"({len(unusable):,} unusable) with {count:,} pairs, {count - len(broken):,} usable"
+    )
+    left_out = f"; {blank:,} with a blank text are left out" if blank else ""
+    stops = bool(unusable) or len(broken) * WATCHED > count * TOLERATED
+    return Part(source, [f"{line}{left_out}", *named([*unusable, *broken])], count - len(broken), stops)
+
+
+def _check_coco(root: Path) -> Part:
+    if not (root / COCO).exists():
+        return missing("COCO captions", f"no {root / COCO}")
     try:
-        lines.append(
-            f"COCO captions: {len(coco_pairs(root)):,} images"
-            if (root / COCO).exists()
-            else f"COCO captions: missing, no {root / COCO}"
-        )
+        found = coco_pairs(root)
     except UserError as fault:
-        lines.append(f"COCO captions: {str(fault).splitlines()[0]}")
-    return lines
+        return faulty("COCO captions", fault)
+    broken = faults(partial(_open, found), len(found))
+    usable = len(found) - len(broken)
+    stops = len(broken) * WATCHED > len(found) * TOLERATED
+    line = f"COCO captions: {len(found):,} images, {usable:,} usable"
+    return Part("COCO captions", [line, *named(broken)], usable, stops)
+
+
+def _open(pairs: Sequence[Pair] | Shard, index: int) -> None:
+    try:
+        pairs[index].open_image()
+        pairs[index].caption(np.random.default_rng(0))
+    except DamagedSample as error:
+        raise UserError(str(error)) from None

@@ -161,7 +161,7 @@ def _build(config: Config) -> dict[str, np.ndarray]:
         template.format(name) for split in splits.values() for name in split.names for template in PACL_TEMPLATES
     ]
     texts = sorted({*captions, *training_prompts, *class_prompts})
-    sentences = in_batches(SentenceEncoder(), texts)
+    sentences = in_batches(SentenceEncoder(), texts, what="embedding captions")
     # No prompt of a held-out name shapes the joint space: it is fitted to ImageNet's classes and training prompts.
     place = {text: i for i, text in enumerate(texts)}
     known = sentences[[place[text] for text in sorted(set(training_prompts))]]

@@ -18,6 +18,7 @@ from torch import Tensor
 from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
 from shared.offline.scenes import Scene, compose_scene, with_article
 from shared.offline.towers import efficientnet_lite0
+from shared.support.progress import track
 
 from ..texts.nouns import nouns
 
@@ -95,10 +96,10 @@ def _words(text: str) -> set[str]:
     return {word for part in (text, *_nouns(text)) for word in part.split()}
 
 
-def compose(split: Split, rng: np.random.Generator) -> list[Scene]:
+def compose(split: Split, rng: np.random.Generator, what: str = "composing scenes") -> list[Scene]:
     """The scenes of a split; those with single objects show each concept in turn."""
     scenes = []
-    for i in range(split.count):
+    for i in track(range(split.count), what):
         single = split.objects == (1, 1)
         shown = [split.stamps[i % len(split.stamps)]] if single else split.stamps
         scenes.append(compose_scene(rng, SIZE, shown, split.backgrounds, split.objects, SCALE))
@@ -144,9 +145,10 @@ def build_split(train: int, test: int, name: str, size: int) -> dict[str, np.nda
     ones.
     """
     split, number = splits(train, test)[name], list(splits(train, test)).index(name)
-    scenes = compose(split, np.random.default_rng((SEED, number)))
+    told = f"{name.replace('_', ' ')} scenes"
+    scenes = compose(split, np.random.default_rng((SEED, number)), f"composing {told}")
     images = np.stack([scene.image for scene in scenes])
-    found = {"features": features(images, size)}
+    found = {"features": features(images, size, f"encoding {told}")}
     if name == "train":
         return found | {"captions": np.array([captions(split, scene) for scene in scenes])}
     shift = [classes(split, i, scene)[0] if split.objects == (1, 1) else 0 for i, scene in enumerate(scenes)]
@@ -155,10 +157,12 @@ def build_split(train: int, test: int, name: str, size: int) -> dict[str, np.nda
     return found | {"maps": maps.astype(np.int16), "images": images[:SHOWN]}
 
 
-def features(images: np.ndarray, size: int) -> np.ndarray:
+def features(images: np.ndarray, size: int, what: str) -> np.ndarray:
     """(N, H, W, 3) uint8 -> (N, h * w, 1280) float16: EfficientNet-Lite0's last feature map, row by row."""
     tower, batches = efficientnet_lite0(), np.array_split(images, -(-len(images) // 32))
-    return np.concatenate([_features(tower, preprocess(torch.from_numpy(x), size)).half().numpy() for x in batches])
+    return np.concatenate(
+        [_features(tower, preprocess(torch.from_numpy(x), size)).half().numpy() for x in track(batches, what)]
+    )
 
 
 def preprocess(images: Tensor, size: int) -> Tensor:

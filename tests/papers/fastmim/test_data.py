@@ -15,9 +15,12 @@ from papers.fastmim.config import CPU, PRESETS, VARIANTS, Config
 from papers.fastmim.data import Data, Evaluation, Labelled, Unlabelled, crop_box, load, prepare
 from papers.fastmim.datasets import digits, imagenet, scenes
 from papers.fastmim.eval import evaluate
+from papers.fastmim.predict import class_names
 from papers.fastmim.train import train
 from shared import UserError
 from shared.run import Run
+from shared.support import progress
+from tests.damage import damaged_avif
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
 
@@ -94,6 +97,18 @@ def test_offline_images_are_the_same_every_time(monkeypatch: pytest.MonkeyPatch)
     for name in ("UNLABELLED", "LABELLED", "VALIDATION", "TEST"):
         monkeypatch.setattr(scenes, name, 14)
     np.testing.assert_equal(scenes.build(), scenes.build())
+
+
+def test_preparing_tells_how_far_it_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda *what: told.append(what)])
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    for name in ("UNLABELLED", "LABELLED", "VALIDATION", "TEST"):
+        monkeypatch.setattr(scenes, name, 7)
+    prepare(CPU, tmp_path / "offline")
+    assert told[0] == ("composing scenes", 0, 56) and told[-1][1] > 0
+    prepare(images_of(root), tmp_path / "photos")
+    assert told[-1][0] == "listing images"
 
 
 def test_imagenet_has_no_validation_images(root: Path, tmp_path: Path) -> None:
@@ -182,6 +197,8 @@ def test_imagenet_is_read(root: Path, tmp_path: Path) -> None:
     assert imagenet.check(root) == [
         "train: 3 classes, 6 images, 6 usable (expected, unverified: 1,000 classes, 1,281,167 images)",
         "val: 3 classes, 6 images, 6 usable (expected, unverified: 1,000 classes, 50,000 images)",
+        "weights: none are needed, pre-training starts from random ones",
+        "Enough to train; val will be evaluated.",
     ]
     images, labels = found.tests["val"]
     shown = Evaluation(found, images, labels, 32)
@@ -233,6 +250,38 @@ def test_a_bad_file_stops_training_and_is_counted(root: Path) -> None:
         drawn.sample(5, np.random.default_rng(0))
     lines = imagenet.check(root)
     assert "6 images, 5 usable" in lines[0] and path.name in lines[1]
+    assert lines[-1] == "A run would stop at the faults above; mend them first."
+
+
+def test_odd_images_are_read_as_stored(root: Path) -> None:
+    """16 bits are scaled, what is transparent is white; nothing is turned, as with torchvision's reader."""
+    folder = root / "train" / CLASSES[0]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("I;16", (4, 2), 100 * 256).save(folder / "a.png")
+    Image.new("RGBA", (4, 2), (0, 0, 0, 0)).save(folder / "b.png")
+    Image.new("RGB", (4, 2)).save(folder / "c.jpg", exif=turned)
+    (folder / "d.jpg").write_bytes(damaged_avif())
+    photos = imagenet.read(root)[0][0]
+    odd = {Path(path).name: index for index, path in enumerate(photos.paths)}
+    assert photos[odd["a.png"]].getpixel((0, 0)) == (100, 100, 100)
+    assert photos[odd["b.png"]].getpixel((0, 0)) == (255, 255, 255)
+    assert photos[odd["c.jpg"]].size == (4, 2)
+    with pytest.raises(UserError, match=r"d\.jpg cannot be read: .*replace it with the original file"):
+        photos[odd["d.jpg"]]
+
+
+def test_hidden_folders_are_left_out(root: Path) -> None:
+    """Jupyter leaves `.ipynb_checkpoints` where somebody looked at images."""
+    before = imagenet.read(root)
+    for place in ("train", "val", f"train/{CLASSES[0]}"):
+        (root / place / ".ipynb_checkpoints").mkdir()
+        Image.new("RGB", (8, 8)).save(root / place / ".ipynb_checkpoints" / "0-checkpoint.jpg")
+    (train, labels), (val, val_labels), classes = imagenet.read(root)
+    assert (train.paths, labels, classes) == (before[0][0].paths, before[0][1], list(CLASSES))
+    assert (val.paths, val_labels) == (before[1][0].paths, before[1][1])
+    assert imagenet.check(root)[-1] == "Enough to train; val will be evaluated."
+    assert class_names(images_of(root), 3) == list(CLASSES)
 
 
 def test_a_file_that_is_gone_is_named(root: Path) -> None:
@@ -259,7 +308,7 @@ def test_a_class_in_one_split_only(root: Path) -> None:
     (root / "val" / CLASSES[0]).rename(root / "val" / "n99999999")
     with pytest.raises(UserError, match=r"1 classes only in val, not in train: n99999999; 1 classes only in train"):
         prepare(images_of(root), root)
-    assert imagenet.check(root)[2:] == [
+    assert imagenet.check(root)[2:4] == [
         "1 classes only in val, not in train: n99999999",
         "1 classes only in train, not in val: n01440764",
     ]

@@ -329,6 +329,50 @@ def test_perfect_detections_have_an_ap_of_100(coco_root: Path, tmp_path: Path) -
     assert none == {"box_ap_percent": 0.0, "mask_ap_percent": 0.0}
 
 
+@pytest.mark.parametrize("objects", [1, 2, 10])
+@pytest.mark.parametrize("first", [0, 1])
+def test_annotations_may_be_numbered_from_0(tmp_path: Path, objects: int, first: int) -> None:
+    """pycocotools takes the id 0 for "no match": the same detections had an AP of 0, 25 or 81."""
+    annotations = [
+        {"id": first + k, "image_id": k, "category_id": 0, "bbox": [5, 5, 20, 10], "area": 200, "iscrowd": 0,
+         "segmentation": [[5, 5, 25, 5, 25, 15, 5, 15]]} for k in range(objects)
+    ]  # fmt: skip
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 40, "width": 60} for k in range(objects)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 0, "name": "a"}]}
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    found = [{"image_id": k, "category_id": 0, "bbox": [5, 5, 20, 10], "score": 0.9} for k in range(objects)]
+    instances = coco.Instances(tmp_path, "train")
+    assert coco.average_precision(instances, found, "bbox") == pytest.approx(100)
+    assert instances.target(0)["boxes"].tolist() == [[5, 5, 25, 15]]
+
+
+def turn(path: Path) -> None:
+    """Let the EXIF orientation say that the image is to be turned a quarter."""
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(path, exif=exif, quality=95)
+
+
+def test_images_stay_as_their_annotations_have_them(coco_root: Path, ade_root: Path) -> None:
+    for path in (*coco_root.glob("train2017/*.jpg"), *ade_root.glob("images/training/*.jpg")):
+        turn(path)
+    instances, scenes = coco.Instances(coco_root, "train"), ade20k.Scenes(ade_root, "training")
+    for image_id in instances.ids:
+        assert instances.image(image_id).shape[1:] == instances.target(image_id)["masks"].shape[1:]
+    for k in range(len(scenes)):
+        image, mask = scenes[k]
+        assert image.shape[1:] == mask.shape
+
+
+def test_hidden_files_of_ade20k_are_left_out(ade_root: Path) -> None:
+    for name in ("images/training/.ADE_9.jpg", "annotations/training/.ADE_8.png"):
+        (ade_root / name).write_bytes(b"left by another program")
+    assert len(ade20k.Scenes(ade_root, "training")) == 4
+
+
 def test_miou_is_that_of_the_whole_split(ade_root: Path, tmp_path: Path) -> None:
     scenes = ade20k.Scenes(ade_root, "validation")
     evaluation = ade20k.Evaluation(scenes, (0.5,) * 3, (0.25,) * 3)

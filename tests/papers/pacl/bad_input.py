@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import scipy.io
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from papers.pacl import config, model, predict
 from papers.pacl.datasets import benchmarks, classification, pairs
+from papers.pacl.datasets.part import Part
 from papers.pacl.towers import miniclip
 from tests.damage import (
     ANY_FILE,
@@ -25,11 +27,13 @@ from tests.damage import (
     RUN_CONFIG,
     RUN_WEIGHTS,
     Command,
+    Damage,
     Reader,
     Row,
     bomb,
     build_imagenet,
     build_run,
+    cut,
     damages,
     edited,
     emptied,
@@ -68,6 +72,28 @@ def build_captions(root: Path) -> None:
     write_json(
         root / pairs.COCO, {"images": listed, "annotations": [{"image_id": k, "caption": "Owl."} for k in (1, 2)]}
     )
+
+
+def build_tables(root: Path) -> None:
+    for name in ("0", "1"):
+        features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+        rows = {"image": [{"bytes": jpeg(), "path": None}] * 2, "text": ["An owl.", "A bat."]}
+        (root / "pairs").mkdir(exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(str(root / f"pairs/{name}.parquet"))
+
+
+def write_rows(**columns: list[Any]) -> Damage:
+    return lambda path: datasets.Dataset.from_dict(columns).to_parquet(str(path))
+
+
+def numbers(path: Path) -> None:
+    """Numbers in place of the images."""
+    for table in path.iterdir():
+        write_rows(image=[1, 2, 3], text=["a", "b", "c"])(table)
+
+
+def lines(check: Callable[[Path], list[Part]]) -> Callable[[Path], list[str]]:
+    return lambda root: [line for part in check(root) for line in part.lines]
 
 
 def open_pairs(root: Path) -> pairs.TextImages:
@@ -111,7 +137,7 @@ def benchmark(name: str) -> Reader:
 
     damaged = "voc20" if benchmarks.BENCHMARKS[name].listing else "ade20k150"
     alike = "" if name in DAMAGED_BENCHMARKS else f"pacl {damaged}"
-    return Reader(build_benchmark(name), read, benchmarks.check, lambda root: len(segmented(root)), alike)
+    return Reader(build_benchmark(name), read, lines(benchmarks.check), lambda root: len(segmented(root)), alike)
 
 
 def build_dtd(root: Path) -> None:
@@ -172,7 +198,7 @@ def classified(name: str, build: Callable[[Path], object]) -> Reader:
         return data
 
     alike = "" if name == "imagenet" else "pacl imagenet"
-    return Reader(build, read, classification.check, lambda root: len(load(root)), alike)
+    return Reader(build, read, lines(classification.check), lambda root: len(load(root)), alike)
 
 
 @functools.cache
@@ -202,8 +228,9 @@ CITY_LABELS = f"{benchmarks.BENCHMARKS['cityscapes19'].labels}/ulm/u_1_gtFine_la
 CALTECH = "caltech101/101_ObjectCategories/ant/image_0001.jpg"
 
 READERS = {
-    "pacl shards": Reader(build_shards, read_pairs, pairs.check, lambda root: len(open_pairs(root))),
-    "pacl captions": Reader(build_captions, read_pairs, pairs.check, lambda root: len(open_pairs(root))),
+    "pacl shards": Reader(build_shards, read_pairs, lines(pairs.check), lambda root: len(open_pairs(root))),
+    "pacl captions": Reader(build_captions, read_pairs, lines(pairs.check), lambda root: len(open_pairs(root))),
+    "pacl tables": Reader(build_tables, read_pairs, lines(pairs.check), lambda root: len(open_pairs(root))),
     **{f"pacl {name}": benchmark(name) for name in benchmarks.BENCHMARKS},
     "pacl imagenet": classified("imagenet", lambda root: build_imagenet(root / "imagenet")),
     "pacl dtd": classified("dtd", build_dtd),
@@ -260,6 +287,35 @@ TABLE: list[Row] = [
             "no partner": (edited(lambda c: c["annotations"][0].update(image_id=9)), "captions .KeyError: 9"),
             "an image twice": (edited(lambda c: c["images"].append(c["images"][0])), "twice"),
             "a name that is none": (edited(lambda c: c["images"][0].update(file_name=5)), "COCO captions"),
+        },
+    ),
+    # One of which `datasets` has a copy may be away or locked; the others of the folder are read without it.
+    *damages(
+        "pacl tables",
+        "pairs/1.parquet",
+        {kind: row for kind, row in ANYTHING.items() if kind not in ("missing", "no permission")},
+    ),
+    *damages(
+        "pacl tables",
+        "pairs/1.parquet",
+        {
+            "cut by a little": (cut(0.9), "cannot be read as parquet"),
+            "garbled": (flipped, "cannot be read as parquet"),
+            "other columns": (
+                write_rows(picture=[jpeg()], title=["An owl."]),
+                "has the columns picture, title; expected image",
+            ),
+        },
+    ),
+    *damages("pacl tables", "pairs", {"numbers": (numbers, "cannot be decoded", "row ")}),
+    *damages(
+        "pacl tables",
+        "pairs",
+        {
+            "missing": (gone, r"no image-text pairs.*pairs/\*\.tar", FOLDER),
+            "empty folder": (emptied, "no image-text pairs", FOLDER),
+            "a file": (file, "no image-text pairs", FOLDER),
+            "a symlink loop": (loop, "no image-text pairs", FOLDER),
         },
     ),
     *damages("pacl captions", "coco/train2017/1.jpg", {"missing": (gone, "is missing, but .* captions of it")}),
@@ -358,7 +414,7 @@ TABLE: list[Row] = [
         CALTECH,
         {
             "text": ANYTHING["text"],
-            "missing": (lambda path: path.rename(f"{path}~"), "No such file"),
+            "missing": (gone, r"holds no image_\*\.jpg", "ant"),
         },
     ),
     *damages(

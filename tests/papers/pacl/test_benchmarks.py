@@ -7,11 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from papers.pacl.data import LAYOUT, check
+from papers.pacl import data
+from papers.pacl.config import PRESETS
+from papers.pacl.data import LAYOUT, check, needed_weights, what_now
 from papers.pacl.datasets import benchmarks, classification
 from papers.pacl.datasets.benchmarks import BENCHMARKS
+from papers.pacl.datasets.part import Part
 from papers.pacl.metrics import IGNORED
 from shared import UserError
+from tests.damage import damaged_avif
 
 LABELS = np.array([[0, 1, 2], [20, 255, 1]], np.uint8)
 
@@ -99,11 +103,12 @@ def test_layouts_of_the_others(tmp_path: Path) -> None:
 def test_check_data_reports_everything(voc: Path) -> None:
     lines = "\n".join(check(voc))
     assert (
-        "voc20: 2 images (1,449 expected, unverified)" in lines
+        "voc20: 2 images, 2 usable (1,449 expected, unverified)" in lines
         and "cc3m: missing" in lines
         and "food101: missing" in lines
     )
     assert "ade20k150: ADE20K-150: " in lines and "is missing" in lines
+    assert lines.endswith("\nNothing to train on; voc20, voc21 will be evaluated.")
     assert all(word in LAYOUT for word in ("cc12m", "coco_stuff164k", "oxford-iiit-pet"))
 
 
@@ -118,8 +123,63 @@ def test_check_data_of_a_folder_without_any_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["cc3m", "coco", "VOCdevkit", "cityscapes", "imagenet-r", "SUN397"])
 def test_check_data_lists_what_one_part_lacks(tmp_path: Path, part: str) -> None:
     (tmp_path / part).mkdir()
-    names = [line.partition(":")[0] for line in check(tmp_path)]
-    assert names == ["cc3m", "cc12m", "yfcc15m", "COCO captions", *BENCHMARKS, *classification.SETS]
+    *lines, weights, now = check(tmp_path)
+    names = [line.partition(":")[0] for line in lines]
+    assert names == ["cc3m", "cc12m", "yfcc15m", "pairs", "COCO captions", *BENCHMARKS, *classification.SETS]
+    assert weights.startswith("weights: ViT-B-16 with the open_clip tag openai, ")
+    stops = {"VOCdevkit": "", "imagenet-r": "imagenet_r", "SUN397": "sun397"}.get(part)
+    assert now.startswith(f"A run would stop at {stops}: mend" if stops else "Nothing to train on; nothing will be")
+
+
+def test_check_data_names_every_broken_file(voc: Path) -> None:
+    folder = voc / "VOCdevkit/VOC2012"
+    (folder / "JPEGImages/2007_1.jpg").write_bytes(b"<html>")
+    save_labels(folder / "SegmentationClass/2007_2.png", np.full((2, 3), 99, np.uint8))
+    lines = check(voc)
+    start = next(k for k, line in enumerate(lines) if line.startswith("voc20: 2 images, 0 usable"))
+    assert "2007_1.jpg is not an image" in lines[start + 1] and "2007_2.png has the label 98" in lines[start + 2]
+    assert lines[-1].startswith("A run would stop at voc20, voc21: mend or take away")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "Nothing to train on"), (9, "Too few pairs to train in batches of 10"), (10, "Enough to train")],
+)
+def test_check_data_ends_with_what_can_be_done(count: int, said: str) -> None:
+    sources, tests = [Part("cc3m", [], count)], [Part("voc20", [], 5), Part("dtd", [], 0)]
+    assert what_now(sources, tests, 10).startswith(said) and what_now(sources, tests, 10).endswith(
+        "; voc20 will be evaluated."
+    )
+
+
+def test_needed_weights_are_at_hand_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, said in (
+        (Path("/hub/vit.safetensors"), "at hand in /hub/vit.safetensors"),
+        (None, "not at hand; the first"),
+    ):
+        monkeypatch.setattr(data, "find_weights", lambda name, tag, found=found: found)
+        assert needed_weights(PRESETS["paper"]).startswith(f"weights: ViT-B-16 with the open_clip tag openai, {said}")
+
+
+def test_images_are_as_labelled(voc: Path) -> None:
+    """Labels belong to the pixels as they are stored, whatever EXIF says; 16 bits and transparency as everywhere."""
+    folder = voc / "VOCdevkit/VOC2012/JPEGImages"
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (3, 2)).save(folder / "2007_1.jpg", exif=turned)
+    Image.new("I;16", (3, 2), 100 * 256).save(folder / "2007_2.jpg", "PNG")
+    (phone, labels), (grey, _) = benchmarks.found(voc)["voc21"]
+    assert phone.size == (3, 2) and labels.shape == (2, 3)
+    assert grey.mode == "RGB" and grey.getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_hidden_folders_of_benchmarks_are_left_out(tmp_path: Path) -> None:
+    for number, place in enumerate(("", ".ipynb_checkpoints/")):
+        photo(tmp_path / f"ADEChallengeData2016/images/validation/{place}A_{number}.jpg")
+        save_labels(tmp_path / f"ADEChallengeData2016/annotations/validation/.old/A_{number}.png", LABELS % 20)
+    assert benchmarks.found(tmp_path) == {}
+    save_labels(tmp_path / "ADEChallengeData2016/annotations/validation/A_0.png", LABELS % 20)
+    assert [image.name for image, _ in benchmarks.found(tmp_path)["ade20k150"].pairs] == ["A_0.jpg"]
 
 
 def test_a_damaged_image_is_named_with_the_next_step(voc: Path) -> None:
@@ -142,8 +202,8 @@ def test_imagenet_folders(tmp_path: Path) -> None:
     for folder in ("imagenet/val/n01440764", "imagenet/val/n01443537", "imagenetv2-matched-frequency-format-val/1"):
         photo(tmp_path / folder / "a.JPEG")
     assert classification.found(tmp_path) == ["imagenet", "imagenet_v2"]
-    data, names = classification.load_set("imagenet", tmp_path)
-    assert names == ["tench", "goldfish"] and [label for _, label in data] == [0, 1]
+    found, names = classification.load_set("imagenet", tmp_path)
+    assert names == ["tench", "goldfish"] and [label for _, label in found] == [0, 1]
     assert classification.load_set("imagenet_v2", tmp_path)[1] == ["goldfish"]
     photo(tmp_path / "imagenet/val/owls/a.JPEG")
     with pytest.raises(UserError, match="owls is no class of ImageNet"):
@@ -156,16 +216,51 @@ def test_texture_set_of_torchvision(tmp_path: Path) -> None:
     (base / "labels/test1.txt").write_text("banded/a.jpg\nlace_like/b.jpg\n")
     for name in ("banded/a.jpg", "lace_like/b.jpg"):
         photo(base / "images" / name)
-    data, names = classification.load_set("dtd", tmp_path)
-    assert names == ["banded", "lace like"] and len(data) == 2 and data[1][1] == 1
-    assert "dtd: 2 images of 2 classes" in classification.check(tmp_path)
+    found, names = classification.load_set("dtd", tmp_path)
+    assert names == ["banded", "lace like"] and len(found) == 2 and found[1][1] == 1
+    assert "dtd: 2 images of 2 classes, 2 usable" in check(tmp_path)
 
 
 def test_incomplete_sets_are_named(tmp_path: Path) -> None:
     (tmp_path / "food-101").mkdir()
     with pytest.raises(UserError, match=r"food101: .*food-101 cannot be read"):
         classification.load_set("food101", tmp_path)
-    assert any(line.startswith("food101: ") and "cannot be read" in line for line in classification.check(tmp_path))
+    assert any(line.startswith("food101: ") and "cannot be read" in line for line in check(tmp_path))
+
+
+def test_hidden_folders_of_classification_sets_are_left_out(tmp_path: Path) -> None:
+    hidden = ".ipynb_checkpoints"
+    for name in ("n01440764/a", f"n01440764/{hidden}/a-checkpoint", f"{hidden}/a-checkpoint"):
+        photo(tmp_path / f"imagenet/val/{name}.JPEG")
+    for name in ("BACKGROUND_Google", "ant", f"ant/{hidden}", hidden):
+        photo(tmp_path / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
+    for name in ("a/abbey", f"a/abbey/{hidden}", f"a/{hidden}", hidden):
+        photo(tmp_path / f"SUN397/{name}/sun_1.jpg")
+    (tmp_path / "SUN397/ClassName.txt").write_text("/a/abbey\n")
+    for name, expected in (("imagenet", "tench"), ("caltech101", "ant"), ("sun397", "abbey")):
+        found, names = classification.load_set(name, tmp_path)
+        assert names == [expected] and [label for _, label in found] == [0]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "dtd"])
+def test_odd_images_of_classification_sets(tmp_path: Path, name: str) -> None:
+    """16 bits are scaled, what is transparent is white; nothing is turned, as with torchvision's own readers."""
+    folder = tmp_path / ("imagenet/val/n01440764" if name == "imagenet" else "dtd/dtd/images/banded")
+    folder.mkdir(parents=True)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("I;16", (4, 2), 100 * 256).save(folder / "a.jpg", "PNG")
+    Image.new("RGBA", (4, 2), (0, 0, 0, 0)).save(folder / "b.jpg", "PNG")
+    Image.new("RGB", (4, 2)).save(folder / "c.jpg", exif=turned)
+    (folder / "d.jpg").write_bytes(damaged_avif())
+    if name == "dtd":
+        (tmp_path / "dtd/dtd/labels").mkdir()
+        (tmp_path / "dtd/dtd/labels/test1.txt").write_text("".join(f"banded/{k}.jpg\n" for k in "abcd"))
+    found, _ = classification.load_set(name, tmp_path)
+    assert found[0][0].getpixel((0, 0)) == (100, 100, 100) and found[1][0].getpixel((0, 0)) == (255, 255, 255)
+    assert found[2][0].size == (4, 2)
+    with pytest.raises(UserError, match=r"d\.jpg is not an image that can be decoded"):
+        found[3]
 
 
 @pytest.mark.parametrize(
