@@ -276,3 +276,10 @@ def find_weights(name: str, pretrained: str) -> Path | None:
         if isinstance(found := try_to_load_from_cache(repository, candidate), str):
             return Path(found)
     return None
+
+
+def describe_weights(name: str, pretrained: str) -> str:
+    """One line for ``make check-data``: the weights of an open_clip model, and whether they are on this machine."""
+    found = find_weights(name, pretrained)
+    where = f"at hand in {found}" if found else "not on this machine; the first run downloads them"
+    return f"weights of {name}, open_clip tag {pretrained}: {where}"

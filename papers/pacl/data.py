@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import UserError
-from shared.clip import find_weights
+from shared.clip import describe_weights
 
 from .config import PRESETS, Config
 from .datasets import benchmarks, classification, pairs
@@ -36,15 +36,9 @@ def check(root: Path) -> list[str]:
     sources = pairs.check(root)
     tests = [*benchmarks.check(root), *classification.check(root)]
     lines = [line for part in (*sources, *tests) for line in part.lines]
-    return [*lines, needed_weights(PRESETS["paper"]), what_now(sources, tests, PRESETS["paper"].batch_size)]
-
-
-def needed_weights(config: Config) -> str:
-    """The weights of the frozen towers, and whether they are on this machine."""
-    weights = str(config.clip_weights)
-    found = find_weights(config.clip, weights)
-    where = f"at hand in {found}" if found else "not at hand; the first run downloads them from the Hugging Face hub"
-    return f"weights: {config.clip} with the open_clip tag {weights}, {where}"
+    paper = PRESETS["paper"]
+    weights = describe_weights(paper.clip, str(paper.clip_weights))
+    return [*lines, weights, what_now(sources, tests, paper.batch_size)]
 
 
 def what_now(sources: list[Part], tests: list[Part], batch_size: int) -> str:

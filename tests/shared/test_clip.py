@@ -18,7 +18,7 @@ from torch import Tensor
 from ci.packs import classes
 from ci.retrieval import retrieval
 from shared import UserError
-from shared.clip import CLIP, OpenCLIP, find_weights, load_clip
+from shared.clip import CLIP, OpenCLIP, describe_weights, find_weights, load_clip
 from shared.offline.cutouts import Cutout, load_cutouts
 from shared.offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches, package_folder
 
@@ -311,6 +311,8 @@ def test_weights_are_found_where_open_clip_keeps_them(tmp_path: Path, monkeypatc
     weights.write_bytes(b"")
     assert find_weights("ViT-B-16", "openai") == weights and find_weights("ViT-B-32", "openai") is None
     assert find_weights("ViT-B-16", str(weights)) == weights
+    assert describe_weights("ViT-B-16", "openai") == f"weights of ViT-B-16, open_clip tag openai: at hand in {weights}"
+    assert describe_weights("ViT-B-32", "openai").endswith("not on this machine; the first run downloads them")
 
 
 def test_tag_decides_the_activation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,13 +30,12 @@ from scipy.signal import resample_poly
 from torch import Tensor
 
 from shared import UserError
-from shared.clip import CLIP, load_clip
+from shared.clip import CLIP, describe_weights, load_clip
 from shared.loading import cache_file
 from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.audio import mean_is_silent, read_audio
 from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE, decode_image
-from shared.support.pretrained import pretrained_clip
 from shared.support.progress import track
 
 from ..audio import centre_sample, crop_segment
@@ -163,7 +162,7 @@ def check(path: Path) -> list[str]:
             pairs = _test_pairs(lists[targets], lists[interferers])
             complete = sum(not unusable.intersection(pair) for pair in pairs)
             lines.append(f"{name}: {complete:,} of {len(pairs):,} mixtures can be made")
-    lines.append(pretrained_clip(config.clip, config.clip_weights))
+    lines.append(describe_weights(config.clip, str(config.clip_weights)))
     reasons = {NAMES[x]: _lacking(replace(config, train_set=x), lists.keys(), unusable) for x in NAMES}
     able = ", ".join(name for name, reason in reasons.items() if not reason)
     unable = ", ".join(f"{name} ({reason})" for name, reason in reasons.items() if reason)

@@ -25,11 +25,10 @@ from papers.clipsep.datasets.clips import PROMPTS, Clip, Pair
 from papers.clipsep.eval import evaluate
 from papers.clipsep.train import train
 from shared import UserError
-from shared.clip import CLIP, load_clip
+from shared.clip import CLIP, describe_weights, load_clip
 from shared.offline.towers import SentenceEncoder
 from shared.run import Run
 from shared.support import progress
-from shared.support.pretrained import pretrained_clip
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "clipsep"
 SECONDS, N_FRAMES = 8, 9
@@ -518,7 +517,7 @@ def test_check_of_a_usable_folder(dataset: Path) -> None:
         "MUSIC/solo/test.csv: 2 rows (46 expected), 2 usable",
         "vggsound-clean+: 2 of 2 mixtures can be made",
         "music+: 2 of 2 mixtures can be made",
-        pretrained_clip("ViT-B-32", "openai"),
+        describe_weights("ViT-B-32", "openai"),
         "Now no training can start: VGGSound (6 usable training videos are less than a batch of 32), "
         "MUSIC solos (MUSIC/solo/val.csv missing).",
     ]

@@ -7,9 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from papers.pacl import data
-from papers.pacl.config import PRESETS
-from papers.pacl.data import LAYOUT, check, needed_weights, what_now
+from papers.pacl.data import LAYOUT, check, what_now
 from papers.pacl.datasets import benchmarks, classification
 from papers.pacl.datasets.benchmarks import BENCHMARKS
 from papers.pacl.datasets.part import Part
@@ -150,15 +148,6 @@ def test_check_data_ends_with_what_can_be_done(count: int, said: str) -> None:
     assert what_now(sources, tests, 10).startswith(said) and what_now(sources, tests, 10).endswith(
         "; voc20 will be evaluated."
     )
-
-
-def test_needed_weights_are_at_hand_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    for found, said in (
-        (Path("/hub/vit.safetensors"), "at hand in /hub/vit.safetensors"),
-        (None, "not at hand; the first"),
-    ):
-        monkeypatch.setattr(data, "find_weights", lambda name, tag, found=found: found)
-        assert needed_weights(PRESETS["paper"]).startswith(f"weights: ViT-B-16 with the open_clip tag openai, {said}")
 
 
 def test_images_are_as_labelled(voc: Path) -> None:
