@@ -64,7 +64,7 @@ def with_background(foreground: Tensor) -> Tensor:
 
 
 def elastic_flow(displacement: Tensor, size: tuple[int, int]) -> Tensor:
-    """A coarse grid of displacements (B, 2, h, w), rows and columns in pixels, enlarged by cubic splines to (B, 2, H, W).
+    """A coarse grid of displacements (B, 2, h, w), rows and columns in pixels, as a flow (B, 2, H, W): cubic splines.
 
     Like scikit-image's `resize`, it stays between the least and the largest value of the grid.
     """
