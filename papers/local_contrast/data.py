@@ -67,16 +67,25 @@ def split_of(config: Config, seed: int) -> splits.Split:
 
 
 def check(root: Path) -> list[str]:
-    """What of a data set's subjects is below ``root``, and what is missing.
+    """Read every subject of a data set's lists: how many are whole, which are missing, what is wrong with others.
 
     Raises:
         UserError: if there is no data set, or more than one.
     """
     dataset, folder = find(root)
+    missing, faults = [], []
     subjects = splits.subjects(dataset.name)
-    missing = [path for name in subjects for path in dataset.files(folder, name) if not path.is_file()]
-    lines = [f"{dataset.title}: {len(subjects)} subjects in the lists, {len(missing)} of their files missing"]
-    return lines + [f"missing: {path}" for path in missing[:10]]
+    for name in subjects:
+        try:
+            if any(path.exists() or path.is_symlink() for path in dataset.files(folder, name)):
+                dataset.read(folder, name)
+            else:
+                missing.append(name)
+        except UserError as error:
+            faults.append(str(error))
+    lines = [f"{dataset.title}: {len(subjects) - len(missing) - len(faults)} of {len(subjects)} subjects are whole"]
+    lines += [f"missing: {', '.join(missing)}"] if missing else []
+    return lines + faults
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a trained stage is measured by: Dice and Hausdorff distance of test volumes, and what pre-training has arranged."""
+"""Metrics of a trained stage: Dice and Hausdorff distance of test volumes, and what pre-training has arranged."""
 
 from itertools import pairwise
 

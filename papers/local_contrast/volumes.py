@@ -4,7 +4,9 @@ Slices are (Q, H, W): along the third axis of the volume, its first axis from le
 of the steps: official code (`dataloaders.py`, `utils.py`, `f1_utils.py`).
 """
 
+import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import zoom
@@ -103,7 +105,7 @@ def correct_bias(volume: Volume) -> np.ndarray:
         UserError: if SimpleITK is not installed.
     """
     try:
-        import SimpleITK
+        SimpleITK: Any = importlib.import_module("SimpleITK")  # not among the requirements
     except ImportError:
         raise UserError("N4 needs SimpleITK: pip install SimpleITK, or leave the bias field in with --no-n4.") from None
     image = SimpleITK.GetImageFromArray(volume.image)
