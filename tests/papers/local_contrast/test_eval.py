@@ -32,7 +32,7 @@ def test_partition_of_every_slice() -> None:
 
 
 def test_partition_accuracy() -> None:
-    """Features that tell the partition, and features that tell the subject: another subject's nearest slice is meant."""
+    """Features that tell the partition, or the subject: the nearest slice of another subject is meant."""
     partition, subject = torch.arange(4).repeat(3), torch.arange(3).repeat_interleave(4)
     telling = torch.eye(4)[partition] + 0.01 * torch.randn(12, 4)
     assert partition_accuracy(telling, subject, partition) == 1.0
