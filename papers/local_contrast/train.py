@@ -59,13 +59,14 @@ def train_encoder(config: Config, run: Run) -> None:
         return
     volumes = load(config, run.cache, split_of(config, run.seed).pretraining)
     by_partition = config.global_loss in VIEWS
-    dataset = (
+    batches = Batches(
         PartitionedVolumes(volumes, VIEWS[config.global_loss], config)
         if by_partition
-        else AnySlices(volumes, 2, config)
-    )
-    batches = Batches(
-        dataset, samples_a_step(config), seed=run.seed, accelerator=run.accelerator, workers=config.workers
+        else AnySlices(volumes, 2, config),
+        samples_a_step(config),
+        seed=run.seed,
+        accelerator=run.accelerator,
+        workers=config.workers,
     )
     model, optimizer, schedule = prepared(config, run, network, config.encoder_steps)
 
@@ -104,13 +105,14 @@ def samples_a_step(config: Config) -> int:
     return sets * config.slices // config.partitions
 
 
-def views(batch: dict[str, Tensor]) -> Tensor:
-    """Crops with other brightness and contrast: (B, n, H, W) of slices (B, H, W), or (V, n, S, H, W) of volumes."""
+def views(batch: dict[str, Tensor], *, cropped: bool = True) -> Tensor:
+    """Transformed versions: (B, n, H, W) of slices (B, H, W), or (V, n, S, H, W) of volumes' slices (V, S, H, W)."""
     delta = batch["delta"]
-    images = batch["images"][:, None].expand(*delta.shape, -1, -1)
-    flat = images.flatten(0, -3)[:, None]
-    cropped = crop(flat, batch["box"].flatten(0, -2))
-    return change_intensity(cropped, delta.flatten(), batch["factor"].flatten(), HIGHEST).view(images.shape)
+    versions = batch["images"][:, None].expand(*delta.shape, -1, -1)
+    images = versions.flatten(0, -3)[:, None]
+    if cropped:
+        images = crop(images, batch["box"].flatten(0, -2))
+    return change_intensity(images, delta.flatten(), batch["factor"].flatten(), HIGHEST).view(versions.shape)
 
 
 def project(network: nn.Module, images: Tensor) -> Tensor:
@@ -159,21 +161,14 @@ def train_decoder(config: Config, run: Run) -> None:
     ):
         batch = next(batches)
         model.train()  # the encoder's batch normalisation, too: as in the official code
-        pairs = views_in_place(batch)  # (B, 2, H, W), or (V, 2, S, H, W)
+        # Nothing is cut out: a place of the map has to be the same anatomy in both views.
+        pairs = views(batch, cropped=False)  # (B, 2, H, W), or (V, 2, S, H, W)
         vectors = model(channels_last(pairs.flatten(0, -3)[:, None]), corners)
         vectors = all_gather(vectors.view(*pairs.shape[:-2], *vectors.shape[1:]))
         local_loss = local_loss_d if between_volumes else local_loss_r
         loss = local_loss(vectors, grid, temperature=config.temperature)
         update(run, step, loss, batch["name"], optimizer, schedule)
     run.export(network.state_dict())
-
-
-def views_in_place(batch: dict[str, Tensor]) -> Tensor:
-    """As :func:`views`, with nothing cut out: a place of the map is the same anatomy in both views."""
-    delta = batch["delta"]
-    images = batch["images"][:, None].expand(*delta.shape, -1, -1)
-    flat = images.flatten(0, -3)[:, None]
-    return change_intensity(flat, delta.flatten(), batch["factor"].flatten(), HIGHEST).view(images.shape)
 
 
 # -- stage 3: everything, with few labels -----------------------------------------------------------------------------
