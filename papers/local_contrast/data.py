@@ -20,6 +20,7 @@ from shared import UserError
 from shared.loading import cache_file
 from shared.support.command_line import command
 from shared.support.files import write_atomic
+from shared.support.progress import track
 
 from . import volumes
 from .config import CPU, Config
@@ -101,7 +102,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     if not path.exists():
         root = volumes_folder(config, cache)
         arrays: dict[str, np.ndarray] = {}
-        for name in subjects:
+        for name in track(subjects, "preparing the volumes"):
             images, labels = slices_of(dataset, dataset.read(root, name), config.n4, dataset.files(root, name)[0])
             arrays |= {f"{name}_{kind}": x for kind, x in zip(KINDS, (images, labels), strict=True)}
         write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 
 from shared.offline.towers import package_folder
+from shared.support.progress import track
 
 from . import acdc
 from .description import Dataset
@@ -85,7 +86,7 @@ def write_subjects(target: Path, count: int, pixels: int = 64) -> None:
     Args:
         pixels: of a slice of 128 x 128 mm.
     """
-    for number in range(count):
+    for number in track(range(count), "synthesising subjects"):
         image, labels, affine = subject(number, pixels)
         folder = target / "training" / f"patient{number:03}"
         folder.mkdir(parents=True, exist_ok=True)
