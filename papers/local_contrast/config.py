@@ -95,15 +95,15 @@ CPU = Config(
     learning_rate=2e-3,
     schedule="cosine",
     workers=0,
-    save_every=100,
+    save_every=200,
     images=48,
-    encoder_steps=150,
+    encoder_steps=100,
     decoder_steps=40,
     batch_size=8,
     rotations_of_45=False,
     elastic_sigma=2.0,
-    segmentation_steps=240,
-    validate_every=120,
+    segmentation_steps=200,
+    validate_every=100,
 )
 PRESETS = {
     "smoke": replace(
@@ -162,7 +162,7 @@ VARIANTS = {
     "r-2": Variant("G^R, 2", _labelled(2), start="encoder-r", headline=True),
     "r-8": Variant("G^R, 8", _labelled(8), PAPER_ONLY, start="encoder-r"),
     "d-minus-2": Variant("G^D-, 2", _labelled(2), BEYOND_SMOKE, start="encoder-d-minus"),
-    "d-1": Variant("G^D, 1", _labelled(1), BEYOND_SMOKE, start="encoder-d"),
+    "d-1": Variant("G^D, 1", _labelled(1), PAPER_ONLY, start="encoder-d"),
     "d-2": Variant("G^D, 2", _labelled(2), start="encoder-d", headline=True),
     "d-8": Variant("G^D, 8", _labelled(8), PAPER_ONLY, start="encoder-d"),
     "proposed-1": Variant("proposed: G^D and L^R, 1", _labelled(1), BEYOND_SMOKE, start="decoder-r"),
