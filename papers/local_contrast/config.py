@@ -27,6 +27,9 @@ class Config:
     batch_norm_momentum: float = 0.01
     """Share of a batch in the running statistics of batch normalisation."""
     learning_rate: float = 1e-3
+    """Learning rate of stages 1 and 2."""
+    fine_tuning_rate: float = 1e-3
+    """Learning rate of stage 3, from scratch as well."""
     schedule: Literal["constant", "cosine"] = "constant"
     """cosine: from the learning rate to zero over a stage."""
     precision: Literal["no", "fp16", "bf16"] = "no"
@@ -93,11 +96,12 @@ CPU = Config(
     widths=(8, 16, 32, 64, 64),
     batch_norm_momentum=0.1,
     learning_rate=2e-3,
+    fine_tuning_rate=5e-3,
     schedule="cosine",
     workers=0,
     save_every=200,
-    images=48,
-    encoder_steps=100,
+    images=24,
+    encoder_steps=250,
     decoder_steps=40,
     batch_size=8,
     rotations_of_45=False,

@@ -5,6 +5,7 @@ reads its subjects from such files, through ACDC's reader.
 """
 
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -115,8 +116,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         "sha256": hashlib.sha256(path.read_bytes() + listed.encode()).hexdigest(),
         "scale": f"{dataset.size} x {dataset.size} px of {dataset.resolution:g} mm, U-Net of widths "
         f"{', '.join(map(str, config.widths))}, {config.encoder_steps} steps of stage 1, {config.decoder_steps} of "
-        f"stage 2, {config.segmentation_steps} of stage 3 with {config.batch_size} slices, learning rate "
-        f"{config.learning_rate:g}",
+        f"stage 2, {config.segmentation_steps} of stage 3 with {config.batch_size} slices, learning rates "
+        f"{config.learning_rate:g} and {config.fine_tuning_rate:g}",
     }
 
 
@@ -159,10 +160,13 @@ def volumes_folder(config: Config, cache: Path) -> Path:
         return find(Path(config.data))[1]
     folder = cache_file(cache, "mni-synth.", mni_synth, *config.subjects)
     if not folder.exists():
-        begun = folder.with_name(f"{folder.name}partial")
+        begun = folder.with_name(f"{folder.name}{os.getpid()}.partial")
         shutil.rmtree(begun, ignore_errors=True)
         mni_synth.write_subjects(begun, sum(config.subjects))
-        begun.rename(folder)
+        try:
+            begun.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(begun)
     return folder / "training"
 
 

@@ -266,7 +266,8 @@ class Best:
 def prepared(config: Config, run: Run, network: nn.Module, steps: int) -> tuple[nn.Module, Optimizer, LRScheduler]:
     """The network on its device and over all processes, Adam for the weights that are trained, and the schedule."""
     trained = [x for x in network.parameters() if x.requires_grad]
-    optimizer: Optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+    rate = config.fine_tuning_rate if config.stage == "segmentation" else config.learning_rate
+    optimizer: Optimizer = torch.optim.Adam(trained, lr=rate, fused=True)
     schedule: LRScheduler = (
         CosineAnnealingLR(optimizer, steps) if config.schedule == "cosine" else LambdaLR(optimizer, lambda _: 1.0)
     )

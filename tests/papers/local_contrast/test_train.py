@@ -49,7 +49,7 @@ def test_stopped_and_resumed_it_ends_the_same(
     class Stopping(Run):
         def log(self, step: int, **values: Any) -> None:
             super().log(step, **values)
-            self._stop = step + 1 == STOPPED_AFTER
+            self.asked_to_stop = step + 1 == STOPPED_AFTER
 
     begun = whole.start
     config, folder = config_of(variant), tmp_path / "stopped"
