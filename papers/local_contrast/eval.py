@@ -15,11 +15,11 @@ from .build import build, segmenter
 from .config import Config
 from .data import Slices, dataset_of, load, native, split_of
 from .figures import figures
-from .metrics import dice, hausdorff95, mean
+from .metrics import hausdorff95
 from .model import LEVELS
 from .regions import regions
 from .sampling import partition_bounds
-from .segment import label_volume
+from .segment import dice, label_volume, mean
 
 __all__ = ["evaluate", "figures"]
 SHOWN = 3  # slices of a volume in the figures

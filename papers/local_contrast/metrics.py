@@ -1,22 +1,9 @@
-"""Dice and 95 % Hausdorff distance of label volumes, in the resolution in which they were drawn."""
+"""The 95 % Hausdorff distance of label volumes. Their Dice, which validation needs, too, is in :mod:`.segment`."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt, generate_binary_structure
-
-
-def dice(predicted: np.ndarray, truth: np.ndarray, classes: int) -> list[float | None]:
-    """3-D Dice of every class but the background, of label volumes (X, Y, Z).
-
-    A class that neither volume has is None, and is left out of means; one that only one of them has scores 0.
-    """
-    scores: list[float | None] = []
-    for k in range(1, classes):
-        a, b = predicted == k, truth == k
-        total = int(a.sum()) + int(b.sum())
-        scores.append(2 * int((a & b).sum()) / total if total else None)
-    return scores
 
 
 def hausdorff95(predicted: np.ndarray, truth: np.ndarray, classes: int, spacing: Sequence[float]) -> list[float | None]:
@@ -41,9 +28,3 @@ def hausdorff95(predicted: np.ndarray, truth: np.ndarray, classes: int, spacing:
 def surface(mask: np.ndarray) -> np.ndarray:
     """The voxels of a mask that have a face in common with the outside; beyond the edge of the volume is outside."""
     return mask & ~binary_erosion(mask, generate_binary_structure(3, 1))
-
-
-def mean(values: Sequence[float | None]) -> float:
-    """The mean of the values that there are; 0 if there are none."""
-    known = [x for x in values if x is not None]
-    return float(np.mean(known)) if known else 0.0

@@ -1,4 +1,6 @@
-"""Slices through the trained network, and a whole volume to its label map."""
+"""Slices through the trained network, a volume to its label map, and the Dice of label maps."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,3 +21,22 @@ def probabilities(network: nn.Module, images: Tensor) -> Tensor:
 def label_volume(network: nn.Module, images: Tensor, grid: Grid) -> np.ndarray:
     """Labels (X, Y, Z) uint8 in a volume's native grid, of its slices (Q, H, W)."""
     return grid.labels(probabilities(network, images).cpu().numpy())
+
+
+def dice(predicted: np.ndarray, truth: np.ndarray, classes: int) -> list[float | None]:
+    """3-D Dice of every class but the background, of label volumes (X, Y, Z).
+
+    A class that neither volume has is None, and is left out of means; one that only one of them has scores 0.
+    """
+    scores: list[float | None] = []
+    for k in range(1, classes):
+        a, b = predicted == k, truth == k
+        total = int(a.sum()) + int(b.sum())
+        scores.append(2 * int((a & b).sum()) / total if total else None)
+    return scores
+
+
+def mean(values: Sequence[float | None]) -> float:
+    """The mean of the values that there are; 0 if there are none."""
+    known = [x for x in values if x is not None]
+    return float(np.mean(known)) if known else 0.0

@@ -28,11 +28,10 @@ from .losses import (
     local_loss_r,
     segmentation_loss,
 )
-from .metrics import dice, mean
 from .model import LEVELS, UNet
 from .regions import regions
 from .sampling import AnySlices, LabelledSlices, PartitionedVolumes
-from .segment import probabilities
+from .segment import dice, mean, probabilities
 
 VIEWS = {"d-minus": 2, "d": 1}  # transformed versions of a slice beside the slice as it is
 

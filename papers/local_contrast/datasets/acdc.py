@@ -25,7 +25,7 @@ def files(root: Path, subject: str) -> tuple[Path, Path]:
     """Image and labels of a subject ("001") at end-diastole.
 
     Raises:
-        UserError: if Info.cfg has no frame of end-diastole.
+        UserError: if Info.cfg has no frame of end-diastole, or names a frame that is not there.
     """
     place = root / f"patient{subject}"
     info = place / "Info.cfg"
@@ -35,6 +35,8 @@ def files(root: Path, subject: str) -> tuple[Path, Path]:
             frame = int(entries["ED"])
         except (KeyError, ValueError):
             raise UserError(f"{info} has no line such as 'ED: 1'; expected the frame of end-diastole there.") from None
+        if not any(place.glob(f"patient{subject}_frame{frame:02}*")):
+            raise UserError(f"{info} names frame {frame}; patient{subject}_frame{frame:02}.nii.gz is missing.")
     else:
         exist = [k for k in FRAMES if (place / f"patient{subject}_frame{k:02}.nii.gz").exists()]
         frame = exist[0] if exist else FRAMES[0]

@@ -1,7 +1,7 @@
 """NIfTI volumes in and out, with everything checked that a network would silently get wrong."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,15 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.wrapstruct import WrapStructError
 
 from shared import UserError
 
-UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error, ValueError, OverflowError, MemoryError)
+NIFTI_1 = 348  # bytes of its header
+UNREADABLE = (
+    ImageFileError, HeaderDataError, WrapStructError, EOFError, OSError, zlib.error, ValueError, OverflowError,
+    MemoryError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,6 @@ def read_image(path: Path, *, channel: int | None = None) -> Volume:
             f"{path} is {voxels.ndim}-D, {' x '.join(map(str, voxels.shape))}; expected a 3-D volume: slices along the "
             "third axis."
         )
-    if 0 in voxels.shape:
-        raise UserError(f"{path} is empty, {' x '.join(map(str, voxels.shape))}; expected a volume with slices.")
     image = np.ascontiguousarray(voxels, dtype=np.float32)
     if bad := int((~np.isfinite(image)).sum()):
         raise UserError(f"{path} has {bad} voxels that are NaN or infinite; expected finite intensities.")
@@ -130,12 +133,20 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels and affine of a file."""
     if not path.is_file():
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected a NIfTI file.")
+    with open(path, "rb"):  # nibabel says "No such file" of one that may not be read
+        pass
     try:
+        with nibabel.openers.ImageOpener(str(path)) as file:
+            stored = nibabel.Nifti1Header.from_fileobj(file, check=False)
+        if stored["sizeof_hdr"] == NIFTI_1 and not stored["pixdim"][1:4].all():  # nibabel would make it a millimetre
+            raise UserError(_no_extent(path, stored["pixdim"][1:4].tolist()))
         image = nibabel.load(path)
         if not isinstance(image, SpatialImage) or image.affine is None:
             raise UserError(f"{path} is a {type(image).__name__} without a place in space; expected a NIfTI file.")
         spacing = [float(mm) for mm in image.header.get_zooms()[:3]]
         affine = image.affine.astype(np.float64)
+        if 0 in image.shape:
+            raise UserError(f"{path} is empty, {' x '.join(map(str, image.shape))}; expected a volume with slices.")
         voxels = np.asanyarray(image.dataobj)
     except PermissionError:
         raise
@@ -143,11 +154,15 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is damaged, cut short or not a NIfTI file ({reason}); get it again.") from error
     if not np.isfinite(affine).all() or min(spacing) <= 0 or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UserError(
-            f"{path} has a spacing of {' x '.join(f'{x:g}' for x in spacing)} mm or an affine without volume; "
-            "expected millimetres above zero along every axis."
-        )
+        raise UserError(_no_extent(path, spacing))
     return voxels, affine
+
+
+def _no_extent(path: Path, spacing: Sequence[float]) -> str:
+    return (
+        f"{path} has a spacing of {' x '.join(f'{x:g}' for x in spacing)} mm or an affine without volume; expected "
+        "millimetres above zero along every axis."
+    )
 
 
 def _apart(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> float:

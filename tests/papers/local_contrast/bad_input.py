@@ -58,10 +58,9 @@ def reader(name: str) -> Reader:
 
     def build_all(root: Path) -> None:
         for subject in SUBJECTS[name]:
-            if name == "acdc":
-                (root / f"patient{subject}").mkdir()
-                (root / f"patient{subject}/Info.cfg").write_text("ED: 1\nES: 12\n")
             build_subject(dataset, root, subject)
+            if name == "acdc":
+                (root / f"patient{subject}/Info.cfg").write_text("ED: 1\nES: 12\n")
 
     def read_all(root: Path) -> list[nifti.Volume]:
         found, folder = data.find(root)
@@ -153,7 +152,7 @@ TABLE: list[Row] = [
             "no frame": (lambda path: path.write_text("ES: 12\n"), "no line such as 'ED: 1'"),
             "no number": (lambda path: path.write_text("ED: first\n"), "no line such as 'ED: 1'"),
             "not UTF-8": (not_utf8, "not text in UTF-8"),
-            "another frame": (lambda path: path.write_text("ED: 7\n"), "missing", "patient002_frame07.nii.gz"),
+            "another frame": (lambda path: path.write_text("ED: 7\n"), "names frame 7; patient002_frame07.nii.gz is missing"),
         },
     ),
     *damages("local_contrast prostate", of("prostate")[0], IMAGE),

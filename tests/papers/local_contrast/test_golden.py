@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.local_contrast import augment, losses, metrics
+from papers.local_contrast import augment, losses, segment
 from papers.local_contrast.model import LocalHead, UNet, cut_regions, decode
 from papers.local_contrast.regions import Regions, regions
 from papers.local_contrast.sampling import partition_bounds
@@ -219,9 +219,9 @@ def test_preprocessing_and_evaluation() -> None:
     probability = np.transpose(golden["eval0_prob"], (3, 0, 2, 1))  # (C, Q, columns, rows): slices are transposed here
     predicted = grid.labels(probability)
     np.testing.assert_array_equal(predicted, golden["eval0_pred"])
-    scores = metrics.dice(predicted, truth, 4)
+    scores = segment.dice(predicted, truth, 4)
     np.testing.assert_allclose(scores, golden["eval0_dice_all_labels"][1:])
-    assert metrics.mean(scores) == pytest.approx(float(golden["eval0_mean_fg"]))
+    assert segment.mean(scores) == pytest.approx(float(golden["eval0_mean_fg"]))
 
 
 def test_the_batch_of_g_d_is_the_intended_one() -> None:

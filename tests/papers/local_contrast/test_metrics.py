@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from papers.local_contrast.metrics import dice, hausdorff95, mean, surface
+from papers.local_contrast.metrics import hausdorff95, surface
+from papers.local_contrast.segment import dice, mean
 
 
 def cube(start: int, size: int = 4, label: int = 1) -> np.ndarray:

@@ -13,8 +13,8 @@ from PIL import Image
 from papers.local_contrast import predict
 from papers.local_contrast.config import PRESETS, VARIANTS
 from papers.local_contrast.datasets import mni_synth
-from papers.local_contrast.metrics import dice, mean
 from papers.local_contrast.predict import main
+from papers.local_contrast.segment import dice, mean
 from papers.local_contrast.train import train
 from shared.run import Run
 
@@ -110,7 +110,7 @@ def test_another_resolution_and_field(run: Path, tmp_path: Path, capsys: Any) ->
     found, _ = labels_of(tmp_path, tmp_path / "a.nii", run)
     assert found.shape == image.shape
     assert not found[:10].any() and not found[-10:].any(), "beyond the central 128 mm there is background"
-    assert "are 165 x 247 mm" in capsys.readouterr().err
+    assert "are 166 x 246 mm" in capsys.readouterr().err
 
 
 def test_a_channel_of_a_4d_image(run: Path, tmp_path: Path, capsys: Any) -> None:
