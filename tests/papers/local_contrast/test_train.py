@@ -65,16 +65,16 @@ def test_stopped_and_resumed_it_ends_the_same(
 @pytest.mark.parametrize(
     ("variant", "changes", "share"),
     [
-        ("encoder-rotation", {"encoder_steps": 60}, 0.95),
-        ("encoder-r", {"encoder_steps": 40}, 0.95),
+        ("encoder-rotation", {"encoder_steps": 60}, 0.97),
+        ("encoder-r", {"encoder_steps": 60, "widths": (8, 16, 16, 16, 16)}, 0.97),
         ("encoder-d-minus", {"encoder_steps": 40}, 0.95),
         ("encoder-d", {"encoder_steps": 40}, 0.95),
-        ("decoder-r", {"decoder_steps": 40}, 0.5),
+        ("decoder-r", {"decoder_steps": 80}, 0.6),
         ("decoder-d", {"decoder_steps": 40}, 0.8),
         ("scratch-2", {"segmentation_steps": 60, "validate_every": 60}, 0.9),
     ],
 )
-def test_it_learns(tmp_path: Path, cache: Path, variant: str, changes: dict[str, int], share: float) -> None:
+def test_it_learns(tmp_path: Path, cache: Path, variant: str, changes: dict[str, Any], share: float) -> None:
     found = losses(run_of(tmp_path, cache, variant, save_every=100, **changes))
     assert sum(found[-5:]) < share * sum(found[:5]), found
 
@@ -139,5 +139,5 @@ def test_a_loss_that_is_not_finite_names_its_slices(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("papers.local_contrast.train.segmentation_loss", lambda logits, *_: logits.sum() * torch.nan)
-    with pytest.raises(UserError, match=r"became nan at step 0 .* 00\d slice \d+"):
+    with pytest.raises(UserError, match=r"became nan at step 0 .*00\d slice \d+"):
         run_of(tmp_path, cache, "scratch-2")
