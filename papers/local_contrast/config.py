@@ -96,7 +96,7 @@ CPU = Config(
     widths=(8, 16, 32, 64, 64),
     batch_norm_momentum=0.1,
     learning_rate=2e-3,
-    fine_tuning_rate=5e-3,
+    fine_tuning_rate=4e-3,
     schedule="cosine",
     workers=0,
     save_every=200,
@@ -106,8 +106,8 @@ CPU = Config(
     batch_size=8,
     rotations_of_45=False,
     elastic_sigma=2.0,
-    segmentation_steps=200,
-    validate_every=100,
+    segmentation_steps=320,
+    validate_every=160,
 )
 PRESETS = {
     "smoke": replace(
@@ -152,8 +152,8 @@ VARIANTS = {
     "decoder-r": Variant("stage 2: L^R on G^D, 3 blocks", _decoder("r"), start="encoder-d"),
     "decoder-d": Variant("stage 2: L^D on G^D, 3 blocks", _decoder("d"), start="encoder-d"),
     "decoder-r-1": Variant("stage 2: L^R on G^D, 1 block", _decoder("r", 1), PAPER_ONLY, start="encoder-d"),
-    "decoder-r-2": Variant("stage 2: L^R on G^D, 2 blocks", _decoder("r", 2), BEYOND_SMOKE, start="encoder-d"),
-    "decoder-r-4": Variant("stage 2: L^R on G^D, 4 blocks", _decoder("r", 4), BEYOND_SMOKE, start="encoder-d"),
+    "decoder-r-2": Variant("stage 2: L^R on G^D, 2 blocks", _decoder("r", 2), PAPER_ONLY, start="encoder-d"),
+    "decoder-r-4": Variant("stage 2: L^R on G^D, 4 blocks", _decoder("r", 4), PAPER_ONLY, start="encoder-d"),
     "decoder-r-5": Variant("stage 2: L^R on G^D, 5 blocks", _decoder("r", 5), PAPER_ONLY, start="encoder-d"),
     # Stage 3: the number at the end of a name is that of the labelled volumes.
     "scratch-1": Variant("random initialisation, 1 labelled volume", _labelled(1), BEYOND_SMOKE),
@@ -177,7 +177,7 @@ VARIANTS = {
     "proposed-mixup-2": Variant("proposed with mixup, 2", _labelled(2, mixup=True), start="decoder-r", headline=True),
     "proposed-mixup-8": Variant("proposed with mixup, 8", _labelled(8, mixup=True), PAPER_ONLY, start="decoder-r"),
     "blocks-1-2": Variant("proposed with 1 decoder block, 2", _labelled(2), PAPER_ONLY, start="decoder-r-1"),
-    "blocks-2-2": Variant("proposed with 2 decoder blocks, 2", _labelled(2), BEYOND_SMOKE, start="decoder-r-2"),
-    "blocks-4-2": Variant("proposed with 4 decoder blocks, 2", _labelled(2), BEYOND_SMOKE, start="decoder-r-4"),
+    "blocks-2-2": Variant("proposed with 2 decoder blocks, 2", _labelled(2), PAPER_ONLY, start="decoder-r-2"),
+    "blocks-4-2": Variant("proposed with 4 decoder blocks, 2", _labelled(2), PAPER_ONLY, start="decoder-r-4"),
     "blocks-5-2": Variant("proposed with 5 decoder blocks, 2", _labelled(2), PAPER_ONLY, start="decoder-r-5"),
 }

@@ -152,7 +152,7 @@ TABLE: list[Row] = [
             "no frame": (lambda path: path.write_text("ES: 12\n"), "no line such as 'ED: 1'"),
             "no number": (lambda path: path.write_text("ED: first\n"), "no line such as 'ED: 1'"),
             "not UTF-8": (not_utf8, "not text in UTF-8"),
-            "another frame": (lambda path: path.write_text("ED: 7\n"), "names frame 7; patient002_frame07.nii.gz is missing"),
+            "another frame": (lambda path: path.write_text("ED: 7\n"), "names frame 7; patient002_frame07"),
         },
     ),
     *damages("local_contrast prostate", of("prostate")[0], IMAGE),
