@@ -26,7 +26,7 @@ from .datasets import Dataset, nifti
 from .segment import label_volume
 from .volumes import Grid, correct_bias, normalise
 
-COMMITTED = Path(__file__).with_name("weights") / "proposed-mixup-2.json"
+COMMITTED = Path(__file__).with_name("weights") / "proposed-8.json"
 SUFFIXES = (".nii", ".nii.gz")
 PICTURED = 24  # slices in the picture
 
