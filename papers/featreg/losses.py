@@ -30,14 +30,15 @@ def segmentation_loss(logits: Tensor, label: Tensor) -> Tensor:
     return total / mean_across_processes((label != IGNORED).sum().float()).clamp(min=1)
 
 
-def shrink_label(label: Tensor, factor: int) -> Tensor:
-    """Label map (..., H, W) at the resolution of a network's output, ((H - 1) // factor + 1) pixels a side.
+def shrink_label(label: Tensor, size: tuple[int, int]) -> Tensor:
+    """Label map (..., H, W) at the resolution (h, w) of a network's output.
 
     Samples lie where Caffe's Interp layer has them, corners aligned. That layer is bilinear; the nearest pixel is taken
-    here, so that ids are never mixed: equal where H - 1 and W - 1 are multiples of ``factor``.
+    here, so that ids are never mixed: the same values where H - 1 and W - 1 are multiples of h - 1 and w - 1.
     """
     rows, columns = (
-        torch.linspace(0, n - 1, (n - 1) // factor + 1, device=label.device).round().long() for n in label.shape[-2:]
+        torch.linspace(0, long - 1, short, device=label.device, dtype=torch.float64).round().long()
+        for long, short in zip(label.shape[-2:], size, strict=True)
     )
     return label[..., rows[:, None], columns]
 

@@ -58,12 +58,16 @@ class Segmenter(nn.Module, ABC):
         names = list(self.parts)
         return names[: names.index(self.part_of(layer)) + 1]
 
-    def deepest(self, layers: Sequence[str]) -> str:
-        return max(layers, key=self.LAYERS.index)
-
 
 def set_batch_norm(model: nn.Module, training: bool) -> None:
     """Make every batch normalisation use, and update, the statistics of a batch, or its running ones."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train(training)
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Train no scale and no offset of a batch normalisation."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)

@@ -52,5 +52,9 @@ class SmallNet(Segmenter):
 def _stage(channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, stride in enumerate((2, 1)):
-        layers += [nn.Conv2d(width if i else channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [
+            nn.Conv2d(width if i else channels, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers)

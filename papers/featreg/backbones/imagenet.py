@@ -1,0 +1,23 @@
+"""ImageNet weights of torchvision's classifiers: downloaded once to torch's cache, or from a file."""
+
+from pathlib import Path
+from typing import Any
+
+from shared import UserError
+from shared.experiment import load_checkpoint
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def imagenet_weights(which: str, published: Any) -> dict[str, Any]:
+    """A state dict: torchvision's ``published`` weights if ``which`` is "imagenet", else that of the file it names.
+
+    Raises:
+        UserError: if there is no such file, or it holds more than tensors.
+    """
+    if which == "imagenet":
+        state: dict[str, Any] = published.get_state_dict(check_hash=True, weights_only=True)
+        return state
+    if not Path(which).is_file():
+        raise UserError(f"--backbone-weights {which} is no file; expected one, or imagenet, or None for no weights.")
+    return load_checkpoint(Path(which))

@@ -1,0 +1,122 @@
+"""The numbers that presets and variants set: whole presets, and variants that change fields."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from shared.report import Variant
+
+from .losses import Alignment, Convention
+
+Backbone = Literal["lite0", "small", "deeplab_resnet101", "fcn8s_vgg16"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. Only the paper's abstract and introduction could be read: its numbers are unknown, all these are ours."""
+
+    data: str | None = None
+    """Folder with PASCAL VOC, or with two aligned sets of images (see data.LAYOUT); None: composed scenes."""
+    dataset: Literal["voc", "aligned"] = "voc"
+    """Which of the two is read below `data`."""
+    sbd: bool = False
+    """Train on VOC's training images and those of SBD, 10,582 in all; with pairs "new" SBD gives the pairs alone."""
+
+    method: Literal["source", "featreg", "adabn", "pseudo", "labelcopy", "supft"] = "featreg"
+    """source: the first network, evaluated unadapted. The others adapt it: by regression between feature maps, by new
+    batch statistics, or by cross-entropy with its own predictions, the source's labels, or true labels."""
+    domains: tuple[str, ...] = ("negative", "camera", "night", "lowcontrast")
+    """Target domains, each with a network of its own: transformations with parameters ("night:gamma=3"), or "time2"."""
+    rounded: bool = True
+    """Round transformed images to 8 bits a channel."""
+    pairs: Literal["same", "new"] = "same"
+    """Images whose pairs adapt the network: those that the first network was trained on, or others."""
+    shift: float = 0.0
+    """Pixels by which a target image of training is misaligned, in a random direction."""
+    rotation: float = 0.0
+    """Degrees by which it is at most rotated."""
+    labelled: int | None = None
+    """Target images with labels, for supft; None: all."""
+
+    backbone: Backbone = "deeplab_resnet101"
+    backbone_weights: str | None = "imagenet"
+    """Weights that the first network begins with: torchvision's "imagenet", a file of such a state dict, or None."""
+    student: Literal["source", "afresh"] = "source"
+    """What an adapted network begins with: the first network, or what that one began with."""
+    layers: tuple[str, ...] = ("last",)
+    """Regressed layers, see LAYERS of the backbone; "last" is the last feature map before the classifier."""
+    layer_weights: tuple[float, ...] = ()
+    """A weight for each of them; default: 1."""
+    layer_scaling: bool = True
+    """Divide each layer's distance by the mean square of the source's map, so that layers count alike."""
+    l2: Convention = "mean"
+    """What the squared distance is divided by; learning rates do not carry over."""
+    alignment: Alignment = "none"
+    """Tolerance of misaligned maps: none, 3 x 3 maxima of both, or the best shift by one cell."""
+    trained: str | None = None
+    """Deepest layer that the regression trains; default: the deepest regressed one. What follows stays frozen."""
+    bn: Literal["frozen", "train"] = "frozen"
+    """Batch normalisation as a network is adapted."""
+    cache_teacher: bool = False
+    """Compute the first network's maps once, of images in their whole and, with `mirror`, mirrored."""
+
+    source_bn: Literal["frozen", "train"] = "frozen"
+    """Batch normalisation as the first network is trained."""
+    source_steps: int = 20_000
+    source_learning_rate: float = 2.5e-4
+    steps: int = 6_667
+    """Of the adaptation to one domain."""
+    learning_rate: float = 2.5e-4
+    """At the beginning of an adaptation; it falls polynomially."""
+    batch_size: int = 8
+    """Images of an optimizer step, over all processes."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    """Of SGD."""
+    weight_decay: float = 5e-4
+    power: float = 0.9
+    """Of the polynomial decay of learning rates."""
+    head_factor: float = 10.0
+    """Factor on the learning rate of the classifier, of its biases twice as much."""
+    shrink_labels: bool = True
+    """Cross-entropy at the resolution of the network's output, instead of that of the labels."""
+    crop: int | None = 321
+    """Pixels of a random square that training sees; None: whole images."""
+    scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    """Random factors on the size of training images; with `crop`."""
+    mirror: bool = True
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    workers: int = 8
+    save_every: int = 1_000
+
+    split: Literal["test", "validation"] = "test"
+    """Scenes that are evaluated; settings are chosen on validation (seeds 100 and up)."""
+    scenes: int = 400
+    """Composed scenes with source labels, and as many again for new pairs."""
+
+
+EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again
+
+CPU = Config(
+    backbone="lite0",
+    source_bn="train",
+    source_steps=300,
+    source_learning_rate=1e-3,
+    steps=60,
+    learning_rate=1e-3,
+    batch_size=16,
+    optimizer="adam",
+    weight_decay=0.0,
+    head_factor=1.0,
+    shrink_labels=False,
+    crop=None,
+    cache_teacher=True,
+    save_every=100,
+    workers=0,
+)
+PRESETS = {
+    "smoke": replace(CPU, scenes=16, batch_size=8, source_steps=4, steps=2, save_every=2, domains=("camera", "night")),
+    "cpu": CPU,
+    "paper": Config(),
+}
+SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
+VARIANTS = {"noadapt": Variant("", {"method": "source"})}

@@ -1,0 +1,149 @@
+"""Segment a user's image with the first and the adapted network side by side.
+
+``make predict PAPER=featreg ARGS="--image photo.jpg --domain night --out folder"`` writes ``labels_source.png`` and
+``labels_adapted.png`` (palette images whose pixels are class numbers) and ``overlay.png``: the image, and both label
+maps over it with a legend. The image is one of the target domain; ``--transform`` makes an ordinary photograph one.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from shared import UserError
+from shared.cli import can_write, command
+from shared.experiment import trained, write_atomic
+from shared.images import read_image, write_figure
+
+from .build import SOURCE, class_count, load_run
+from .config import Config
+from .data import class_names
+from .datasets import scenes
+from .model import Segmenter
+from .pictures import legend, overlaid, palette
+from .transforms import ALIGNED, parse, transform
+
+RUN = Path(__file__).parent / "weights" / "featreg.json"
+PICTURES = ("labels_source.png", "labels_adapted.png", "overlay.png")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Segment an image of a target domain with the first network and with the adapted one."""
+
+    image: Path
+    """A photo or drawing of the target domain: JPEG, PNG, WebP or whatever else Pillow reads."""
+    out: Path
+    """Folder for labels_source.png, labels_adapted.png and overlay.png."""
+    domain: str | None = None
+    """Target domain whose adapted network is taken; default: the first one that the run has."""
+    transform: bool = False
+    """Apply the domain's transformation to the image first, as if its camera had taken it."""
+    run: Path | None = None
+    """Folder of a trained run, or the .json beside committed weights; default: the weights of this folder."""
+    short_side: int | None = None
+    """Pixels of the image's short side as the networks see it; default: 96 for models of composed scenes, else as is."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def predict(options: Options) -> None:
+    """Read the image, write the three pictures, print the share of the image that each class takes."""
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; expected a folder.")
+    if options.image.resolve() in [(options.out / name).resolve() for name in PICTURES]:
+        raise UserError(f"--image {options.image} would be overwritten; give --out another folder.")
+    if options.short_side is not None and options.short_side < 16:
+        raise UserError(f"--short-side is {options.short_side}; expected 16 pixels or more.")
+    image = read_image(options.image)
+    with trained(options.run or RUN, "featreg", Config) as (_, config, weights):
+        networks = load_run(config, weights)
+    domain = chosen_domain(options, config, networks)
+    name = parse(domain)[0]
+    for picture in PICTURES:
+        can_write(options.out / picture)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+    if options.transform:
+        pixels = transform(pixels, domain, rounded=config.rounded)
+    seen = (255 * pixels).round().byte().permute(1, 2, 0).numpy()
+    short_side = options.short_side or (scenes.SIZE if config.data is None else min(image.size))
+    labels = {role: segment(networks[key], pixels, short_side) for role, key in (("source", SOURCE), ("adapted", name))}
+    names = known_names(config, networks[SOURCE])
+    for role, label in labels.items():
+        picture = Image.fromarray(label)
+        picture.putpalette(palette(len(names)).tobytes())
+        write_atomic(options.out / f"labels_{role}.png", lambda file, picture=picture: picture.save(file, "PNG"))
+    write_figure(side_by_side(seen, labels, names, name), options.out / "overlay.png", dpi=100)
+    print(f"{'first':>8} {'adapted':>8}   share of the image (%)")
+    shares = [100 * np.bincount(label.ravel(), minlength=len(names)) / label.size for label in labels.values()]
+    for k, (before, after) in enumerate(zip(*shares, strict=True)):
+        if before or after:
+            print(f"{before:8.1f} {after:8.1f}   {names[k]}")
+    print(f"Wrote {', '.join(PICTURES)} to {options.out}.")
+
+
+def chosen_domain(options: Options, config: Config, networks: dict[str, Segmenter]) -> str:
+    """The domain that was asked for, with the parameters of the run.
+
+    Raises:
+        UserError: if the run has no network for it, or it has no transformation.
+    """
+    adapted = {parse(domain)[0]: domain for domain in config.domains if parse(domain)[0] in networks}
+    if not adapted:
+        raise UserError(
+            f"{options.run or RUN} has the first network alone; give --run an adapted one, such as of the variant featreg."
+        )
+    name = options.domain or next(iter(adapted))
+    if name not in adapted:
+        raise UserError(f"--domain is {name}; the run has adapted networks for {', '.join(adapted)}.")
+    if options.transform and name == ALIGNED:
+        raise UserError(f"--transform has no meaning for {ALIGNED}, images of a user's own; leave it out.")
+    return adapted[name]
+
+
+@torch.no_grad()
+def segment(network: Segmenter, pixels: Tensor, short_side: int) -> np.ndarray:
+    """A label map (H, W) uint8 of an image (3, H, W) in [0, 1], which the network sees with the given short side."""
+    size = pixels.shape[-2:]
+    factor = short_side / min(size)
+    smaller = [max(16, round(factor * n)) for n in size]
+    seen = F.interpolate(pixels[None], smaller, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    scores = F.interpolate(network(seen)["logits"], size, mode="bilinear", align_corners=False)
+    return scores[0].argmax(0).byte().numpy()
+
+
+def known_names(config: Config, network: Segmenter) -> Sequence[str]:
+    """Names of the classes; numbers if the data that the run was trained on is no longer there."""
+    try:
+        return class_names(config)
+    except UserError:
+        return [f"class {k}" for k in range(class_count(network.state_dict()))]
+
+
+def side_by_side(image: np.ndarray, labels: dict[str, np.ndarray], names: Sequence[str], domain: str) -> Figure:
+    """The image, and the label map of either network over it."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    shown = [image, *(overlaid(image, label, len(names)) for label in labels.values())]
+    for axis, x, title in zip(axes, shown, ("image", "first network", f"adapted to {domain}"), strict=True):
+        axis.imshow(x)
+        axis.set_title(title)
+        axis.set_axis_off()
+    present = sorted({int(k) for label in labels.values() for k in np.unique(label)})
+    figure.legend(handles=legend(names, present), loc="outside lower center", ncols=7, frameon=False)
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command(Options, predict, f"python -m {__package__}.predict", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
