@@ -58,8 +58,8 @@ def _trained_parts(config: Config, student: Segmenter) -> list[str]:
     trained = student.parts_up_to(config.trained or deepest)
     if len(trained) > len(student.parts_up_to(deepest)):
         raise UserError(
-            f"--trained {config.trained} is deeper than every regressed layer ({', '.join(config.layers)}): no gradient "
-            "reaches it. Choose one of those layers, or one before."
+            f"--trained {config.trained} is deeper than every regressed layer ({', '.join(config.layers)}), so that no "
+            "gradient reaches it. Choose one of those layers, or one before."
         )
     return trained
 
@@ -90,11 +90,11 @@ def load_run(config: Config, weights: Path) -> dict[str, Segmenter]:
     """
     stored = load_weights(weights)
     by_network: dict[str, dict[str, Tensor]] = {}
-    for name, x in stored.items():
-        network, _, rest = name.partition(".")
-        by_network.setdefault(network, {})[rest] = x.float() if x.is_floating_point() else x
+    for key, x in stored.items():
+        owner, _, rest = key.partition(".")
+        by_network.setdefault(owner, {})[rest] = x.float() if x.is_floating_point() else x
     source = by_network[SOURCE]
-    networks = {}
+    networks: dict[str, Segmenter] = {}
     for name, own in by_network.items():
         network = _network(config, class_count(source), None)
         network.load_state_dict(source | own)

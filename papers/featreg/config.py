@@ -12,7 +12,7 @@ Backbone = Literal["lite0", "small", "deeplab_resnet101", "fcn8s_vgg16"]
 
 @dataclass(frozen=True)
 class Config:
-    """One run. Only the paper's abstract and introduction could be read: its numbers are unknown, all these are ours."""
+    """One run. Only the paper's abstract and introduction could be read: its values are unknown, and these are ours."""
 
     data: str | None = None
     """Folder with PASCAL VOC, or with two aligned sets of images (see data.LAYOUT); None: composed scenes."""

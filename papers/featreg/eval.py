@@ -16,11 +16,12 @@ from shared.report import paired_interval
 
 from .build import SOURCE, load_run
 from .config import Config
-from .data import class_names, in_domain, predicted, target_of, test_images
+from .data import class_names, test_images
 from .datasets.images import Images, Sample
 from .losses import IGNORED
 from .metrics import ConfusionMatrix
 from .model import Segmenter
+from .pairs import in_domain, predicted, target_of
 from .pictures import legend, painted
 from .transforms import parse
 

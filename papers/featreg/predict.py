@@ -49,7 +49,7 @@ class Options:
     run: Path | None = None
     """Folder of a trained run, or the .json beside committed weights; default: the weights of this folder."""
     short_side: int | None = None
-    """Pixels of the image's short side as the networks see it; default: 96 for models of composed scenes, else as is."""
+    """Pixels of the image's short side as the networks see it; default: 96 for composed scenes, else its own."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -77,9 +77,7 @@ def predict(options: Options) -> None:
     labels = {role: segment(networks[key], pixels, short_side) for role, key in (("source", SOURCE), ("adapted", name))}
     names = known_names(config, networks[SOURCE])
     for role, label in labels.items():
-        picture = Image.fromarray(label)
-        picture.putpalette(palette(len(names)).tobytes())
-        write_atomic(options.out / f"labels_{role}.png", lambda file, picture=picture: picture.save(file, "PNG"))
+        write_label_map(options.out / f"labels_{role}.png", label, len(names))
     write_figure(side_by_side(seen, labels, names, name), options.out / "overlay.png", dpi=100)
     print(f"{'first':>8} {'adapted':>8}   share of the image (%)")
     shares = [100 * np.bincount(label.ravel(), minlength=len(names)) / label.size for label in labels.values()]
@@ -98,7 +96,7 @@ def chosen_domain(options: Options, config: Config, networks: dict[str, Segmente
     adapted = {parse(domain)[0]: domain for domain in config.domains if parse(domain)[0] in networks}
     if not adapted:
         raise UserError(
-            f"{options.run or RUN} has the first network alone; give --run an adapted one, such as of the variant featreg."
+            f"{options.run or RUN} has the first network alone; give --run an adapted one, such as featreg."
         )
     name = options.domain or next(iter(adapted))
     if name not in adapted:
@@ -117,6 +115,13 @@ def segment(network: Segmenter, pixels: Tensor, short_side: int) -> np.ndarray:
     seen = F.interpolate(pixels[None], smaller, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
     scores = F.interpolate(network(seen)["logits"], size, mode="bilinear", align_corners=False)
     return scores[0].argmax(0).byte().numpy()
+
+
+def write_label_map(path: Path, label: np.ndarray, classes: int) -> None:
+    """Write class numbers (H, W) as a palette PNG."""
+    picture = Image.fromarray(label)
+    picture.putpalette(palette(classes).tobytes())
+    write_atomic(path, lambda file: picture.save(file, "PNG"))
 
 
 def known_names(config: Config, network: Segmenter) -> Sequence[str]:

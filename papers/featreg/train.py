@@ -15,9 +15,10 @@ from shared.loading import Batches
 
 from .build import SOURCE, adapted, first_network, load_run
 from .config import Config
-from .data import CachedPairs, Labelled, Pairs, class_names, pair_images, predicted, source_images
+from .data import class_names, pair_images, source_images
 from .losses import regression_loss, segmentation_loss, shrink_label
 from .model import Segmenter, set_batch_norm
+from .pairs import CachedPairs, Labelled, Pairs, predicted
 from .transforms import parse
 
 SCALED = 1000  # images over which the mean square of a layer is taken, at most
@@ -182,7 +183,9 @@ def supervised_loss(config: Config, outputs: dict[str, Tensor], label: Tensor) -
 
 def build_optimizer(config: Config, model: Segmenter, learning_rate: float) -> torch.optim.Optimizer:
     """SGD or Adam for what is trained; the classifier's rate times `head_factor`, its biases' twice that, undecayed."""
-    backbone, weights, biases = [], [], []
+    backbone: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             head = name.startswith("parts.logits.")

@@ -45,7 +45,8 @@ def main() -> None:
         return nn.functional.cross_entropy(logits, label, ignore_index=IGNORED)
 
     same_as_one_process(
-        "cross-entropy", network, images, lambda x, rows: segmentation_loss(x, label[rows]), lambda x, _: cross_entropy(x),
+        "cross-entropy", network, images,
+        lambda x, rows: segmentation_loss(x, label[rows]), lambda x, _: cross_entropy(x),
         accelerator,
     )  # fmt: skip
     conventions: dict[str, Callable[[Tensor], Tensor]] = {
