@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shared import UserError
-from shared.experiment import load_weights
+from shared.support.weights import load_weights
 
 from .backbones.deeplab import DeepLab
 from .backbones.fcn8s import FCN8s

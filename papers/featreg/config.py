@@ -1,9 +1,9 @@
 """The numbers that presets and variants set: whole presets, and variants that change fields."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from shared.report import Variant
+from shared.paper import Variant
 
 from .losses import Alignment, Convention
 
@@ -98,11 +98,12 @@ EVALUATION = ("split",)  # fields that training does not read: with other values
 
 CPU = Config(
     backbone="lite0",
+    bn="train",
     source_bn="train",
-    source_steps=300,
+    source_steps=600,
     source_learning_rate=1e-3,
     steps=60,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     batch_size=16,
     optimizer="adam",
     weight_decay=0.0,
@@ -114,9 +115,114 @@ CPU = Config(
     workers=0,
 )
 PRESETS = {
-    "smoke": replace(CPU, scenes=16, batch_size=8, source_steps=4, steps=2, save_every=2, domains=("camera", "night")),
+    "smoke": replace(
+        CPU,
+        backbone="small",
+        scenes=16,
+        batch_size=8,
+        source_steps=6,
+        steps=4,
+        save_every=3,
+        domains=("camera", "night"),
+    ),
     "cpu": CPU,
     "paper": Config(),
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
-VARIANTS = {"noadapt": Variant("", {"method": "source"})}
+
+SCENES = ("smoke", "cpu")  # rows that need composed scenes
+CPU_ONLY = ("cpu",)  # the same, and they add no code to the smoke preset
+ONE = {"domains": ("camera",)}
+SMALL = {"backbone": "small", "source_learning_rate": 2e-3}
+SHIFTS = (4, 8, 16)  # pixels of misalignment
+LAYERS = ("stem", "stride4", "stride8", "stride16", "last", "logits")
+
+
+def _shifted(pixels: int) -> dict[str, Any]:
+    return ONE | {"shift": float(pixels), "rotation": 3.0}
+
+
+VARIANTS = {
+    "noadapt": Variant("first network, trained on source images; not adapted", {"method": "source"}, headline=True),
+    "adabn": Variant("new batch statistics from target images", {"method": "adabn"}, start="noadapt", headline=True),
+    "pseudo": Variant(
+        "trained with the first network's predictions on the source images",
+        {"method": "pseudo"},
+        start="noadapt",
+        headline=True,
+    ),
+    "featreg": Variant("feature regression, pairs of the labelled source images", start="noadapt", headline=True),
+    "featreg-new": Variant(
+        "feature regression, pairs of images without any label", {"pairs": "new"}, SCENES, "noadapt", headline=True
+    ),
+    "supft": Variant(
+        "supervised fine-tuning, target labels of the source images",
+        {"method": "supft"},
+        start="noadapt",
+        headline=True,
+    ),
+    "supft-new": Variant(
+        "supervised fine-tuning, target labels of new images",
+        {"method": "supft", "pairs": "new"},
+        SCENES,
+        "noadapt",
+        headline=True,
+    ),
+    "noadapt-small": Variant("first network, small and from scratch", SMALL | {"method": "source"}, CPU_ONLY),
+    "featreg-small": Variant("feature regression of the small network", SMALL, CPU_ONLY, "noadapt-small"),
+    "supft-small": Variant(
+        "supervised fine-tuning of the small network", SMALL | {"method": "supft"}, CPU_ONLY, "noadapt-small"
+    ),
+    "supft-8": Variant(
+        "supervised fine-tuning, 8 labelled images", ONE | {"method": "supft", "labelled": 8}, SCENES, "noadapt"
+    ),
+    "supft-32": Variant("the same, 32 labelled images", ONE | {"method": "supft", "labelled": 32}, CPU_ONLY, "noadapt"),
+    "scratch-t": Variant(
+        "supervised on target images from the first network's own beginning",
+        ONE | {"method": "supft", "student": "afresh", "steps": 600, "learning_rate": 1e-3},
+        CPU_ONLY,
+        "noadapt",
+    ),
+    "featreg-afresh": Variant(
+        "featreg of a new network, as the paper's first version has it",
+        ONE | {"student": "afresh", "steps": 240},
+        CPU_ONLY,
+        "noadapt",
+    ),
+    "featreg-frozen": Variant("featreg, batch normalisation frozen", ONE | {"bn": "frozen"}, CPU_ONLY, "noadapt"),
+    "supft-frozen": Variant(
+        "supft, batch normalisation frozen", ONE | {"bn": "frozen", "method": "supft"}, CPU_ONLY, "noadapt"
+    ),
+    **{
+        f"layer-{layer}": Variant(f"featreg of {layer} alone", ONE | {"layers": (layer,)}, CPU_ONLY, "noadapt")
+        for layer in LAYERS
+        if layer != "last"
+    },
+    "layer-all": Variant("featreg of all six layers, scaled", ONE | {"layers": LAYERS}, SCENES, "noadapt"),
+    "layer-all-unscaled": Variant(
+        "the same, unscaled", ONE | {"layers": LAYERS, "layer_scaling": False}, CPU_ONLY, "noadapt"
+    ),
+    **{
+        f"{name}-shift{pixels}": Variant(
+            f"{what}, target images off by {pixels} pixels and up to 3 degrees",
+            _shifted(pixels) | changes,
+            presets,
+            "noadapt",
+        )
+        for name, what, changes in (
+            ("featreg", "featreg", {}),
+            ("labelcopy", "source labels copied", {"method": "labelcopy"}),
+        )
+        for pixels in SHIFTS
+        for presets in [SCENES if pixels == 8 else CPU_ONLY]
+    },
+    **{
+        f"{alignment}-shift8": Variant(
+            f"featreg with alignment by {alignment}, off by 8 pixels",
+            _shifted(8) | {"alignment": alignment},
+            SCENES,
+            "noadapt",
+        )
+        for alignment in ("maxpool", "search")
+    },
+}

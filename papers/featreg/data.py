@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import shared.stamps
 from shared import UserError
-from shared.experiment import write_atomic
 from shared.loading import cache_file
+from shared.offline import cutouts, packs
+from shared.offline import scenes as composer
+from shared.support.files import write_atomic
 
 from .config import Config
 from .datasets import aligned, scenes, voc
@@ -130,8 +131,9 @@ def _check(config: Config) -> None:
         raise UserError(f"--domains is {' '.join(config.domains) or 'empty'}; expected one or more, each of them once.")
     if config.data is None and ALIGNED in names:
         raise UserError(f"The domain {ALIGNED} needs target images, --data with --dataset aligned.")
-    if config.data is None and config.split == "test" and config.scenes < 1:
-        raise UserError(f"--scenes is {config.scenes}; expected 1 or more.")
+    for name, count in (("scenes", config.scenes), ("labelled", config.labelled)):
+        if count is not None and count < 1:
+            raise UserError(f"--{name} is {count}; expected 1 or more.")
     if config.data is not None and config.split == "validation":
         raise UserError("--split validation is for the composed scenes alone; leave it out, or leave out --data.")
     if config.data is not None and config.dataset == "aligned" and (config.pairs == "new" or names != [ALIGNED]):
@@ -145,7 +147,7 @@ def _check(config: Config) -> None:
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared scenes."""
-    return cache_file(cache, "scenes.npz", scenes, shared.stamps, config.scenes)
+    return cache_file(cache, "scenes.npz", scenes, composer, cutouts, packs, config.scenes)
 
 
 def check(root: Path) -> list[str]:

@@ -10,9 +10,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from shared.experiment import Run, write_atomic
-from shared.images import write_figure
-from shared.report import paired_interval
+from shared.reproduce.verdicts import paired_interval
+from shared.run import Run
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic
 
 from .build import SOURCE, load_run
 from .config import Config
@@ -30,6 +31,7 @@ SHOWN = 3  # test images of each domain in the figures
 COLOURS = 256  # of a figure's palette
 GAPS = {"adabn": "supft", "pseudo": "supft", "featreg": "supft", "featreg-new": "supft-new"}
 """Rows whose recovered gap is drawn, and the supervised row on the same pairs."""
+ALIGNED_ROWS = {"featreg": "featreg", "labelcopy": "supft"}
 
 
 @torch.no_grad()
@@ -39,9 +41,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     Target images are aligned with their own labels here, whatever misalignment training had.
 
     Returns: for each domain that has labels `<domain>_miou_percent` and the others of
-        :meth:`.metrics.ConfusionMatrix.percents`, and their mean over domains without a prefix; for each domain
-        `<domain>_agreement_percent`, the share of pixels where the network says of the target image what the first
-        network says of the source image. For the first network itself also `source_miou_percent`, of source images.
+        :meth:`.metrics.ConfusionMatrix.percents`; for each domain `<domain>_agreement_percent`, the share of pixels
+        where the network says of the target image what the first network says of the source image; for several domains
+        the means `mean_miou_percent` and so on; for the first network also `source_miou_percent`, of source images.
     """
     networks = {name: network.to(run.device) for name, network in load_run(config, run.weights).items()}
     images, classes = test_images(config, run.cache), len(class_names(config))
@@ -57,7 +59,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
             by_domain[metric].append(value)
         if run.accelerator.is_main_process:
             shown |= {f"{name}_{key}": x for key, x in examples(config, images, domain, network, run.device).items()}
-    found |= {metric: float(np.mean(values)) for metric, values in by_domain.items()}
+    if len(config.domains) > 1:
+        found |= {f"mean_{metric}": float(np.mean(values)) for metric, values in by_domain.items()}
     if config.method == "source":
         measured = segment(config, run, images, None, networks[SOURCE], networks[SOURCE], classes)
         found["source_miou_percent"] = measured["miou_percent"]
@@ -231,12 +234,19 @@ def _bars(gaps: dict[str, dict[str, list[float]]]) -> Figure:
 
 
 def misalignment(metrics: dict[str, dict[int, dict[str, float]]]) -> dict[str, dict[int, list[float]]]:
-    """mIoU by method and pixels of misalignment, a number a seed, of the domain that the misaligned rows have."""
+    """mIoU by method and pixels of misalignment, a number a seed, in the domain of the misaligned rows.
+
+    Without misalignment, the source's labels are the target's, and copying them is supervised fine-tuning.
+    """
     curves: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for variant, by_seed in metrics.items():
         method, _, pixels = variant.rpartition("-shift")
         if method and pixels.isdigit():
-            curves[method][int(pixels)] = [by_seed[seed]["miou_percent"] for seed in sorted(by_seed)]
+            key = next(key for key in next(iter(by_seed.values())) if key.endswith("_miou_percent"))
+            curves[method][int(pixels)] = [by_seed[seed][key] for seed in sorted(by_seed)]
+            aligned = metrics.get(ALIGNED_ROWS.get(method, ""), {})
+            if values := [aligned[seed][key] for seed in sorted(aligned) if key in aligned[seed]]:
+                curves[method][0] = values
     return curves
 
 

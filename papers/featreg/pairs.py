@@ -29,7 +29,7 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` (3, h, w), ``label`` (h, w) and ``name``."""
         sample = self.images[index]
         (image,), (label,) = augmented(self.config, [sample.source], [sample.label], rng)
@@ -46,7 +46,7 @@ class Pairs:
         few = self.config.labelled if self.config.method == "supft" else None
         return len(self.images) if few is None else min(few, len(self.images))
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``source`` and ``target`` (3, h, w), ``label`` (h, w) of the target, and ``name``."""
         sample, label = self.pair(index)
         (source, target), (label,) = augmented(self.config, [sample.source, target_of(sample)], [label], rng)
@@ -95,7 +95,7 @@ class CachedPairs:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``target`` (3, H, W), ``label`` (H, W), ``name`` and the maps of the source image."""
         return self.samples[index]
 

@@ -18,9 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from shared import UserError
-from shared.cli import can_write, command
-from shared.experiment import trained, write_atomic
-from shared.images import read_image, write_figure
+from shared.support.command_line import can_write, command
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic
+from shared.support.images import read_image
+from shared.support.weights import open_trained_run
 
 from .build import SOURCE, class_count, load_run
 from .config import Config
@@ -63,8 +65,7 @@ def predict(options: Options) -> None:
     if options.short_side is not None and options.short_side < 16:
         raise UserError(f"--short-side is {options.short_side}; expected 16 pixels or more.")
     image = read_image(options.image)
-    with trained(options.run or RUN, "featreg", Config) as (_, config, weights):
-        networks = load_run(config, weights)
+    config, networks = trained_networks(options.run or RUN)
     domain = chosen_domain(options, config, networks)
     name = parse(domain)[0]
     for picture in PICTURES:
@@ -85,6 +86,16 @@ def predict(options: Options) -> None:
         if before or after:
             print(f"{before:8.1f} {after:8.1f}   {names[k]}")
     print(f"Wrote {', '.join(PICTURES)} to {options.out}.")
+
+
+def trained_networks(run: Path) -> tuple[Config, dict[str, Segmenter]]:
+    """Configuration and networks of a finished run.
+
+    Raises:
+        UserError: no finished run there, damaged, or of another version of the code.
+    """
+    with open_trained_run(run, "featreg", Config) as (_, config, weights):
+        return config, load_run(config, weights)
 
 
 def chosen_domain(options: Options, config: Config, networks: dict[str, Segmenter]) -> str:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from shared.experiment import Run, load_weights
 from shared.loading import Batches
+from shared.run import Run
+from shared.support.weights import load_weights
 
 from .build import SOURCE, adapted, first_network, load_run
 from .config import Config
@@ -137,7 +138,7 @@ def layer_weights(
         return weights
     squares: dict[str, list[float]] = {layer: [] for layer in config.layers}
     for index in range(min(len(dataset), SCALED)):
-        sample = dataset.draw(index, np.random.default_rng(index))
+        sample = dataset.sample(index, np.random.default_rng(index))
         with torch.no_grad():
             maps = sample if config.cache_teacher else source(sample["source"][None].to(device), config.layers)
         for layer in config.layers:
@@ -155,7 +156,7 @@ def estimate_statistics(model: Segmenter, dataset: CachedPairs | Pairs, device: 
     set_batch_norm(model, True)
     for start in range(0, len(dataset), ADABN_BATCH):
         chosen = range(start, min(start + ADABN_BATCH, len(dataset)))
-        images = torch.stack([dataset.draw(i, np.random.default_rng(i))["target"] for i in chosen])
+        images = torch.stack([dataset.sample(i, np.random.default_rng(i))["target"] for i in chosen])
         with torch.no_grad():
             model(images.to(device))
     set_batch_norm(model, False)
@@ -207,6 +208,6 @@ def polynomial_decay(optimizer: torch.optim.Optimizer, steps: int, power: float)
 
 
 if __name__ == "__main__":
-    from shared.reproduce import train_one
+    from shared.reproduce.train import train_one
 
     train_one(__package__)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import UserError
-from shared.experiment import load_checkpoint
+from shared.support.weights import load_checkpoint
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

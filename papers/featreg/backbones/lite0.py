@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.clip import efficientnet_lite0
+from shared.offline.towers import efficientnet_lite0
 
 from ..model import Segmenter
 from .small import Head, classifier

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared import UserError
-from shared.images import UNDECODABLE, as_rgb
+from shared.support.images import UNDECODABLE, as_rgb
 
 from ..losses import IGNORED
 

@@ -8,7 +8,8 @@ import functools
 
 import numpy as np
 
-from shared.stamps import Background, Stamp, compose_scene, load_backgrounds, load_stamps
+from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
+from shared.offline.scenes import compose_scene
 
 CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "bird": (("animals", "birds"),),
@@ -31,10 +32,10 @@ SEED = 0
 
 
 @functools.cache
-def cutouts() -> dict[str, list[Stamp]]:
+def cutouts() -> dict[str, list[Cutout]]:
     """The cut-outs of each class."""
     return {
-        name: [stamp for stamp in load_stamps() if any(stamp.category[: len(c)] == c for c in categories)]
+        name: [x for x in load_cutouts() if any(x.category[: len(c)] == c for c in categories)]
         for name, categories in CLASSES.items()
     }
 

@@ -15,7 +15,7 @@ from papers.featreg.config import PRESETS, Backbone, Config
 from papers.featreg.losses import regression_loss
 from papers.featreg.model import Segmenter
 from shared import UserError
-from shared.experiment import write_atomic
+from shared.support.files import write_atomic
 
 CONFIG = replace(PRESETS["cpu"], backbone="small")
 BACKBONES: tuple[Backbone, ...] = ("small", "lite0", "deeplab_resnet101", "fcn8s_vgg16")
