@@ -43,6 +43,9 @@ class FCN8s(Segmenter):
         net = torchvision.models.vgg16()
         if weights is not None:
             net.load_state_dict(imagenet_weights(weights, torchvision.models.VGG16_Weights.IMAGENET1K_V1))
+        for module in net.features:
+            if isinstance(module, nn.MaxPool2d):
+                module.ceil_mode = True  # as in Caffe: no pixel is dropped at the border
         fc6, fc7 = nn.Conv2d(512, 4096, 7, padding=3), nn.Conv2d(4096, 4096, 1)
         for convolution, index in ((fc6, 0), (fc7, 3)):
             linear: nn.Linear = net.classifier[index]

@@ -19,5 +19,7 @@ def imagenet_weights(which: str, published: Any) -> dict[str, Any]:
         state: dict[str, Any] = published.get_state_dict(check_hash=True, weights_only=True)
         return state
     if not Path(which).is_file():
-        raise UserError(f"--backbone-weights {which} is no file; expected one, or imagenet, or None for no weights.")
+        raise UserError(
+            f"--backbone-weights {which} is missing or no file; expected one, imagenet, or None for no weights."
+        )
     return load_checkpoint(Path(which))

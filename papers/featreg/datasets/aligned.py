@@ -109,14 +109,17 @@ def describe(root: Path) -> dict[str, Any]:
 
 
 def check(root: Path) -> list[str]:
-    """What is there of two aligned sets; nothing if there is no folder of time 1."""
+    """What is there of two aligned sets, after every file was read; nothing if there is no folder of time 1."""
     if not (root / "time1").is_dir():
         return []
-    found = describe(root)
-    tested = Aligned(root, "test")
+    describe(root)
+    trained, tested = Aligned(root, "train"), Aligned(root, "test")
+    for split in (trained, tested):
+        for index in range(len(split)):
+            split[index]
     labelled = sum(tested.target_label(name) is not None for name in tested.names)
     return [
-        f"aligned: {found['train']} pairs for training, {found['test']} for testing, {len(class_names(root))} classes",
+        f"aligned: {len(trained)} pairs for training, {len(tested)} for testing, {trained.classes} classes",
         f"aligned: {labelled} of the test images have labels of time 2",
     ]
 

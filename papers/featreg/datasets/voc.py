@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.io.matlab import MatReadError
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from shared import UserError
@@ -20,7 +21,8 @@ NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table",
     "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
 )  # fmt: skip
-SBD_UNREADABLE = (OSError, ValueError, TypeError, LookupError, NotImplementedError)
+SBD_UNREADABLE = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError)
+"""What scipy and torchvision raise of a mat file that is damaged or none of SBD's."""
 
 
 class VOC:

@@ -90,7 +90,7 @@ def test_imagenet_weights_of_a_file(tmp_path: Path) -> None:
         fc6 = model.parts["last"][0](model(pixels, ("pool5",))["pool5"])[:, :, 3, 3]  # type: ignore[index]
         expected = classifier.eval().classifier[0](classifier.features(normalised).flatten(1))
     torch.testing.assert_close(fc6, expected, rtol=1e-3, atol=1e-4)
-    with pytest.raises(UserError, match=r"--backbone-weights .*gone.pth is no file"):
+    with pytest.raises(UserError, match=r"--backbone-weights .*gone.pth is missing"):
         first_network(replace(config, backbone_weights=str(tmp_path / "gone.pth")), 5)
 
 
