@@ -15,8 +15,7 @@ from .backbones.lite0 import Lite0
 from .backbones.small import SmallNet
 from .config import Config
 from .model import Segmenter, freeze_batch_norm, set_batch_norm
-
-SOURCE = "source"
+from .transforms import parse
 
 
 def first_network(config: Config, classes: int) -> Segmenter:
@@ -83,20 +82,21 @@ def _network(config: Config, classes: int, weights: str | None) -> Segmenter:
     return model.to(memory_format=torch.channels_last)
 
 
-def load_run(config: Config, weights: Path) -> dict[str, Segmenter]:
-    """The networks of a run, frozen: "source", and one by the name of each domain it was adapted to.
+def load_source(config: Config, weights: Path) -> Segmenter:
+    """The first network of a run, frozen, from the run's weights."""
+    state = load_weights(weights)
+    network = _network(config, class_count(state), None)
+    network.load_state_dict(state)
+    return network.requires_grad_(False).eval()
 
-    An adapted network's file holds the tensors that adaptation changed; the others are the source's.
-    """
-    stored = load_weights(weights)
-    by_network: dict[str, dict[str, Tensor]] = {}
-    for key, x in stored.items():
-        owner, _, rest = key.partition(".")
-        by_network.setdefault(owner, {})[rest] = x.float() if x.is_floating_point() else x
-    source = by_network[SOURCE]
-    networks: dict[str, Segmenter] = {}
-    for name, own in by_network.items():
-        network = _network(config, class_count(source), None)
-        network.load_state_dict(source | own)
-        networks[name] = network.requires_grad_(False).eval()
-    return networks
+
+def load_adapted(source: Segmenter, weights: Path) -> Segmenter:
+    """An adapted network, frozen: the first network with the tensors that adaptation changed."""
+    network = copy.deepcopy(source)
+    network.load_state_dict(source.state_dict() | load_weights(weights))
+    return network
+
+
+def domain_file(domain: str) -> str:
+    """Name of the file with the tensors that adaptation to a domain changed."""
+    return f"{parse(domain)[0]}.safetensors"

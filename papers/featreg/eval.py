@@ -14,8 +14,9 @@ from shared.reproduce.verdicts import paired_interval
 from shared.run import Run
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
+from shared.support.weights import weights_file
 
-from .build import SOURCE, load_run
+from .build import domain_file, load_adapted, load_source
 from .config import Config
 from .data import class_names, test_images
 from .datasets.images import Images, Sample
@@ -24,7 +25,7 @@ from .metrics import ConfusionMatrix
 from .model import Segmenter
 from .pairs import in_domain, predicted, target_of
 from .pictures import legend, painted
-from .transforms import parse
+from .transforms import ALIGNED, parse
 
 BATCH = 25  # scenes, which have one size; other images are segmented one at a time
 SHOWN = 3  # test images of each domain in the figures
@@ -41,19 +42,22 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     Target images are aligned with their own labels here, whatever misalignment training had.
 
     Returns: for each domain that has labels `<domain>_miou_percent` and the others of
-        :meth:`.metrics.ConfusionMatrix.percents`; for each domain `<domain>_agreement_percent`, the share of pixels
-        where the network says of the target image what the first network says of the source image; for several domains
-        the means `mean_miou_percent` and so on; for the first network also `source_miou_percent`, of source images.
+        :meth:`.metrics.ConfusionMatrix.percents`; for several domains the means `mean_miou_percent` and so on; for the
+        first network also `source_miou_percent`, of source images. For a user's own pairs, which may have no labels of
+        time 2, also `time2_agreement_percent`: the share of pixels where the network says of the target image what the
+        first network says of the source image.
     """
-    networks = {name: network.to(run.device) for name, network in load_run(config, run.weights).items()}
+    source = load_source(config, run.weights).to(run.device)
     images, classes = test_images(config, run.cache), len(class_names(config))
     found: dict[str, float] = {}
     shown: dict[str, np.ndarray] = {}
     by_domain: dict[str, list[float]] = defaultdict(list)
     for domain in config.domains:
         name = parse(domain)[0]
-        network = networks.get(name, networks[SOURCE])
-        measured = segment(config, run, images, domain, network, networks[SOURCE], classes)
+        network = source
+        if config.method != "source":
+            network = load_adapted(source, weights_file(run.folder, domain_file(domain)))
+        measured = segment(config, run, images, domain, network, source, classes)
         found |= {f"{name}_{metric}": value for metric, value in measured.items()}
         for metric, value in measured.items():
             by_domain[metric].append(value)
@@ -62,7 +66,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     if len(config.domains) > 1:
         found |= {f"mean_{metric}": float(np.mean(values)) for metric, values in by_domain.items()}
     if config.method == "source":
-        measured = segment(config, run, images, None, networks[SOURCE], networks[SOURCE], classes)
+        measured = segment(config, run, images, None, source, source, classes)
         found["source_miou_percent"] = measured["miou_percent"]
     if run.accelerator.is_main_process:
         shown["names"] = np.array(class_names(config))
@@ -74,20 +78,21 @@ def segment(
     config: Config, run: Run, images: Images, domain: str | None, network: Segmenter, source: Segmenter, classes: int
 ) -> dict[str, float]:
     """Metrics of a network on test images of a domain; None: on source images."""
-    confusion = ConfusionMatrix(classes)
-    agreement = torch.zeros(2, dtype=torch.int64)
+    own_images = domain is not None and parse(domain)[0] == ALIGNED
+    confusion, agreement = ConfusionMatrix(classes), torch.zeros(2, dtype=torch.int64)
     for batch in batches(config, run, images, domain):
         pixels = torch.stack([sample.source if domain is None else target_of(sample) for sample in batch])
         best = predicted(network, pixels.to(run.device)).cpu()
-        before = predicted(source, torch.stack([sample.source for sample in batch]).to(run.device)).cpu()
-        agreement += torch.tensor([int((best == before).sum()), best.numel()])
+        if own_images:
+            before = predicted(source, torch.stack([sample.source for sample in batch]).to(run.device)).cpu()
+            agreement += torch.tensor([int((best == before).sum()), best.numel()])
         for sample, label in zip(batch, best, strict=True):
             truth = sample.label if domain is None else sample.target_label
             if truth is not None:
                 confusion.update(label, truth)
     agreement = run.accelerator.reduce(agreement.to(run.device), reduction="sum")
     confusion.counts = run.accelerator.reduce(confusion.counts.to(run.device), reduction="sum").cpu()
-    measured = {"agreement_percent": 100 * float(agreement[0] / agreement[1])}
+    measured = {"agreement_percent": 100 * float(agreement[0] / agreement[1])} if own_images else {}
     return measured | (confusion.percents() if int(confusion.counts.sum()) else {})
 
 

@@ -22,9 +22,9 @@ from shared.support.command_line import can_write, command
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
 from shared.support.images import read_image
-from shared.support.weights import open_trained_run
+from shared.support.weights import committed_weights, open_trained_run, weights_file
 
-from .build import SOURCE, class_count, load_run
+from .build import class_count, domain_file, load_adapted, load_source
 from .config import Config
 from .data import class_names
 from .datasets import scenes
@@ -65,9 +65,8 @@ def predict(options: Options) -> None:
     if options.short_side is not None and options.short_side < 16:
         raise UserError(f"--short-side is {options.short_side}; expected 16 pixels or more.")
     image = read_image(options.image)
-    config, networks = trained_networks(options.run or RUN)
-    domain = chosen_domain(options, config, networks)
-    name = parse(domain)[0]
+    config, source, adapted = trained_networks(options.run or RUN)
+    domain = chosen_domain(options, adapted)
     for picture in PICTURES:
         can_write(options.out / picture)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
@@ -75,11 +74,12 @@ def predict(options: Options) -> None:
         pixels = transform(pixels, domain, rounded=config.rounded)
     seen = (255 * pixels).round().byte().permute(1, 2, 0).numpy()
     short_side = options.short_side or (scenes.SIZE if config.data is None else min(image.size))
-    labels = {role: segment(networks[key], pixels, short_side) for role, key in (("source", SOURCE), ("adapted", name))}
-    names = known_names(config, networks[SOURCE])
+    networks = {"source": source, "adapted": adapted[domain]}
+    labels = {role: segment(network, pixels, short_side) for role, network in networks.items()}
+    names = known_names(config, source)
     for role, label in labels.items():
         write_label_map(options.out / f"labels_{role}.png", label, len(names))
-    write_figure(side_by_side(seen, labels, names, name), options.out / "overlay.png", dpi=100)
+    write_figure(side_by_side(seen, labels, names, parse(domain)[0]), options.out / "overlay.png", dpi=100)
     print(f"{'first':>8} {'adapted':>8}   share of the image (%)")
     shares = [100 * np.bincount(label.ravel(), minlength=len(names)) / label.size for label in labels.values()]
     for k, (before, after) in enumerate(zip(*shares, strict=True)):
@@ -88,33 +88,41 @@ def predict(options: Options) -> None:
     print(f"Wrote {', '.join(PICTURES)} to {options.out}.")
 
 
-def trained_networks(run: Path) -> tuple[Config, dict[str, Segmenter]]:
-    """Configuration and networks of a finished run.
+def trained_networks(run: Path) -> tuple[Config, Segmenter, dict[str, Segmenter]]:
+    """Configuration, first network, and adapted networks by domain, as many as are there.
 
     Raises:
         UserError: no finished run there, damaged, or of another version of the code.
     """
     with open_trained_run(run, "featreg", Config) as (_, config, weights):
-        return config, load_run(config, weights)
+        source = load_source(config, weights)
+    adapted = {}
+    for domain in config.domains:
+        file = domain_file(domain)
+        path = committed_weights(run, file) if run.suffix == ".json" else weights_file(run, file)
+        if path.exists():
+            with open_trained_run(run, "featreg", Config, file) as (_, _, weights):
+                adapted[domain] = load_adapted(source, weights)
+    return config, source, adapted
 
 
-def chosen_domain(options: Options, config: Config, networks: dict[str, Segmenter]) -> str:
+def chosen_domain(options: Options, adapted: dict[str, Segmenter]) -> str:
     """The domain that was asked for, with the parameters of the run.
 
     Raises:
         UserError: if the run has no network for it, or it has no transformation.
     """
-    adapted = {parse(domain)[0]: domain for domain in config.domains if parse(domain)[0] in networks}
     if not adapted:
         raise UserError(
             f"{options.run or RUN} has the first network alone; give --run an adapted one, such as featreg."
         )
-    name = options.domain or next(iter(adapted))
-    if name not in adapted:
-        raise UserError(f"--domain is {name}; the run has adapted networks for {', '.join(adapted)}.")
+    known = {parse(domain)[0]: domain for domain in adapted}
+    name = options.domain or next(iter(known))
+    if name not in known:
+        raise UserError(f"--domain is {name}; the run has adapted networks for {', '.join(known)}.")
     if options.transform and name == ALIGNED:
         raise UserError(f"--transform has no meaning for {ALIGNED}, images of a user's own; leave it out.")
-    return adapted[name]
+    return known[name]
 
 
 @torch.no_grad()

@@ -12,15 +12,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from shared.loading import Batches
 from shared.run import Run
-from shared.support.weights import load_weights
+from shared.support.weights import weights_file
 
-from .build import SOURCE, adapted, first_network, load_run
+from .build import adapted, domain_file, first_network, load_source
 from .config import Config
 from .data import class_names, pair_images, source_images
 from .losses import regression_loss, segmentation_loss, shrink_label
 from .model import Segmenter, set_batch_norm
 from .pairs import CachedPairs, Labelled, Pairs, predicted
-from .transforms import parse
 
 SCALED = 1000  # images over which the mean square of a layer is taken, at most
 ADABN_BATCH = 50  # images whose statistics are averaged
@@ -31,16 +30,13 @@ def train(config: Config, run: Run) -> None:
     if config.method == "source":
         train_source(config, run)
         return
-    source = load_run(config, run.start_weights)[SOURCE].to(run.device)
-    networks: dict[str, dict[str, Tensor]] = {SOURCE: source.state_dict()}
+    source = load_source(config, run.start_weights).to(run.device)
     for number, domain in enumerate(config.domains):
-        name = parse(domain)[0]
-        finished = run.weights.with_name(f"{name}.safetensors")
+        finished = weights_file(run.folder, domain_file(domain))
         if not finished.exists():
             run.reseed()  # a domain's numbers do not depend on those before it
             run.export(adapt(config, run, source, domain, number * config.steps), finished)
-        networks[name] = load_weights(finished)
-    run.export({f"{network}.{name}": x for network, state in networks.items() for name, x in state.items()})
+    run.export(source.state_dict())
 
 
 # -- stage 1 ----------------------------------------------------------------------------------------------------------
@@ -72,8 +68,7 @@ def train_source(config: Config, run: Run) -> None:
         run.accelerator.backward(loss)
         optimizer.step()
         schedule.step()
-    trained = run.accelerator.unwrap_model(model).state_dict()
-    run.export({f"{SOURCE}.{name}": x for name, x in trained.items()})
+    run.export(run.accelerator.unwrap_model(model).state_dict())
 
 
 # -- stage 2 ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The packaged EfficientNet-Lite0, cut after stride 16, with a light decoder."""
+"""The packaged EfficientNet-Lite0, cut at stride 16, with a light decoder."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ MOMENTUM = 0.1  # of batch statistics; the package's 0.01 would take longer to f
 
 
 class Lite0(Segmenter):
-    """Blocks 0 to 4: 16, 24, 40 and 112 channels at strides 2, 4, 8 and 16, with ImageNet weights."""
+    """Blocks 0 to 3: 16, 24, 40 and 80 channels at strides 2, 4, 8 and 16, with ImageNet weights; 300,000 in all."""
 
     def __init__(self, classes: int) -> None:
         super().__init__((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -25,8 +25,8 @@ class Lite0(Segmenter):
                 "stem": nn.Sequential(tower.conv_stem, tower.bn1, blocks[0]),
                 "stride4": blocks[1],
                 "stride8": blocks[2],
-                "stride16": nn.Sequential(blocks[3], blocks[4]),
-                "last": Head(40, 112),
+                "stride16": blocks[3],
+                "last": Head(40, 80),
                 "logits": classifier(classes),
             }
         )

@@ -7,8 +7,6 @@ import numpy as np
 import scipy.io
 import torch
 from PIL import Image
-from safetensors.torch import save
-from torch import Tensor
 
 from papers.featreg import build, config, predict
 from papers.featreg.backbones.imagenet import imagenet_weights
@@ -22,6 +20,7 @@ from tests.damage import (
     PICKLED,
     RUN_CONFIG,
     RUN_WEIGHTS,
+    WEIGHTS,
     Command,
     Kinds,
     Reader,
@@ -41,10 +40,12 @@ from tests.damage import (
     photo,
     picture,
     replaced,
+    state,
     text,
 )
 
 VOC = "VOCdevkit/VOC2012"
+SOURCE, CAMERA = "checkpoint/model.safetensors", "checkpoint/camera.safetensors"
 SIZE = (24, 20)  # width and height of every example
 
 
@@ -121,16 +122,11 @@ def read_aligned(root: Path) -> None:
 
 @functools.cache
 def weights_of_smoke() -> bytes:
-    smoke = config.PRESETS["smoke"]
-    network = build.first_network(smoke, 9).state_dict()
-    tensors: dict[str, Tensor] = {
-        f"{name}.{key}": x.contiguous().clone() for name in ("source", "camera") for key, x in network.items()
-    }
-    return save(dict(sorted(tensors.items())))
+    return state(build.first_network(config.PRESETS["smoke"], 9))
 
 
 def build_trained(root: Path) -> None:
-    build_run(root, "featreg", config.PRESETS["smoke"], model=weights_of_smoke())
+    build_run(root, "featreg", config.PRESETS["smoke"], model=weights_of_smoke(), camera=weights_of_smoke())
 
 
 READERS = {
@@ -151,6 +147,8 @@ LABELS: Kinds = {
     "a label out of range": (picture("L", SIZE, 200), "holds the label 200; expected 0 to"),
     "garbled": (flipped, "damaged or not an image|holds the label"),
 }
+
+DOMAIN_WEIGHTS = {kind: x for kind, x in WEIGHTS.items() if kind not in ("missing", "a folder", "a symlink loop")}
 
 TABLE: list[Row] = [
     *damages("featreg voc", f"{VOC}/JPEGImages/t_1.jpg", ANYTHING | {"a bomb": (bomb, "damaged or not an image")}),
@@ -225,7 +223,12 @@ TABLE: list[Row] = [
         },
     ),
     *damages("featreg --run", "config.json", RUN_CONFIG),
-    *damages("featreg --run", "checkpoint/model.safetensors", RUN_WEIGHTS),
+    *damages("featreg --run", SOURCE, RUN_WEIGHTS),
+    *damages(
+        "featreg --run",
+        CAMERA,
+        DOMAIN_WEIGHTS,
+    ),
     *damages("featreg --backbone-weights", "resnet.pth", PICKLED),
     *damages("featreg --backbone-weights", "resnet.pth", {"a text": (text, "not a checkpoint this code can trust")}),
 ]
@@ -235,7 +238,7 @@ COMMANDS = {
         predict.main,
         {"shared --image": ".", "featreg --run": "run"},
         "--image ./a.png --domain camera --transform --out ./classes --run ./run",
-        files=dict.fromkeys(("a.png", "run/config.json", "run/checkpoint/model.safetensors"), BINARY),
+        files=dict.fromkeys(("a.png", "run/config.json", f"run/{SOURCE}", f"run/{CAMERA}"), BINARY),
         computed=("classes/labels_source.png", "classes/labels_adapted.png", "classes/overlay.png"),
     ),
 }
