@@ -10,7 +10,7 @@ PAPER = Paper(
     summary="segmentation of a new domain without its labels, by regression between feature maps of aligned images",
 )
 
-DOMAINS = ("negative", "camera", "night", "lowcontrast")
+DOMAINS = ("camera", "negative", "night", "lowcontrast")
 SCENES = ("smoke", "cpu")
 _PRESETS = {"camera": ("smoke", "cpu", "paper"), "night": ("smoke", "cpu", "paper")}
 COLUMNS = (

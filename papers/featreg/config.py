@@ -24,7 +24,7 @@ class Config:
     method: Literal["source", "featreg", "adabn", "pseudo", "labelcopy", "supft"] = "featreg"
     """source: the first network, evaluated unadapted. The others adapt it: by regression between feature maps, by new
     batch statistics, or by cross-entropy with its own predictions, the source's labels, or true labels."""
-    domains: tuple[str, ...] = ("negative", "camera", "night", "lowcontrast")
+    domains: tuple[str, ...] = ("camera", "negative", "night", "lowcontrast")
     """Target domains, each with a network of its own: transformations with parameters ("night:gamma=3"), or "time2"."""
     rounded: bool = True
     """Round transformed images to 8 bits a channel."""
@@ -92,6 +92,8 @@ class Config:
     """Scenes that are evaluated; settings are chosen on validation (seeds 100 and up)."""
     scenes: int = 400
     """Composed scenes with source labels, and as many again for new pairs."""
+    test_scenes: int = 200
+    """Composed scenes for testing, and half as many for validation."""
 
 
 EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again
@@ -119,10 +121,11 @@ PRESETS = {
         CPU,
         backbone="small",
         scenes=16,
+        test_scenes=12,
         batch_size=8,
-        source_steps=6,
-        steps=4,
-        save_every=3,
+        source_steps=40,
+        steps=6,
+        save_every=4,
         domains=("camera", "night"),
     ),
     "cpu": CPU,

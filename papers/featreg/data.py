@@ -110,14 +110,14 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     path = stored_file(config, cache)
     if not path.exists():
         content: dict[str, np.ndarray] = {}
-        counts = {"train": 2 * config.scenes, "validation": scenes.VALIDATION, "test": scenes.TEST}
+        counts = {"train": 2 * config.scenes} | _tested(config)
         for split, count in counts.items():
             content[f"{split}_images"], content[f"{split}_labels"] = scenes.compose(split, count)
         write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **content))
     return {
         "name": "scenes composed of the embedded cut-outs and photographs",
         "train": config.scenes,
-        "test": scenes.TEST if config.split == "test" else scenes.VALIDATION,
+        "test": _tested(config)[config.split],
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "scale": f"{scenes.SIZE} px, {len(scenes.NAMES)} classes, {config.source_steps} steps of source training, "
         f"{config.steps} of each adaptation, {config.batch_size} images a step",
@@ -131,7 +131,7 @@ def _check(config: Config) -> None:
         raise UserError(f"--domains is {' '.join(config.domains) or 'empty'}; expected one or more, each of them once.")
     if config.data is None and ALIGNED in names:
         raise UserError(f"The domain {ALIGNED} needs target images, --data with --dataset aligned.")
-    for name, count in (("scenes", config.scenes), ("labelled", config.labelled)):
+    for name, count in (("scenes", config.scenes), ("test-scenes", config.test_scenes), ("labelled", config.labelled)):
         if count is not None and count < 1:
             raise UserError(f"--{name} is {count}; expected 1 or more.")
     if config.data is not None and config.split == "validation":
@@ -147,7 +147,12 @@ def _check(config: Config) -> None:
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared scenes."""
-    return cache_file(cache, "scenes.npz", scenes, composer, cutouts, packs, config.scenes)
+    return cache_file(cache, "scenes.npz", scenes, composer, cutouts, packs, config.scenes, config.test_scenes)
+
+
+def _tested(config: Config) -> dict[str, int]:
+    """Scenes of the splits that are not trained on."""
+    return {"validation": max(1, config.test_scenes // 2), "test": config.test_scenes}
 
 
 def check(root: Path) -> list[str]:

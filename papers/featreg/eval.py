@@ -203,7 +203,7 @@ def recovered_gaps(metrics: dict[str, dict[int, dict[str, float]]]) -> dict[str,
             own, floor, top = (metrics[name][seed] for name in (method, "noadapt", ceiling))
             for key in own:
                 domain = key.removesuffix("_miou_percent")
-                if domain != key and key in floor and key in top:
+                if domain != key and key in floor and key in top and top[key] != floor[key]:
                     gaps[method][domain].append((own[key] - floor[key]) / (top[key] - floor[key]))
     return gaps
 
@@ -212,7 +212,7 @@ def _bars(gaps: dict[str, dict[str, list[float]]]) -> Figure:
     """Mean recovered gap of every method in every domain, with the 95 % interval over seeds."""
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axis = figure.subplots()
-    domains = list(next(iter(gaps.values())))
+    domains = [domain for domain in next(iter(gaps.values())) if all(domain in found for found in gaps.values())]
     width = 0.8 / len(gaps)
     for k, (method, by_domain) in enumerate(gaps.items()):
         means = [float(np.mean(by_domain[domain])) for domain in domains]

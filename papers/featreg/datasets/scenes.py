@@ -27,7 +27,6 @@ SIZE = 96  # pixels a side
 OBJECTS = (2, 4)
 SCALE = (0.3, 0.5)  # size of an object in the scene
 EVERY_BACKGROUND = 4  # every fourth is kept for testing, the one after it for validation
-VALIDATION, TEST = 100, 200  # scenes
 SEED = 0
 
 
