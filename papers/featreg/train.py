@@ -3,8 +3,6 @@
 ``python -m papers.featreg.train --variant noadapt --seed 0`` trains the first network; ``make reproduce`` trains all.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -82,16 +80,17 @@ def adapt(config: Config, run: Run, source: Segmenter, domain: str, start: int) 
     Args:
         start: number of the first step: the domains of a run follow one another.
     """
-    dataset: Any = Pairs(pair_images(config, run.cache, run.seed), domain, config)
+    dataset: Pairs | CachedPairs
+    dataset = pairs = Pairs(pair_images(config, run.cache, run.seed), domain, config)
     layers = config.layers if config.method == "featreg" else ()
     if config.cache_teacher:
-        dataset = CachedPairs(dataset, source, layers, run.device)
-    batch_size = min(config.batch_size, len(dataset))  # a handful of labelled images may be all there is
-    batches = Batches(dataset, batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
+        dataset = CachedPairs(pairs, source, layers, run.device)
     student = adapted(config, source).to(run.device)
     if config.method == "adabn":
         estimate_statistics(student, dataset, run.device)
         return changed(student, source)
+    batch_size = min(config.batch_size, len(dataset))  # a handful of labelled images may be all there is
+    batches = Batches(dataset, batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
     weights = layer_weights(config, source, dataset, run.device)
     optimizer = build_optimizer(config, student, config.learning_rate)
     schedule = polynomial_decay(optimizer, config.steps, config.power)

@@ -72,14 +72,16 @@ def test_recovered_gap_is_of_each_seed() -> None:
     def row(miou: float) -> dict[str, float]:
         return {"night_miou_percent": miou, "night_accuracy_percent": 9.0}
 
-    metrics = {
+    metrics: dict[str, dict[int, dict[str, float]]] = {
         "noadapt": {0: row(20), 1: row(30), 2: row(10)},
         "supft": {0: row(60), 1: row(50)},
         "featreg": {0: row(50), 1: row(52), 2: row(99)},
         "adabn": {1: row(30)},
+        "pseudo": {},
+        "featreg-new": {},
+        "supft-new": {},
     }
-    complete = {name: {} for name in ("pseudo", "featreg-new", "supft-new")} | metrics
-    gaps = recovered_gaps(complete)  # type: ignore[arg-type]
+    gaps = recovered_gaps(metrics)
     assert gaps["featreg"] == {"night": pytest.approx([30 / 40, 22 / 20])} and gaps["adabn"] == {"night": [0.0]}
     assert "pseudo" not in gaps
 
