@@ -28,7 +28,7 @@ from .pictures import legend, painted
 from .transforms import ALIGNED, parse
 
 BATCH = 25  # scenes, which have one size; other images are segmented one at a time
-SHOWN = 3  # test images of each domain in the figures
+SHOWN = 4  # test images of each domain in the figures
 COLOURS = 256  # of a figure's palette
 GAPS = {"adabn": "supft", "pseudo": "supft", "featreg": "supft", "featreg-new": "supft-new"}
 """Rows whose recovered gap is drawn, and the supervised row on the same pairs."""
@@ -176,6 +176,8 @@ def _grid(unadapted: dict[str, np.ndarray], adapted: dict[str, np.ndarray], rows
     figure = Figure(figsize=(1.75 * len(columns), 1.75 * len(rows) + 0.7), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     present: set[int] = set()
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
     for line, (domain, k) in zip(axes, rows, strict=True):
         maps = [
             unadapted[f"{domain}_predicted_{k}"],
@@ -184,11 +186,9 @@ def _grid(unadapted: dict[str, np.ndarray], adapted: dict[str, np.ndarray], rows
         ]
         present.update(*(np.unique(x).tolist() for x in maps))
         shown = [adapted[f"{domain}_{key}_{k}"] for key in ("source", "target")]
-        for axis, title, x in zip(line, columns, [*shown, *(painted(x, len(names)) for x in maps)], strict=True):
+        for axis, x in zip(line, [*shown, *(painted(x, len(names)) for x in maps)], strict=True):
             axis.imshow(x, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            if line is axes[0]:
-                axis.set_title(title, fontsize=9)
         line[0].set_ylabel(domain, fontsize=9)
     handles = legend(names, sorted(present - {IGNORED}))
     figure.legend(handles=handles, loc="outside lower center", ncols=9, fontsize=7, frameon=False)
@@ -234,7 +234,7 @@ def _bars(gaps: dict[str, dict[str, list[float]]]) -> Figure:
     axis.set(
         ylabel="recovered gap", title="0: first network, 1: fine-tuning with target labels (95 % intervals over seeds)"
     )
-    axis.legend(fontsize=8, ncols=len(gaps), loc="lower right")
+    figure.legend(fontsize=8, ncols=len(gaps), loc="outside lower center")
     return figure
 
 
