@@ -11,11 +11,16 @@ PAPER = Paper(
 )
 
 DOMAINS = ("camera", "negative", "night", "lowcontrast")
-SCENES = ("smoke", "cpu")
 _PRESETS = {"camera": ("smoke", "cpu", "paper"), "night": ("smoke", "cpu", "paper")}
 COLUMNS = (
     *(
-        Column(f"{domain}_miou_percent", f"{domain} mIoU", 1, _PRESETS.get(domain, ("cpu", "paper")), headline=True)
+        Column(
+            f"{domain}_miou_percent",
+            f"{domain} mIoU",
+            1,
+            presets=_PRESETS.get(domain, ("cpu", "paper")),
+            headline=domain != "lowcontrast",
+        )
         for domain in DOMAINS
     ),
     Column("mean_miou_percent", "mean mIoU", 1, headline=True),
