@@ -136,6 +136,7 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 SCENES = ("smoke", "cpu")  # rows that need composed scenes
 CPU_ONLY = ("cpu",)  # the same, and they add no code to the smoke preset
 ONE = {"domains": ("camera",)}
+FROZEN = ONE | {"bn": "frozen", "learning_rate": 1e-3}
 SMALL = {"backbone": "small", "domains": ("negative", "camera")}
 SHIFTS = (4, 8, 16)  # pixels of misalignment
 LAYERS = ("stride4", "stride8", "stride16", "last", "logits")
@@ -191,10 +192,8 @@ VARIANTS = {
         CPU_ONLY,
         "noadapt",
     ),
-    "featreg-frozen": Variant("featreg, batch normalisation frozen", ONE | {"bn": "frozen"}, CPU_ONLY, "noadapt"),
-    "supft-frozen": Variant(
-        "supft, batch normalisation frozen", ONE | {"bn": "frozen", "method": "supft"}, CPU_ONLY, "noadapt"
-    ),
+    "featreg-frozen": Variant("featreg, batch normalisation frozen", FROZEN, CPU_ONLY, "noadapt"),
+    "supft-frozen": Variant("supft, batch normalisation frozen", FROZEN | {"method": "supft"}, CPU_ONLY, "noadapt"),
     **{
         f"layer-{layer}": Variant(f"featreg of {layer} alone", ONE | {"layers": (layer,)}, CPU_ONLY, "noadapt")
         for layer in LAYERS
