@@ -17,7 +17,7 @@ class Config:
     data: str | None = None
     """Folder with PASCAL VOC, or with two aligned sets of images (see data.LAYOUT); None: composed scenes."""
     dataset: Literal["voc", "aligned"] = "voc"
-    """Which of the two is read below `data`."""
+    """Dataset that is read below `data`."""
     sbd: bool = False
     """Train on VOC's training images and those of SBD, 10,582 in all; with pairs "new" SBD gives the pairs alone."""
 
@@ -33,7 +33,7 @@ class Config:
     shift: float = 0.0
     """Pixels by which a target image of training is misaligned, in a random direction."""
     rotation: float = 0.0
-    """Degrees by which it is at most rotated."""
+    """Degrees by which a target image of training is at most rotated."""
     labelled: int | None = None
     """Target images with labels, for supft; None: all."""
 
@@ -41,15 +41,15 @@ class Config:
     backbone_weights: str | None = "imagenet"
     """Weights that the first network begins with: torchvision's "imagenet", a file of such a state dict, or None."""
     student: Literal["source", "afresh"] = "source"
-    """What an adapted network begins with: the first network, or what that one began with."""
+    """Weights that an adapted network begins with: the first network's, or those that one began with."""
     layers: tuple[str, ...] = ("last",)
     """Regressed layers, see LAYERS of the backbone; "last" is the last feature map before the classifier."""
     layer_weights: tuple[float, ...] = ()
-    """A weight for each of them; default: 1."""
+    """A weight for each regressed layer; default: 1."""
     layer_scaling: bool = True
     """Divide each layer's distance by the mean square of the source's map, so that layers count alike."""
     l2: Convention = "mean"
-    """What the squared distance is divided by; learning rates do not carry over."""
+    """Divisor of the squared distance: elements, twice the batch (Caffe), or two (TensorFlow); learning rates differ."""
     alignment: Alignment = "none"
     """Tolerance of misaligned maps: none, 3 x 3 maxima of both, or the best shift by one cell."""
     trained: str | None = None
@@ -64,17 +64,17 @@ class Config:
     source_steps: int = 20_000
     source_learning_rate: float = 2.5e-4
     steps: int = 6_667
-    """Of the adaptation to one domain."""
+    """Optimizer steps of the adaptation to one domain."""
     learning_rate: float = 2.5e-4
-    """At the beginning of an adaptation; it falls polynomially."""
+    """Learning rate at the beginning of an adaptation; it falls polynomially."""
     batch_size: int = 8
     """Images of an optimizer step, over all processes."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: float = 5e-4
     power: float = 0.9
-    """Of the polynomial decay of learning rates."""
+    """Exponent of the polynomial decay of learning rates."""
     head_factor: float = 10.0
     """Factor on the learning rate of the classifier, of its biases twice as much."""
     shrink_labels: bool = True

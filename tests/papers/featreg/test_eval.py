@@ -24,7 +24,7 @@ SMOKE = PRESETS["smoke"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Of a first network that is not trained, but whose predictions vary."""
+    """A run whose first network is not trained, but whose predictions vary."""
     folder = tmp_path_factory.mktemp("run")
     data.prepare(SMOKE, folder / "cache")
     run = Run(folder, folder / "cache", seed=0)
