@@ -1,4 +1,4 @@
-"""What ``make bench`` compares of featreg: a regression step that does no more than it must, and one that does."""
+"""Comparisons of ``make bench``: a regression step that does no more than it must, and one that does."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -49,7 +49,7 @@ class Config:
     layer_scaling: bool = True
     """Divide each layer's distance by the mean square of the source's map, so that layers count alike."""
     l2: Convention = "mean"
-    """Divisor of the squared distance: elements, twice the batch (Caffe), or two (TensorFlow); learning rates differ."""
+    """Divisor of the squared distance: elements, twice the batch (Caffe), or two (TensorFlow); rates differ."""
     alignment: Alignment = "none"
     """Tolerance of misaligned maps: none, 3 x 3 maxima of both, or the best shift by one cell."""
     trained: str | None = None

@@ -156,7 +156,7 @@ def _tested(config: Config) -> dict[str, int]:
 
 
 def check(root: Path) -> list[str]:
-    """What of the data is below ``root``, and what is missing.
+    """Lines on the data below ``root``, and on what is missing.
 
     Raises:
         UserError: if nothing of it is there.

@@ -150,7 +150,7 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
 
 
 def _arrays(folder: Path | None) -> dict[str, np.ndarray]:
-    """What a run shows; nothing of one that did not run."""
+    """The arrays that a run shows; none for one that did not run."""
     if folder is None or not (folder / "shown.npz").exists():
         return {}
     with np.load(folder / "shown.npz") as content:

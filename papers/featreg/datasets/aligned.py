@@ -109,7 +109,7 @@ def describe(root: Path) -> dict[str, Any]:
 
 
 def check(root: Path) -> list[str]:
-    """What is there of two aligned sets, after every file was read; nothing if there is no folder of time 1."""
+    """Lines on two aligned sets, after every file was read; none if there is no folder of time 1."""
     if not (root / "time1").is_dir():
         return []
     describe(root)

@@ -22,7 +22,7 @@ NAMES = (
     "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
 )  # fmt: skip
 SBD_UNREADABLE = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError)
-"""What scipy and torchvision raise of a mat file that is damaged or none of SBD's."""
+"""Errors that scipy and torchvision raise for a mat file that is damaged or none of SBD's."""
 
 
 class VOC:
@@ -127,7 +127,7 @@ def describe(root: Path, sbd: bool) -> dict[str, Any]:
 
 
 def check(root: Path) -> list[str]:
-    """What is there of VOC and of SBD; nothing if there is no VOC."""
+    """Lines on VOC and SBD; none if there is no VOC."""
     if not (root / "VOCdevkit/VOC2012").is_dir():
         return []
     lines = [f"PASCAL VOC 2012: {_complete(VOC(root, image_set), image_set)}" for image_set in ("train", "val")]

@@ -1,4 +1,4 @@
-"""What featreg reads and is asked for, whole and damaged: see tests/damage.py."""
+"""Featreg's readers and command line, whole and damaged: see tests/damage.py."""
 
 import functools
 from pathlib import Path
