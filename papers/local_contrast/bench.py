@@ -1,4 +1,4 @@
-"""What ``make bench`` compares: the contrastive losses against loops over their terms, and what training steps cost."""
+"""Comparisons of ``make bench``: the contrastive losses against loops over their terms, and training steps."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -149,7 +149,7 @@ def cut_regions(features: Tensor, corners: Tensor, region: int) -> Tensor:
 
 
 class SliceProjector(nn.Module):
-    """What stage 1 trains: images (B, 1, H, W) -> g1(e(images)), or what another head makes of the bottleneck."""
+    """Network of stage 1: images (B, 1, H, W) -> g1(e(images)), or what another head makes of the bottleneck."""
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class SliceProjector(nn.Module):
 
 
 class RegionProjector(nn.Module):
-    """What stage 2 trains: images (B, 1, H, W) -> g2(d_l(e(images))), a vector a region, (B, U, D). e is frozen."""
+    """Network of stage 2: images (B, 1, H, W) -> g2(d_l(e(images))), a vector a region, (B, U, D). e is frozen."""
 
     def __init__(self, encoder: Encoder, decoder: nn.ModuleList, head: LocalHead) -> None:
         super().__init__()

@@ -108,7 +108,7 @@ class LabelledSlices:
 
 
 def view_parameters(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Tensor]:
-    """Of random views: ``box`` (..., 3), see :func:`.augment.crop`, and ``delta`` and ``factor`` (...).
+    """Draws for random views: ``box`` (..., 3), see :func:`.augment.crop`, and ``delta`` and ``factor`` (...).
 
     The official code draws brightness and contrast once for all images of a call; here every view has its own.
     """

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the folder."""
+"""Description of a data set for the rest of the folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
