@@ -135,14 +135,17 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|" + " --- |" * len(table[0]), *body])
 
 
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    """The metrics that a run has to repeat: all but ratios of measured times."""
+    return {name: x for name, x in row["metrics"].items() if not name.endswith("_ratio")}
+
+
 def same_metrics(row: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs have the same metrics, ratios of measured times aside.
 
     Nine digits count: another processor may round the last ones differently.
     """
-    ours, theirs = (
-        {name: x for name, x in one["metrics"].items() if not name.endswith("_ratio")} for one in (row, other)
-    )
+    ours, theirs = measured(row), measured(other)
     return ours.keys() == theirs.keys() and all(
         x == theirs[name]
         or (x is not None and theirs[name] is not None and math.isclose(x, theirs[name], rel_tol=1e-9))

@@ -17,7 +17,7 @@ import pytest
 
 from ci.report import papers
 from shared.reproduce import tables, verdicts
-from shared.reproduce.command import measured
+from shared.reproduce.tables import measured
 from shared.support.weights import load_checkpoint
 
 ROOT = Path(__file__).parents[2]

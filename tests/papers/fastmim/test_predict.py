@@ -90,8 +90,8 @@ def test_picture_and_classes(
 
 
 def test_mask_follows_its_seed_and_ratio(runs: dict[str, Path], photo: Path, tmp_path: Path) -> None:
-    def draw(name: str, *options: object) -> bytes:
-        assert ask("--image", photo, "--out", tmp_path / name, "--run", runs["fastmim"], *options) == 0
+    def draw(name: str, *options: object, run: Path = runs["fastmim"]) -> bytes:
+        assert ask("--image", photo, "--out", tmp_path / name, "--run", run, *options) == 0
         return Image.open(tmp_path / name).tobytes()
 
     first = draw("a.png")
@@ -104,7 +104,7 @@ def test_mask_follows_its_seed_and_ratio(runs: dict[str, Path], photo: Path, tmp
     shutil.copytree(runs["fastmim"], tmp_path / "half")
     content["config"]["mask_ratio"] = 0.5
     (tmp_path / "half" / "config.json").write_text(json.dumps(content))
-    assert draw("e.png", "--run", tmp_path / "half") == half  # the run's own
+    assert draw("e.png", run=tmp_path / "half") == half  # the run's own
 
 
 @pytest.mark.parametrize("variant", ["scratch", "fastmim"])

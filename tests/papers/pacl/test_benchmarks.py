@@ -124,7 +124,7 @@ def test_check_data_lists_what_one_part_lacks(tmp_path: Path, part: str) -> None
     *lines, weights, now = check(tmp_path)
     names = [line.partition(":")[0] for line in lines]
     assert names == ["cc3m", "cc12m", "yfcc15m", "pairs", "COCO captions", *BENCHMARKS, *classification.SETS]
-    assert weights.startswith("weights: ViT-B-16 with the open_clip tag openai, ")
+    assert weights.startswith("weights of ViT-B-16, open_clip tag openai: ")
     stops = {"VOCdevkit": "", "imagenet-r": "imagenet_r", "SUN397": "sun397"}.get(part)
     assert now.startswith(f"A run would stop at {stops}: mend" if stops else "Nothing to train on; nothing will be")
 
