@@ -80,7 +80,7 @@ def test_a_tracker_that_is_not_installed_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_make_knows_its_variables(variable: str, words: tuple[str, ...]) -> None:
-    environment = os.environ | {"MAKEFLAGS": ""}
+    environment = os.environ | {"MAKEFLAGS": "", "MAKELEVEL": "0"}  # also under `make test`
     run = subprocess.run(
         ["make", "reproduce", "PAPER=clipsep", variable], cwd=ROOT, capture_output=True, text=True, env=environment
     )
