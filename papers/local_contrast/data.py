@@ -116,7 +116,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         "sha256": hashlib.sha256(path.read_bytes() + listed.encode()).hexdigest(),
         "scale": f"{dataset.size} x {dataset.size} px of {dataset.resolution:g} mm, U-Net of widths "
         f"{', '.join(map(str, config.widths))}, {config.encoder_steps} steps of stage 1, {config.decoder_steps} of "
-        f"stage 2, {config.segmentation_steps} of stage 3 with {config.batch_size} slices, learning rates "
+        f"stage 2, {config.segmentation_steps} of stage 3 (benchmark: "
+        f"{config.benchmark_steps or config.segmentation_steps}) with {config.batch_size} slices, learning rates "
         f"{config.learning_rate:g} and {config.fine_tuning_rate:g}",
     }
 

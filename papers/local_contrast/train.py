@@ -18,7 +18,7 @@ from shared.run import Run
 
 from .augment import HIGHEST, change_intensity, crop, elastic_flow, mixup, move, warp
 from .build import build, transfer
-from .config import Config
+from .config import ALL, Config
 from .data import Slices, dataset_of, load, split_of
 from .losses import (
     global_loss_d,
@@ -190,11 +190,12 @@ def train_segmentation(config: Config, run: Run) -> None:
         accelerator=run.accelerator,
         workers=config.workers,
     )
-    model, optimizer, schedule = prepared(config, run, network, config.segmentation_steps)
+    steps = config.benchmark_steps if config.labelled == ALL and config.benchmark_steps else config.segmentation_steps
+    model, optimizer, schedule = prepared(config, run, network, steps)
     best = Best()
 
     for step in run.steps(
-        config.segmentation_steps,
+        steps,
         save_every=config.save_every,
         model=model,
         optimizer=optimizer,
@@ -208,7 +209,7 @@ def train_segmentation(config: Config, run: Run) -> None:
         loss = segmentation_loss(model(channels_last(images)), labels, config.segmentation_loss)
         update(run, step, loss, batch["name"], optimizer, schedule)
 
-        if (step + 1) % config.validate_every == 0 or step + 1 == config.segmentation_steps:
+        if (step + 1) % config.validate_every == 0 or step + 1 == steps:
             best.offer(validation_dice(run, network, validation, len(dataset.classes)), network)
     run.export(best.weights)
 
