@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from . import UserError
 from .offline.towers import SentenceEncoder, efficientnet_lite0, imagenet_class_text, in_batches
+from .support import hub
 from .support.images import as_rgb
 from .support.weights import finite_weights
 
@@ -147,18 +148,24 @@ class OpenCLIP(CLIP):
         try:
             if pretrained and not tag:
                 open(pretrained, "rb").close()  # safetensors says "No such file" of one that may not be read
-            self.model = open_clip.create_model(
-                name,
-                pretrained,
-                # Some weights were trained with QuickGELU and open_clip only warns when the model is not.
-                force_quick_gelu=bool(tag.get("quick_gelu")),
-                pretrained_text=False,
-                require_pretrained=pretrained is not None or ":" in name,
-                weights_only=True,
-            )
+            with hub.quiet():
+                self.model = open_clip.create_model(
+                    name,
+                    pretrained,
+                    # Some weights were trained with QuickGELU and open_clip only warns when the model is not.
+                    force_quick_gelu=bool(tag.get("quick_gelu")),
+                    pretrained_text=False,
+                    require_pretrained=pretrained is not None or ":" in name,
+                    weights_only=True,
+                )
+                self.tokenizer = open_clip.get_tokenizer(name)
             finite_weights(self.model.state_dict())
-            self.tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # whatever a damaged, foreign or unsafe file makes of the loaders
+            if fault := hub.failure(error):
+                raise UserError(
+                    f"{f'{pretrained} of ' if pretrained else ''}{name} is not on this machine, and {fault}. Check the "
+                    "name and the network, or give a checkpoint file."
+                ) from error
             reason = textwrap.shorten(str(error), 200) or type(error).__name__
             if "weights_only" in str(error):  # PyTorch's advice is to trust the file
                 reason = "it holds more than tensors and would have to be unpickled"

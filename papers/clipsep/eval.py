@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import librosa.display
 import numpy as np
 import soundfile
 import torch
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from shared.run import Run
+from shared.support.audio import read_audio
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic, write_json
 
@@ -268,20 +270,30 @@ def _spectrograms(shown: dict[str, Path], seed: int) -> Figure:
     for row in range(EXAMPLES):
         level = None
         for axis, (name, (folder, kind)) in zip(axes[row], columns.items(), strict=True):
-            wave, rate = soundfile.read(folder / f"{row}-{kind}.wav", dtype="float32")
-            window = torch.hann_window(512)
-            spectrum = torch.stft(torch.from_numpy(wave), 512, 64, window=window, return_complex=True)
+            wave, rate, _ = read_audio(folder / f"{row}-{kind}.wav")
+            hop = max(64, wave.shape[1] // 256)
+            spectrum = torch.stft(wave[0], 512, hop, window=torch.hann_window(512), return_complex=True)
             decibel = (20 * torch.log10(magnitude(spectrum) + 1e-5)).numpy()
             level = float(decibel.max()) if level is None else level
-            extent = (0, len(wave) / rate, 0, rate / 2000)
-            axis.imshow(
-                decibel, origin="lower", aspect="auto", vmin=level - 60, vmax=level, extent=extent, cmap="magma"
+            librosa.display.specshow(
+                decibel,
+                sr=rate,
+                hop_length=hop,
+                x_axis="s",
+                y_axis="hz",
+                ax=axis,
+                vmin=level - 60,
+                vmax=level,
+                cmap="magma",
             )
-            axis.set(xticks=[], yticks=[])
+            axis.locator_params(axis="x", nbins=2)
+            axis.xaxis.label.set_size(6)
+            axis.tick_params(labelsize=5, length=2)
+            axis.label_outer()
             if row == 0:
                 axis.set_title(name, fontsize=7)
         wanted, other = described["labels"][row]
-        axes[row][0].set_ylabel(f"{wanted}\n+ {other}", fontsize=7)
+        axes[row][0].set_ylabel(f"{wanted}\n+ {other}\nHz", fontsize=6)
     return figure
 
 

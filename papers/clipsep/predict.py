@@ -28,17 +28,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import librosa.display
 import numpy as np
 import soundfile
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from shared import UserError
 from shared.clip import CLIP, load_clip
-from shared.support.audio import mean_is_silent, read_audio
+from shared.support.audio import mean_is_silent, read_audio, resample
 from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
 from shared.support.files import write_atomic
@@ -51,6 +52,7 @@ from .config import PRESETS, VARIANTS, Config
 from .model import CLIPSep, load_official
 
 WEIGHTS = Path(__file__).with_name("weights")
+COLUMNS = 2000  # of a spectrogram in a figure; more are too narrow to be seen, and of an hour take minutes to draw
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def separate(
     noise: bool = False,
 ) -> Separation:
     """Separate a mixture (C, N) at ``rate`` Hz with queries (Q, D). Everything returned is on the CPU."""
-    wave = _resample(mixture, rate, spectrogram.rate).to(queries.device)
+    wave = resample(mixture, rate, spectrogram.rate).to(queries.device)
     batches: list[Tensor] = []  # masks (B, Q, 1, bins, T)
     noise_batches: list[Tensor] = []  # (B, noise heads, 1, bins, T)
 
@@ -159,7 +161,7 @@ def separate(
 
     def masked(masks: Sequence[Tensor]) -> Tensor:
         channels = torch.stack([channel_with(masks, channel) for channel in wave]).cpu()
-        return _resample(channels, spectrogram.rate, rate)[:, : mixture.shape[1]]
+        return resample(channels, spectrogram.rate, rate)[:, : mixture.shape[1]]
 
     def each(of_all: list[Tensor]) -> list[Tensor]:
         """Every query's, or head's, share of the channels (C, N)."""
@@ -288,7 +290,7 @@ def draw(
     seconds = mixture.shape[1] / rate
 
     def level(wave: Tensor) -> Tensor:
-        mono = _resample(wave.mean(0, keepdim=True), rate, spectrogram.rate)[0]
+        mono = resample(wave.mean(0, keepdim=True), rate, spectrogram.rate)[0]
         return spectrogram.network_input(magnitude(spectrogram.stft(mono))) * (20 / np.log(10))
 
     hearing = level(mixture)
@@ -297,18 +299,24 @@ def draw(
     for query, mask, estimate in zip(queries, masks, result.estimates, strict=True):
         panels += [(f"mask: {query}", mask, end, share), (query, level(estimate), seconds, decibel)]
     hertz = (warp_positions(bins).numpy() + 1) / 4 * spectrogram.rate
-    octaves = [f for f in (125, 500, 1000, 2000, 4000, 8000) if f <= hertz[-1]]
     figure = Figure(figsize=(8, 1.7 * len(panels)), layout="constrained")
     rows = figure.subplots(len(panels), sharex=True)
     for axis, (title, values, until, (low, high)) in zip(rows, panels, strict=True):
-        extent = (0, until, -0.5, bins - 0.5)
-        image = axis.imshow(
-            values.numpy(), origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
+        shown = F.adaptive_avg_pool1d(values, min(COLUMNS, values.shape[1])).numpy()
+        image = librosa.display.specshow(
+            shown,
+            x_coords=np.linspace(0, until, shown.shape[1]),
+            y_coords=hertz,
+            x_axis="s",
+            y_axis="log",
+            ax=axis,
+            vmin=low,
+            vmax=high,
+            cmap="magma",
         )
-        axis.set(title=title.replace("$", r"\$"), ylabel="Hz", xlim=(0, seconds))
-        axis.set_yticks(np.interp(octaves, hertz, np.arange(bins)), octaves)
+        axis.set(title=title.replace("$", r"\$"), xlim=(0, seconds))
+        axis.label_outer()
         figure.colorbar(image, ax=axis, label="dB" if (low, high) == decibel else "")
-    rows[-1].set_xlabel("seconds")
     write_figure(figure, path, dpi=120)
     print(f"Wrote {path}.")
 
@@ -343,11 +351,6 @@ def _check_noise(options: Options, config: Config) -> None:
             f"The model has {config.noise_heads} noise heads, but --noise names {len(options.noise)} files; give one "
             "file for each head."
         )
-
-
-def _resample(wave: Tensor, rate: int, new_rate: int) -> Tensor:
-    """(C, N) at ``rate`` Hz -> (C, ceil(N * new_rate / rate)), on the CPU."""
-    return wave if rate == new_rate else torch.from_numpy(resample_poly(wave.numpy(), new_rate, rate, axis=-1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,85 +15,95 @@ class Config:
     """One run. Only the paper's abstract and introduction could be read: its values are unknown, and these are ours."""
 
     data: str | None = None
-    """Folder with PASCAL VOC, or with two aligned sets of images (see data.LAYOUT); None: composed scenes."""
+    """Folder with PASCAL VOC or two aligned sets of images (see `make check-data`); None: composed scenes."""
     dataset: Literal["voc", "aligned"] = "voc"
-    """Dataset that is read below `data`."""
+    """Dataset to read below --data: PASCAL VOC, or two aligned sets of images of your own."""
     sbd: bool = False
-    """Train on VOC's training images and those of SBD, 10,582 in all; with pairs "new" SBD gives the pairs alone."""
+    """Train on SBD's images beside VOC's, 10,582 in all; with --pairs new, SBD's images are the pairs alone."""
 
     method: Literal["source", "featreg", "adabn", "pseudo", "labelcopy", "supft"] = "featreg"
-    """source: the first network, evaluated unadapted. The others adapt it: by regression between feature maps, by new
-    batch statistics, or by cross-entropy with its own predictions, the source's labels, or true labels."""
+    """Way to adapt the first network: by regression between feature maps (featreg), by new batch statistics (adabn), or
+    by cross-entropy with its own predictions (pseudo), the source's labels (labelcopy) or true labels (supft). With
+    source it is evaluated unadapted."""
     domains: tuple[str, ...] = ("camera", "negative", "night", "lowcontrast")
-    """Target domains, each with a network of its own: transformations with parameters ("night:gamma=3"), or "time2"."""
+    """Target domains, each with an adapted network of its own: transformations such as "night:gamma=3", or "time2"."""
     rounded: bool = True
-    """Round transformed images to 8 bits a channel."""
+    """Round the images of a target domain to 8 bits per channel."""
     pairs: Literal["same", "new"] = "same"
-    """Images whose pairs adapt the network: those that the first network was trained on, or others."""
+    """Images whose pairs adapt the network: the same that the first network was trained on, or new ones."""
     shift: float = 0.0
     """Pixels by which a target image of training is misaligned, in a random direction."""
     rotation: float = 0.0
     """Degrees by which a target image of training is at most rotated."""
     labelled: int | None = None
-    """Target images with labels, for supft; None: all."""
+    """Number of target images with labels, for --method supft; None: all."""
 
     backbone: Backbone = "deeplab_resnet101"
+    """Network: EfficientNet-Lite0, a small one for tests, DeepLab with ResNet-101, or FCN-8s with VGG-16."""
     backbone_weights: str | None = "imagenet"
     """Weights that the first network begins with: torchvision's "imagenet", a file of such a state dict, or None."""
     student: Literal["source", "afresh"] = "source"
-    """Weights that an adapted network begins with: the first network's, or those that one began with."""
+    """Weights that an adapted network begins with: the first network's, trained (source) or untrained (afresh)."""
     layers: tuple[str, ...] = ("last",)
-    """Regressed layers, see LAYERS of the backbone; "last" is the last feature map before the classifier."""
+    """Layers whose feature maps are regressed, by name; "last" is the last feature map before the classifier."""
     layer_weights: tuple[float, ...] = ()
-    """A weight for each regressed layer; default: 1."""
+    """Weights of the regressed layers, as many as --layers; without them all are 1."""
     layer_scaling: bool = True
-    """Divide each layer's distance by the mean square of the source's map, so that layers count alike."""
+    """Divide the distance of each layer by the mean square of the source's map, so that layers count alike."""
     l2: Convention = "mean"
-    """Divisor of the squared distance: elements, twice the batch (Caffe), or two (TensorFlow); rates differ."""
+    """Divisor of the squared distance: number of elements, twice the batch (Caffe), or two (TensorFlow)."""
     alignment: Alignment = "none"
-    """Tolerance of misaligned maps: none, 3 x 3 maxima of both, or the best shift by one cell."""
+    """Tolerance of misaligned feature maps: none, 3 x 3 maxima of both maps, or the best shift by one cell."""
     trained: str | None = None
-    """Deepest layer that the regression trains; default: the deepest regressed one. What follows stays frozen."""
+    """Deepest layer that the regression trains; None: the deepest regressed one. Later layers stay frozen."""
     bn: Literal["frozen", "train"] = "frozen"
-    """Batch normalisation as a network is adapted."""
+    """Batch normalisation in the adaptation: statistics stay (frozen), or are those of each batch (train)."""
     cache_teacher: bool = False
-    """Compute the first network's maps once, of images in their whole and, with `mirror`, mirrored."""
+    """Compute the feature maps of the first network once, for whole images and, with --mirror, mirrored ones."""
 
     source_bn: Literal["frozen", "train"] = "frozen"
-    """Batch normalisation as the first network is trained."""
+    """Batch normalisation as the first network is trained: statistics stay (frozen), or are those of each batch."""
     source_steps: int = 20_000
+    """Optimizer steps of the first network's training."""
     source_learning_rate: float = 2.5e-4
+    """Learning rate at the beginning of the first network's training; it falls polynomially."""
     steps: int = 6_667
-    """Optimizer steps of the adaptation to one domain."""
+    """Optimizer steps of the adaptation to one target domain."""
     learning_rate: float = 2.5e-4
     """Learning rate at the beginning of an adaptation; it falls polynomially."""
     batch_size: int = 8
-    """Images of an optimizer step, over all processes."""
+    """Images per optimizer step, over all processes."""
     optimizer: Literal["sgd", "adam"] = "sgd"
+    """Optimizer of all networks."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of the optimizer SGD."""
     weight_decay: float = 5e-4
+    """Weight decay of the optimizer."""
     power: float = 0.9
-    """Exponent of the polynomial decay of learning rates."""
+    """Exponent of the polynomial decay of the learning rates."""
     head_factor: float = 10.0
-    """Factor on the learning rate of the classifier, of its biases twice as much."""
+    """Factor on the learning rate of the classifier; on that of its biases it is twice as large."""
     shrink_labels: bool = True
-    """Cross-entropy at the resolution of the network's output, instead of that of the labels."""
+    """Take the cross-entropy at the resolution of the network's output, instead of that of the labels."""
     crop: int | None = 321
-    """Pixels of a random square that training sees; None: whole images."""
+    """Side of the random square that training sees of an image, in pixels; None: whole images."""
     scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
-    """Random factors on the size of training images; with `crop`."""
+    """Factors on the size of training images, one drawn for each image; only with --crop."""
     mirror: bool = True
+    """Mirror half of the training images."""
     precision: Literal["no", "fp16", "bf16"] = "no"
+    """Number format of the networks in training: no is float32, fp16 and bf16 are mixed precision."""
     workers: int = 8
+    """Processes that load training images; 0: the training process does."""
     save_every: int = 1_000
+    """Optimizer steps between two checkpoints, from which an interrupted run continues."""
 
     split: Literal["test", "validation"] = "test"
-    """Scenes that are evaluated; settings are chosen on validation (seeds 100 and up)."""
+    """Images to evaluate on; settings are chosen on the validation images, with seeds 100 and up."""
     scenes: int = 400
-    """Composed scenes with source labels, and as many again for new pairs."""
+    """Number of composed scenes with source labels; there are as many again for new pairs."""
     test_scenes: int = 200
-    """Composed scenes for testing, and half as many for validation."""
+    """Number of composed scenes for testing; there are half as many for validation."""
 
 
 EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again

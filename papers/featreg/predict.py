@@ -41,17 +41,17 @@ class Options:
     """Segment an image of a target domain with the first network and with the adapted one."""
 
     image: Path
-    """A photo or drawing of the target domain: JPEG, PNG, WebP or whatever else Pillow reads."""
+    """Photograph or drawing to segment, as the camera of --domain sees it: JPEG, PNG or what else Pillow reads."""
     out: Path
-    """Folder for labels_source.png, labels_adapted.png and overlay.png."""
+    """Folder to write labels_source.png, labels_adapted.png and overlay.png into."""
     domain: str | None = None
-    """Target domain whose adapted network is taken; default: the first one that the run has."""
+    """Target domain whose adapted network segments the image; without it the first one of the run."""
     transform: bool = False
-    """Apply the domain's transformation to the image first, as if its camera had taken it."""
+    """Transform --image to the target domain first; for ordinary photographs."""
     run: Path | None = None
-    """Folder of a trained run, or the .json beside committed weights; default: the weights of this folder."""
+    """Folder of a trained run, or the .json file of committed weights; without it those of the paper."""
     short_side: int | None = None
-    """Pixels of the image's short side as the networks see it; default: 96 for composed scenes, else its own."""
+    """Pixels of the image's short side as the networks see it; None: 96 for models of composed scenes, else its own."""
     debug: bool = False
     """Show the traceback of an error."""
 

@@ -13,82 +13,90 @@ class Config:
     """One stage of one run. The defaults are the paper's values, as its official code has them."""
 
     data: str | None = None
-    """Folder with ACDC, MSD Prostate or MMWHS (see data.LAYOUT); None: MNI-Synth."""
+    """Folder with ACDC, MSD Prostate or MMWHS, laid out as `make check-data` prints; None: the synthetic MNI-Synth."""
     splits: Literal["mended", "released"] = "mended"
-    """Lists of subjects: the authors' own, or those without their leaks (datasets/lists)."""
+    """Lists of subjects: released are the authors' own, mended are those without their leaks (datasets/lists)."""
     n4: bool = True
     """Correct the bias field before anything else; needs SimpleITK. MNI-Synth keeps its bias fields."""
     subjects: tuple[int, int, int] = (24, 4, 12)
-    """Subjects of MNI-Synth: the pool of training, validation, test."""
+    """Numbers of MNI-Synth's subjects: the pool of training, validation, test."""
 
     stage: Literal["encoder", "decoder", "segmentation"] = "segmentation"
+    """Part of the network that the run trains: stage 1 the encoder, stage 2 decoder blocks, stage 3 all of it."""
     widths: tuple[int, ...] = (16, 32, 64, 128, 128)
     """Channels of the U-Net's levels; the bottleneck has as many as the last one."""
     batch_norm_momentum: float = 0.01
-    """Share of a batch in the running statistics of batch normalisation."""
+    """Share of each batch in the running statistics of batch normalisation."""
     learning_rate: float = 1e-3
-    """Learning rate of stages 1 and 2."""
+    """Learning rate of pre-training, stages 1 and 2."""
     fine_tuning_rate: float = 1e-3
-    """Learning rate of stage 3, from scratch as well."""
+    """Learning rate of segmentation, stage 3, also where it begins from random weights."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """cosine: from the learning rate to zero over a stage."""
+    """Course of the learning rate over a stage; cosine: it falls to zero."""
     precision: Literal["no", "fp16", "bf16"] = "no"
+    """Number format of the network in training: no is float32, fp16 and bf16 are mixed precision."""
     workers: int = 4
+    """Processes that make training samples; 0: the training process does."""
     save_every: int = 500
+    """Optimizer steps between two checkpoints, from which an interrupted run continues."""
 
     temperature: float = 0.1
-    """tau of the contrastive losses."""
+    """Temperature tau of the contrastive losses."""
     brightness: float = 0.3
     """Largest change of brightness of a view in pre-training."""
     contrast: float = 0.3
     """Largest change of contrast of a view in pre-training, as a share."""
     global_loss: Literal["none", "r", "d-minus", "d", "rotation"] = "d"
-    """Stage 1: G^R, G^D-, G^D, prediction of quarter turns, or no training."""
+    """Loss of stage 1: G^R, G^D-, G^D, prediction of quarter turns, or no training."""
     partitions: int = 4
-    """S, the parts into which a volume is cut."""
+    """Number of parts into which a volume is cut, S."""
     slices: int = 12
-    """Slices a step of stage 1: they make twice (G^R, rotation), three (G^D-) or four (G^D) times as many images."""
+    """Slices per step of stage 1; two (G^R, rotation), three (G^D-) or four (G^D) times as many images are made."""
     images: int | None = None
-    """Images a step of stage 1, the same for every strategy, in place of `slices`."""
+    """Images per step of stage 1, the same for every loss; None: as many as --slices makes."""
     encoder_steps: int = 10_001
+    """Optimizer steps of stage 1."""
 
     local_loss: Literal["r", "d"] = "r"
-    """Stage 2: L^R or L^D."""
+    """Loss of stage 2: L^R or L^D."""
     decoder_blocks: int = 3
-    """l, the decoder blocks that stage 2 trains."""
+    """Number of decoder blocks that stage 2 trains, l."""
     region: Literal[1, 3] = 3
-    """Height and width of a region of the local loss."""
+    """Height and width of a region of the local loss, in cells of the feature map."""
     regions: Literal[9, 13] = 13
-    """Regions of a map."""
+    """Number of regions that the local loss takes from a feature map."""
     local_slices: int = 10
-    """Slices a step of L^R."""
+    """Slices per step of stage 2 with the loss L^R."""
     local_volumes: int = 3
-    """Volumes a step of L^D; each gives a slice of every partition."""
+    """Volumes per step of stage 2 with the loss L^D; each gives a slice of every partition."""
     decoder_steps: int = 10_001
+    """Optimizer steps of stage 2."""
 
     labelled: int = 2
-    """Labelled volumes of stage 3: 1, 2, 8, or 0 for all of the pool."""
+    """Labelled volumes that stage 3 trains on: 1, 2, 8, or 0 for all of the pool."""
     batch_size: int = 20
-    """Slices a step of stage 3, over all processes."""
+    """Slices per step of stage 3, over all processes."""
     segmentation_loss: Literal["dice", "dice-foreground", "cross-entropy", "weighted-cross-entropy"] = "dice"
+    """Loss of stage 3: Dice over all classes or the foreground, or cross-entropy with or without weights of classes."""
     rotations_of_45: bool = True
-    """Let the augmentation of stage 3 turn a slice by any multiple of 45 degrees."""
+    """Let the augmentation of stage 3 turn slices by any multiple of 45 degrees, too."""
     elastic_sigma: float = 5.0
-    """Pixels, standard deviation of the elastic grid's displacements."""
+    """Standard deviation of the displacements of elastic deformations, in pixels."""
     elastic_share: float = 0.525
-    """Share of the slices that are deformed elastically."""
+    """Share of the slices of stage 3 that are deformed elastically."""
     intensity: bool = True
-    """Change contrast or brightness in stage 3, as the paper says and its code does not."""
+    """Change contrast or brightness in stage 3, which the paper says and its code does not."""
     mixup: bool = False
-    """Mix the slices of a batch, and their labels, in pairs."""
+    """Mix the slices of a batch of stage 3, and their labels, in pairs."""
     segmentation_steps: int = 10_001
+    """Optimizer steps of stage 3."""
     benchmark_steps: int | None = None
     """Steps of stage 3 if every volume is labelled, which takes longer to converge; None: `segmentation_steps`."""
     validate_every: int = 50
-    """Steps between two validations; the weights with the best validation Dice are kept."""
+    """Steps of stage 3 between two validations; the weights with the best validation Dice are kept."""
 
     split: Literal["test", "validation"] = "test"
-    """Volumes that are evaluated; settings are chosen on validation (seeds 100 and up)."""
+    """Volumes to evaluate on; settings are chosen on the validation volumes, with seeds 100 and up."""
 
 
 EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again

@@ -77,7 +77,7 @@ def check(root: Path) -> list[str]:
     dataset, folder = find(root)
     missing, faults = [], []
     subjects = splits.subjects(dataset.name)
-    for name in subjects:
+    for name in track(subjects, "reading the subjects"):
         try:
             if any(path.exists() or path.is_symlink() for path in dataset.files(folder, name)):
                 dataset.read(folder, name)
@@ -189,9 +189,9 @@ class Options:
     write: Path
     """Folder to write training/patientNNN/ into; it must not hold a training folder yet."""
     subjects: int = sum(CPU.subjects)
-    """How many subjects."""
+    """Number of subjects to write."""
     pixels: int = 64
-    """Pixels along either side of a slice, which is 128 mm wide."""
+    """Pixels along each side of a slice, which is 128 mm wide."""
     debug: bool = False
     """Show the traceback of an error."""
 

@@ -36,13 +36,13 @@ class Options:
     """Segment a NIfTI volume with a trained U-Net."""
 
     image: Path
-    """NIfTI volume, slices along any axis; for the committed weights a T1 image of a brain."""
+    """NIfTI volume to segment, slices along any axis; the committed weights need a T1 image of a brain."""
     out: Path
-    """Label map to write, .nii or .nii.gz; a picture is written beside it, .png."""
+    """Label map to write, .nii or .nii.gz; a picture of it is written beside it, .png."""
     channel: int | None = None
-    """Channel of a 4-D image; default: the image has to be 3-D."""
+    """Channel to take from a 4-D --image, counted from 0; without it the image has to be 3-D."""
     run: Path | None = None
-    """Folder of a trained run of stage 3; default: the committed weights."""
+    """Folder of a trained run of stage 3; without it the committed weights of the paper."""
     debug: bool = False
     """Show the traceback of an error."""
 

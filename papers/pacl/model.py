@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 Weighting = Literal["dot", "cos"]
 SIGMOID_SCALE = 10.0  # as in the code of NMS05
+CANCELLED = 1e-3  # |v|^2 of weighted patches, as a share of the square of their summed norms, below which v is made
 
 
 class VisionEmbedder(nn.Module):
@@ -43,7 +44,8 @@ def pairwise(
     With S = V t the similarities of an image's patches V and a = softmax(S) their weights (equations 2 and 3, as one
     third party numbers them), the compatibility is the cosine of v = V^T a and t. As <v, t> = a^T V t and
     |v|^2 = a^T V V^T a, no v is made: the largest tensors are S, (B, M, T), and the Gram matrices, (B, T, T), never
-    (B, M, D). Only where the texts are so few that v is the smaller and cheaper of the two, its norm is taken of v.
+    (B, M, D). Where the texts are so few that v is the smaller and cheaper of the two, v is made after all, as it is
+    for pairs whose weighted patches nearly cancel: their |v|^2 would be all rounding.
 
     Args:
         patches: (B, T, D), not normalised. text: (M, D).
@@ -61,14 +63,24 @@ def pairwise(
         unit_text = F.normalize(text, dim=-1)
 
         def columns(start: int, stop: int) -> Tensor:
-            along = (patches @ unit_text[start:stop].T).transpose(1, 2)  # (B, M, T)
+            unit = unit_text[start:stop]
+            along = (patches @ unit.T).transpose(1, 2)  # (B, M, T)
             if weighting == "dot":
                 similarity = along * text[start:stop].norm(dim=-1)[:, None]
             else:
                 similarity = along / patches.norm(dim=-1).clamp(min=_tiny(patches))[:, None]
-            weights = (attn_scale * similarity).softmax(-1)
-            squared = (weights @ patches).square().sum(-1) if gram is None else ((weights @ gram) * weights).sum(-1)
-            return (weights * along).sum(-1) / squared.clamp(min=_tiny(patches) ** 2).sqrt()
+            weights = _weights(attn_scale * similarity)
+            if gram is None:
+                return _cosine_of_pairs(weights @ patches, unit)
+            squared = ((weights @ gram) * weights).sum(-1)
+            phi = (weights * along).sum(-1) / squared.clamp(min=_tiny(patches) ** 2).sqrt()
+            with torch.no_grad():
+                summands = gram.diagonal(dim1=1, dim2=2).sqrt().unsqueeze(-1)
+                cancelled = squared < CANCELLED * (weights @ summands).squeeze(-1).square()
+            for image in cancelled.any(1).nonzero().flatten().tolist():
+                pairs = cancelled[image]
+                phi[image, pairs] = _cosine_of_pairs(weights[image, pairs] @ patches[image], unit[pairs])
+            return phi
 
         if chunk is None or chunk >= len(text):
             return columns(0, len(text))
@@ -94,7 +106,7 @@ def diagonal(
     """
     with torch.autocast(patches.device.type, enabled=False):
         patches, own, text = _float(patches), _float(own), _float(text)
-        weights = (attn_scale * _similarity(patches, own, weighting)).softmax(-1)
+        weights = _weights(attn_scale * _similarity(patches, own, weighting))
         return _cosine((weights.unsqueeze(-1) * patches).sum(1), text)
 
 
@@ -132,6 +144,20 @@ def _similarity(patches: Tensor, own: Tensor, weighting: Weighting) -> Tensor:
     if weighting == "cos":
         patches, own = F.normalize(patches, dim=-1), F.normalize(own, dim=-1)
     return (patches @ own.unsqueeze(-1)).squeeze(-1)
+
+
+def _weights(similarity: Tensor) -> Tensor:
+    """exp(similarity) over the patches, (..., T), up to a factor that the cosine of what they weigh does not see.
+
+    The softmax's own division would add a sum to the gradient that is zero for a cosine, but for its rounding, which
+    the cosine of a patch near zero amplifies.
+    """
+    return (similarity - similarity.detach().amax(-1, keepdim=True)).exp()
+
+
+def _cosine_of_pairs(pooled: Tensor, unit_text: Tensor) -> Tensor:
+    """(..., M) of pooled patches (..., M, D), each with its text of unit vectors (M, D)."""
+    return (F.normalize(pooled, dim=-1, eps=_tiny(pooled)) * unit_text).sum(-1)
 
 
 def _cosine(image: Tensor, text: Tensor) -> Tensor:

@@ -3,16 +3,14 @@
 import csv
 import hashlib
 import io
-import math
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from PIL import Image
-from scipy.signal import resample_poly
 
 from .. import UserError
+from ..support.audio import read_audio, resample
 
 PACKS = Path(__file__).parent / "packs"
 
@@ -38,10 +36,10 @@ def read_picture(path: Path, sha256: str, mode: str) -> np.ndarray:
 
 def read_sound(path: Path, sha256: str, rate: int) -> np.ndarray:
     """(N,) float32 mono in [-1, 1] at `rate` Hz, of a sound file of a pack. Raises as `read_pack`."""
-    samples, recorded = soundfile.read(io.BytesIO(read_pack(path, sha256)), dtype="float32", always_2d=True)
-    # Lossy coding and resampling both overshoot a little.
-    common = math.gcd(rate, recorded)
-    return np.clip(resample_poly(samples.mean(1), rate // common, recorded // common), -1, 1)
+    read_pack(path, sha256)
+    samples, recorded, _ = read_audio(path)
+    mono = resample(samples.mean(0, keepdim=True), recorded, rate)[0]
+    return mono.clamp(-1, 1).numpy()  # lossy coding and resampling both overshoot a little
 
 
 @lru_cache

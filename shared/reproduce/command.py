@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import io
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from .. import UserError
 from ..paper import load
 from ..support.command_line import command, console
 from ..support.files import write_atomic, write_json
-from ..support.progress import heartbeat, listen
+from ..support.progress import drawn, listen
 from .keys import Job, Jobs, cache_folder
 from .tables import claims_table, paper_pages, read_results, results_table, same_metrics
 from .verdicts import judge
@@ -275,8 +274,10 @@ def check_data(options: Options) -> None:
         return
     root = options.data.expanduser()
     check_folder(root)
-    listen(heartbeat(lambda line: print(line, file=sys.stderr)))
-    for line in data.check(root):
+    with drawn(Console(stderr=True, highlight=False, soft_wrap=True)) as listener:
+        listen(listener)
+        lines = data.check(root)
+    for line in lines:
         console.print(line, markup=False)
 
 

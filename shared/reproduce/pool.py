@@ -16,15 +16,14 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import Progress, TaskID
 
 from .. import UserError
 from ..support.command_line import console, explain
-from ..support.progress import HEARTBEAT_SECONDS, heartbeat, listen
+from ..support.progress import COLUMNS, HEARTBEAT_SECONDS, drawn, listen
 from .keys import Job
 
 PROGRESS_SECONDS = 0.25  # between two progress messages of one job
-COLUMNS = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
 WORK = f"{__package__}.jobs"  # functions of this module run in the children; the parent does not import it, nor torch
 
 
@@ -65,15 +64,9 @@ class ProcessPool:
     def call(self, function: str, *arguments: Any) -> Any:
         """Run a function of ``jobs`` in a child and return its result; a bar shows what it tracks."""
         connection = self._start(0, "", function, *arguments)
-        with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bars:
-            bar, say = bars.add_task("starting", total=None, note=""), heartbeat(console.print)
+        with drawn(console) as listener:
             while (message := self._receive(connection))[0] == "tracked":
-                _, what, done, total = message
-                bars.update(
-                    bar, description=what, completed=done, total=total or None, note=f"{done} of {total or '?'}"
-                )
-                if not console.is_terminal:
-                    say(what, done, total)
+                listener(*message[1:])
         return message[1]
 
     def map(self, pending: Sequence[Job], costs: Mapping[str, float], done: Callable[[Job], None]) -> None:

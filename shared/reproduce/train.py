@@ -29,7 +29,7 @@ class TrainOptions:
     preset: Literal["smoke", "cpu", "paper"] = "cpu"
     """Preset that sets the options of the configuration which are not given here."""
     variant: str | None = None
-    """Variant to train, a row of the results table; without it the paper's own method."""
+    """Variant to train, a row of the results table; without it the method of the paper's first main claim."""
     seed: int = 0
     """Seed of the weights, the data order and everything else that is random."""
     start: Path | None = None
@@ -51,7 +51,8 @@ def train_one(package: str) -> None:
     def run() -> None:
         arguments = each_once(given, TrainOptions, module.Config)
         options, _ = tyro.cli(TrainOptions, args=arguments, return_unknown_args=True, add_help=False)
-        (variant,) = chosen("variant", (options.variant or package.rpartition(".")[2],), tuple(module.VARIANTS))
+        (variant,) = chosen("variant", (options.variant or own_method(package),), tuple(module.VARIANTS))
+        options = dataclasses.replace(options, variant=variant)  # which --help names as the default
         preset = module.PRESETS[options.preset]
         start = dataclasses.replace(preset, **module.VARIANTS[variant].changes)
         whole = dataclasses.make_dataclass("Whole", [("run", TrainOptions, options), ("config", type(start), start)])
@@ -74,6 +75,15 @@ def train_one(package: str) -> None:
                 note(f"weights, log and result are in {pending[-1].folder}.")
 
     sys.exit(run_and_explain(run, "--debug" in given))
+
+
+def own_method(package: str) -> str:
+    """The variant of the paper's name; if there is none, the one that its first headline claim speaks for."""
+    name = package.rpartition(".")[2]
+    if name in load(package, "config").VARIANTS:
+        return name
+    found: str = next(claim.a for claim in load(package, "claims").CLAIMS if claim.headline)
+    return found
 
 
 def _from_given(jobs: Jobs, variant: str, options: TrainOptions) -> Job:

@@ -1,11 +1,13 @@
-"""Sound files of any kind as samples, read to their end."""
+"""Sound files of any kind as samples, read to their end, and samples at another rate."""
 
 import re
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import UserError
@@ -57,6 +59,21 @@ def read_audio(path: Path) -> tuple[Tensor, int, str]:
     if bad := int((~samples.isfinite()).sum()):
         raise UserError(f"{path} has {bad} samples that are NaN or infinite; export it again, or set them to zero.")
     return samples, rate, encoding
+
+
+def resample(samples: Tensor, rate: int, new_rate: int) -> Tensor:
+    """Samples (C, N) at ``rate`` Hz -> (C, ceil(N * new_rate / rate)) at ``new_rate`` Hz, float32, on the CPU.
+
+    With soxr's quality HQ, the default of librosa; what lies above half the lower rate is removed. Peaks may grow a
+    little: of samples in [-1, 1] some may come to lie outside.
+    """
+    samples = samples.to("cpu", torch.float32)
+    if rate == new_rate:
+        return samples
+    length = -(-samples.shape[1] * new_rate // rate)
+    padded = F.pad(samples, (0, -(-rate // new_rate)))  # soxr rounds the length: the last sample could be missing
+    found = soxr.resample(padded.T.numpy(), rate, new_rate, "HQ")
+    return torch.from_numpy(found[:length].T.copy())
 
 
 def mean_is_silent(samples: Tensor) -> bool:

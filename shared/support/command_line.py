@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from .. import UserError
+from . import hub
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -93,6 +94,8 @@ def explain(error: BaseException) -> str:
         error = OSError(int(named[1]), named[2].rpartition("\n")[2], named[3])  # one from a loader's worker
     if isinstance(error, UserError):  # one from a loader's worker has the worker's traceback before it
         return str(error).rpartition("UserError: ")[2].strip()
+    if reason := hub.failure(error):
+        return f"A download is needed, but {reason}; check the network and run the same command again."
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
         return f"The disk is full ({error}); finished runs are kept: free some space and run the same command again."
     if isinstance(error, PermissionError):

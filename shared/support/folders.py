@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from .. import UserError
+from .progress import track
 
 NAMED = 20  # faults that are told one by one
 CHUNK = 1024  # samples that are submitted to the threads at a time
@@ -37,8 +39,12 @@ def visible(paths: Iterable[Path], root: Path) -> list[Path]:
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
-def faults(read: Callable[[int], object], count: int) -> list[str]:
-    """The messages of those of ``count`` samples for which ``read`` raises UserError; it runs in a thread a core."""
+def faults(read: Callable[[int], object], count: int, what: str | None = None) -> list[str]:
+    """The messages of those of ``count`` samples for which ``read`` raises UserError; it runs in a thread a core.
+
+    Args:
+        what: the work in a few words, for :func:`.progress.track`; None: it is part of another that is tracked.
+    """
 
     def fault(index: int) -> str:
         try:
@@ -47,11 +53,10 @@ def faults(read: Callable[[int], object], count: int) -> list[str]:
             return str(error)
         return ""
 
-    found: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, count, CHUNK):
-            found += filter(None, pool.map(fault, range(start, min(start + CHUNK, count))))
-    return found
+        chunks = (pool.map(fault, range(start, min(start + CHUNK, count))) for start in range(0, count, CHUNK))
+        messages = chain.from_iterable(chunks)
+        return [message for message in (track(messages, what, count) if what else messages) if message]
 
 
 def named(faults: list[str]) -> list[str]:

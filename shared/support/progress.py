@@ -1,12 +1,17 @@
 """Progress of work that is no training loop, such as preparing data: told to whoever listens in this process."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
 Item = TypeVar("Item")
 SECONDS = 0.25  # between two reports
 HEARTBEAT_SECONDS = 30.0  # between two lines where there is no terminal to draw on
+COLUMNS = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))  # of a bar
 Listener = Callable[[str, int, int], None]
 
 _listeners: list[Listener] = []
@@ -49,3 +54,18 @@ def heartbeat(say: Callable[[str], object]) -> Listener:
         current, spoken = what, time.monotonic()
 
     return listener
+
+
+@contextlib.contextmanager
+def drawn(console: Console) -> Iterator[Listener]:
+    """A listener that draws a bar on a terminal, and elsewhere says lines, see :func:`heartbeat`."""
+    with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar, say = bars.add_task("starting", total=None, note=""), heartbeat(console.print)
+
+        def listener(what: str, done: int, total: int) -> None:
+            note = f"{done:,} of {f'{total:,}' if total else '?'}"
+            bars.update(bar, description=what, completed=done, total=total or None, note=note)
+            if not console.is_terminal:
+                say(what, done, total)
+
+        yield listener

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from ci.report import papers
+from shared.support import progress
 from shared.support.command_line import run_and_explain
 from tests.damage import FOLDER, Command, Damage, Kind, Reader, contents, locked, may_read, unprivileged
 
@@ -127,17 +128,25 @@ def test_bad_input_is_named(
     ],
 )
 def test_check_data_tells_whatever_it_finds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], reader: str, path: str, kind: Kind
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    reader: str,
+    path: str,
+    kind: Kind,
 ) -> None:
     """`make check-data` lists what is wrong, or ends with one sentence.
 
-    It opens every file; or it counts the samples, and tells what keeps it from that.
+    It opens every file, and says how far it is; or it counts the samples, and tells what keeps it from that.
     """
     root, check, count = tmp_path / FOLDER, READERS[reader].check, READERS[reader].count
     assert check is not None
     root.mkdir()
     READERS[reader].build(root)
+    told: list[str] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda what, done, total: told.append(what)])
     whole = check(root)
+    assert told
     kind.damage(root / path)
     counted: list[int] = []
     with unprivileged():

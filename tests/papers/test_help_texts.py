@@ -9,10 +9,17 @@ import sys
 import pytest
 
 COMMANDS = (
+    "papers.clipsep.predict",
+    "papers.clipsep.train",
     "papers.fastmim.predict",
     "papers.fastmim.train",
     "papers.fastmim.transfer.detect",
     "papers.fastmim.transfer.segment",
+    "papers.featreg.predict",
+    "papers.featreg.train",
+    "papers.local_contrast.data",
+    "papers.local_contrast.predict",
+    "papers.local_contrast.train",
     "papers.pacl.predict",
     "papers.pacl.train",
 )

@@ -1,15 +1,16 @@
-"""Sounds whose length is estimated, unknown or false."""
+"""Sounds whose length is estimated, unknown or false; sounds at another rate."""
 
 import re
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
 import torch
 
 from shared import UserError
-from shared.support.audio import mean_is_silent, read_audio
+from shared.support.audio import mean_is_silent, read_audio, resample
 
 RATE = 16_000
 NOISE = np.random.default_rng(0).uniform(-0.3, 0.3, 2 * RATE).astype(np.float32)
@@ -141,3 +142,62 @@ def test_samples_are_those_of_one_read(tmp_path: Path, subtype: str, monkeypatch
 )
 def test_channels_that_cancel(left: np.ndarray, right: np.ndarray, silent: bool) -> None:
     assert mean_is_silent(torch.from_numpy(np.stack([left, right]).astype(np.float32))) == silent
+
+
+# another rate
+
+
+def tone(frequency: float, rate: int, seconds: float = 1.0) -> torch.Tensor:
+    """A sine of amplitude 1/2, (N,)."""
+    return torch.sin(2 * torch.pi * frequency * torch.arange(round(seconds * rate), dtype=torch.float64) / rate) / 2
+
+
+@pytest.mark.parametrize(
+    ("rate", "new_rate"), [(44_100, 8_000), (8_000, 44_100), (16_000, 8_000), (11_025, 16_000), (48_000, 44_100)]
+)
+def test_a_sine_keeps_its_frequency_level_and_place(rate: int, new_rate: int) -> None:
+    frequencies = (100.0, 1_000.0, 3_500.0)
+    found = resample(torch.stack([tone(f, rate) for f in frequencies]), rate, new_rate)
+    assert found.dtype == torch.float32 and found.shape == (3, new_rate)
+    middle = slice(new_rate // 20, -new_rate // 20)  # a sine that begins and ends at once has all frequencies there
+    for row, frequency in zip(found, frequencies, strict=True):
+        assert (row - tone(frequency, new_rate))[middle].abs().max() < 1e-4, frequency
+
+
+@pytest.mark.parametrize("new_rate", [8_000, 16_000])
+def test_what_lies_above_half_the_new_rate_is_removed(new_rate: int) -> None:
+    rate = 44_100
+    above = torch.stack([tone(share * new_rate, rate) for share in (0.505, 0.6, 0.99, 1.01, 1.3)])
+    found = resample(above, rate, new_rate)[:, new_rate // 20 : -new_rate // 20]
+    assert found.abs().max() < 1e-4 * above.abs().max(), "80 dB"
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 999, 1_000, 44_101])
+@pytest.mark.parametrize(("rate", "other"), [(44_100, 8_000), (96_000, 8_000), (16_000, 15_999), (8_000, 11_025)])
+def test_lengths_there_and_back(samples: int, rate: int, other: int) -> None:
+    wave = torch.from_numpy(np.random.default_rng(0).uniform(-0.3, 0.3, (2, samples)).astype(np.float32))
+    there = resample(wave, rate, other)
+    assert there.shape == (2, -(-samples * other // rate)) and there.abs().sum(1).all()
+    back = resample(there, other, rate)[:, :samples]
+    assert back.shape == wave.shape and back.isfinite().all()
+
+
+def test_what_both_rates_hold_comes_back() -> None:
+    wave = tone(440, 8_000)[None]
+    back = resample(resample(wave, 8_000, 44_100), 44_100, 8_000)
+    assert back.shape == wave.shape and (back - wave)[:, 400:-400].abs().max() < 1e-4
+
+
+def test_resampled_as_librosa_does_it() -> None:
+    """But for the last sample: librosa sets it to zero where soxr rounds the length down."""
+    wave = np.stack([NOISE, NOISE[::-1]])
+    for rate, new_rate in ((44_100, 8_000), (16_000, 22_050)):
+        expected = librosa.resample(wave, orig_sr=rate, target_sr=new_rate, res_type="soxr_hq")
+        found = resample(torch.from_numpy(wave), rate, new_rate)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found[:, :-1], expected[:, :-1], atol=1e-6)
+
+
+def test_at_the_same_rate_samples_stay() -> None:
+    wave = torch.from_numpy(NOISE)[None]
+    assert torch.equal(resample(wave, RATE, RATE), wave)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from shared import UserError
+from shared.support import folders, progress
 from shared.support.folders import NAMED, ClassFolders, faults, named, visible
 
 
@@ -37,12 +38,18 @@ def test_visible(tmp_path: Path) -> None:
     assert visible(paths, root) == [root / "a.png", root / "b/c.png"]
 
 
-def test_faults_are_found_in_order_and_the_first_are_named() -> None:
+def test_faults_are_found_in_order_and_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(index: int) -> None:
         if index % 2:
             raise UserError(f"{index}.jpg is empty.")
 
-    found = faults(read, 2 * (NAMED + 3))
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda *values: told.append(values)])
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    monkeypatch.setattr(folders, "CHUNK", 10)
+    found = faults(read, 2 * (NAMED + 3), "reading photographs")
+    assert told == [("reading photographs", done, 2 * (NAMED + 3)) for done in range(2 * (NAMED + 3))]
+    assert faults(read, 2 * (NAMED + 3)) == found and len(told) == 2 * (NAMED + 3)
     assert found == [f"{index}.jpg is empty." for index in range(1, 2 * (NAMED + 3), 2)]
     assert named(found) == [*(f"  {fault}" for fault in found[:NAMED]), "  ... and 3 more"]
     assert named(found[:NAMED]) == [f"  {fault}" for fault in found[:NAMED]] and named([]) == []

@@ -31,8 +31,9 @@ from shared.reproduce.command import compare, kept, main, overridden
 from shared.reproduce.jobs import make_way
 from shared.reproduce.keys import Job, Jobs, code_hash
 from shared.reproduce.pool import ProcessPool
-from shared.reproduce.train import train_one
+from shared.reproduce.train import own_method, train_one
 from shared.reproduce.verdicts import judge
+from shared.support import progress
 from shared.support.command_line import explain
 from shared.support.files import write_json
 
@@ -670,6 +671,17 @@ def test_one_run_of_no_variant(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert told.startswith("error: There is no variant plane; there are: tinypaper, plain") and told.count("\n") == 1
 
 
+def test_the_variant_that_is_trained_without_naming_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the paper's name; in a folder of another name that of the first headline claim."""
+    assert own_method("tinypaper") == "tinypaper"
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.copytree(TINY, tmp_path / "renamed", ignore=IGNORED)
+    path = tmp_path / "renamed" / "claims.py"
+    first, last = 'Claim("a", 1, "A.", "nowhere", "error", "plain", "tinypaper"), Claim(', '"plain", headline=True),'
+    path.write_text(path.read_text().replace("(Claim(", f"({first}").replace('"plain"),)', f"{last})"))
+    assert own_method("renamed") == "tinypaper"
+
+
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -777,6 +789,16 @@ def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{tmp_path}: nothing is expected\n"
     assert reproduce(["tinypaper", "--check-data"]) == 0
     assert "Expected there:\nplane/points.csv" in capsys.readouterr().out
+
+
+def test_check_data_says_how_far_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what it found, which can be piped into a file."""
+    monkeypatch.setattr(progress, "_listeners", [])
+    monkeypatch.setattr("tinypaper.data.check", lambda root: [f"point {i}" for i in progress.track([1, 2], "counting")])
+    assert reproduce(["tinypaper", "--check-data", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr() == ("point 1\npoint 2\n", "Counting ...\n")
 
 
 @pytest.mark.parametrize(

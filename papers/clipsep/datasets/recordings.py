@@ -23,6 +23,7 @@ from shared.loading import cache_file
 from shared.offline import cutouts, packs, towers
 from shared.offline.cutouts import Cutout, load_backgrounds, load_cutouts, render_cutout
 from shared.offline.towers import SentenceEncoder, in_batches
+from shared.support import audio
 from shared.support.files import write_atomic
 from shared.support.progress import track
 
@@ -32,7 +33,7 @@ from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_i
 from .solos import load_solos
 
 SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
-GUARD = 0.02  # seconds between two parts, longer than the resampler's filter
+GUARD = 0.03  # seconds between two parts; the filter that resamples to 8 kHz is 0.024 s long
 SHORTEST = 0.6  # seconds; shorter recordings cannot be divided and serve as off-screen sounds in training only
 TEST_CONTAMINATED = 0.8  # share of the test interferers with an off-screen sound; the targets are clean ("clean+")
 VIDEO_SECONDS = 2.0
@@ -73,7 +74,7 @@ def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str,
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared data."""
-    modules = (clips, solos, shared.clip, towers, cutouts, packs, sys.modules[__name__])
+    modules = (clips, solos, shared.clip, towers, cutouts, packs, audio, sys.modules[__name__])
     return cache_file(
         cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, config.views
     )

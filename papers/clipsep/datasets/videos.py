@@ -21,19 +21,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import soundfile
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from shared import UserError
 from shared.clip import CLIP, describe_weights, load_clip
 from shared.loading import cache_file
 from shared.offline.towers import SentenceEncoder, in_batches
-from shared.support.audio import mean_is_silent, read_audio
+from shared.support.audio import mean_is_silent, read_audio, resample
 from shared.support.files import write_atomic
 from shared.support.images import UNDECODABLE, decode_image
 from shared.support.progress import track
@@ -418,7 +416,12 @@ def _labels(train: list[Video], validation: list[VideoPair], tests: dict[str, li
 
 
 def read_sound(path: Path, rate: int = RATE) -> Tensor:
-    """A whole sound file, float32 (N,) in [-1, 1] at ``rate`` Hz; channels are averaged.
+    """A whole sound file, float32 (N,) in [-1, 1] at ``rate`` Hz; channels are averaged. Raises as `read_channels`."""
+    return resample(read_channels(path).mean(0, keepdim=True), RATE, rate)[0].clamp(-1, 1)
+
+
+def read_channels(path: Path) -> Tensor:
+    """A whole sound file, float32 (C, N) in [-1, 1] at :data:`RATE`.
 
     Raises:
         UserError: if the file is missing, unreadable, cut short or silent, or is not 16-bit PCM at 16 kHz.
@@ -430,8 +433,7 @@ def read_sound(path: Path, rate: int = RATE) -> Tensor:
         raise UserError(f"{path} is sampled at {found} Hz, expected {RATE} Hz")
     if mean_is_silent(samples):
         raise UserError(f"{path} is silent{', as its channels cancel each other' if samples.any() else ''}")
-    sound = samples.numpy().mean(0)
-    return torch.from_numpy(sound if rate == RATE else resample_poly(sound, rate, RATE))
+    return samples
 
 
 def read_frames(video: Video) -> Iterator[Image.Image]:
@@ -457,11 +459,13 @@ def read_frames(video: Video) -> Iterator[Image.Image]:
         yield frame
 
 
-def _sound_of(video: Video, config: Config, training: bool) -> Tensor:
-    """The sound of a video that is long enough, in frames and in seconds, for every segment to be drawn from it.
+def _sound_of(video: Video, config: Config, training: bool) -> tuple[Tensor, list[str]]:
+    """Samples (C, N) of a video that is long enough, in frames and seconds, for every segment to be drawn from it.
+
+    And remarks on them.
 
     Raises:
-        UserError: if it is not, or if :func:`read_sound` does.
+        UserError: if it is not, or if :func:`read_channels` does.
     """
     if video.fault:
         raise UserError(video.fault)
@@ -470,28 +474,24 @@ def _sound_of(video: Video, config: Config, training: bool) -> Tensor:
         raise UserError(
             f"{video.row}: {video.n_frames} frames are too few for {video.sound.name}, at least {fewest} needed"
         )
-    sound = read_sound(video.sound, config.rate)
+    samples = read_channels(video.sound)
     last = video.n_frames - config.frame_margin if training else video.n_frames // 2
-    centre = centre_sample(last, FRAMES_PER_SECOND, config.rate)
-    if not crop_segment(torch.ones_like(sound), centre, config.segment).any():
-        seconds = len(sound) / config.rate
+    centre = centre_sample(last, FRAMES_PER_SECOND, RATE)
+    if not crop_segment(torch.ones(samples.shape[1]), centre, round(config.segment / config.rate * RATE)).any():
+        seconds = samples.shape[1] / RATE
         raise UserError(f"{video.sound} ends after {seconds:.1f} s, long before its {video.n_frames} frames do")
-    return sound
+    channels = len(samples)
+    return samples, [f"{video.sound} has {channels} channels, which are averaged"] if channels > 1 else []
 
 
 def _examine(video: Video, config: Config, training: bool) -> tuple[str, list[str]]:
     """The fault that makes a video unusable, and remarks on a usable one."""
     try:
-        _sound_of(video, config, training)
+        _, notes = _sound_of(video, config, training)
         deque(read_frames(video), maxlen=0)
     except UserError as fault:
         return str(fault), []
-    return "", _notes(video)
-
-
-def _notes(video: Video) -> list[str]:
-    channels = soundfile.info(video.sound).channels
-    return [f"{video.sound} has {channels} channels, which are averaged"] if channels > 1 else []
+    return "", notes
 
 
 # -- embeddings -------------------------------------------------------------------------------------------------------
@@ -504,11 +504,11 @@ def _embed(
 
     def read(video: Video) -> tuple[Tensor, str, list[str]] | UserError:
         try:
-            sound = _sound_of(video, config, training)
+            samples, notes = _sound_of(video, config, training)
             frames = torch.stack([clip.preprocess(frame) for frame in read_frames(video)])
         except UserError as fault:
             return fault
-        return frames, hashlib.sha256(sound.numpy().tobytes()).hexdigest(), _notes(video)
+        return frames, hashlib.sha256(samples.numpy().tobytes()).hexdigest(), notes
 
     faults: list[str] = []
     shard: list[tuple[Video, str, list[str], Tensor]] = []

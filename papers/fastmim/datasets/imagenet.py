@@ -126,7 +126,7 @@ def check(path: Path) -> list[str]:
         except UserError as fault:
             lines.append(f"{split}: {str(fault).splitlines()[0].removesuffix(' Expected:')}")
             continue
-        unusable = faults(photos.__getitem__, len(photos))
+        unusable = faults(photos.__getitem__, len(photos), f"decoding the images of {split}")
         lines.append(
             f"{split}: {len(classes[split]):,} classes, {len(photos):,} images, "
             f"{len(photos) - len(unusable):,} usable "

@@ -13,10 +13,16 @@ def imagenet_weights(which: str, published: Any) -> dict[str, Any]:
     """A state dict: torchvision's ``published`` weights if ``which`` is "imagenet", else that of the file it names.
 
     Raises:
-        UserError: if there is no such file, or it holds more than tensors.
+        UserError: if there is no such file, it holds more than tensors, or the download fails.
     """
     if which == "imagenet":
-        state: dict[str, Any] = published.get_state_dict(check_hash=True, weights_only=True)
+        try:
+            state: dict[str, Any] = published.get_state_dict(check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:  # no network, or a file that was cut short
+            raise UserError(
+                f"--backbone-weights imagenet: {published.url} cannot be downloaded ({error}); check the network, or "
+                "give the file."
+            ) from error
         return state
     if not Path(which).is_file():
         raise UserError(

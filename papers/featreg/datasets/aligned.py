@@ -7,6 +7,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from shared import UserError
+from shared.support.folders import faults, named
 
 from .images import Sample, read_label, read_pixels, size_of
 
@@ -109,18 +110,21 @@ def describe(root: Path) -> dict[str, Any]:
 
 
 def check(root: Path) -> list[str]:
-    """Lines on two aligned sets, after every file was read; none if there is no folder of time 1."""
+    """Lines on two aligned sets, after every file was decoded; none if there is no folder of time 1."""
     if not (root / "time1").is_dir():
         return []
     describe(root)
     trained, tested = Aligned(root, "train"), Aligned(root, "test")
-    for split in (trained, tested):
-        for index in range(len(split)):
-            split[index]
+    broken = [
+        fault
+        for split in (trained, tested)
+        for fault in faults(split.__getitem__, len(split), "decoding the images of aligned sets")
+    ]
     labelled = sum(tested.target_label(name) is not None for name in tested.names)
     return [
         f"aligned: {len(trained)} pairs for training, {len(tested)} for testing, {trained.classes} classes",
         f"aligned: {labelled} of the test images have labels of time 2",
+        *named(broken),
     ]
 
 

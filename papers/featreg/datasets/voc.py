@@ -10,6 +10,7 @@ from scipy.io.matlab import MatReadError
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from shared import UserError
+from shared.support.folders import faults, named
 
 from .images import Images, Sample, check_label, read_label, read_pixels
 
@@ -127,18 +128,17 @@ def describe(root: Path, sbd: bool) -> dict[str, Any]:
 
 
 def check(root: Path) -> list[str]:
-    """Lines on VOC and SBD; none if there is no VOC."""
+    """Lines on VOC and SBD, after every file was decoded; none if there is no VOC."""
     if not (root / "VOCdevkit/VOC2012").is_dir():
         return []
-    lines = [f"PASCAL VOC 2012: {_complete(VOC(root, image_set), image_set)}" for image_set in ("train", "val")]
-    return [*lines, f"SBD: {len(SBD(root))} further images" if (root / "sbd").is_dir() else "SBD: missing (optional)"]
+    lines = [line for image_set in ("train", "val") for line in _usable(f"VOC 2012 {image_set}", VOC(root, image_set))]
+    return [*lines, *(_usable("SBD beyond VOC", SBD(root)) if (root / "sbd").is_dir() else ["SBD: missing (optional)"])]
 
 
-def _complete(images: VOC, image_set: str) -> str:
-    files = [*images.files.images, *images.files.masks]
-    missing = [path for path in files if not Path(path).is_file()]
-    found = f"{len(images)} images in {image_set}"
-    return f"{found}, but {len(missing)} files are missing, such as {missing[0]}" if missing else found
+def _usable(name: str, images: Images) -> list[str]:
+    """How many images there are, and the faults of those that cannot be used."""
+    broken = faults(images.__getitem__, len(images), f"decoding the images of {name}")
+    return [f"{name}: {len(images):,} images, {len(images) - len(broken):,} usable", *named(broken)]
 
 
 def _same_size(sample: Sample, image: Path, label: Path) -> Sample:

@@ -210,7 +210,7 @@ def _check(name: str, root: Path) -> Part:
     except UserError as fault:
         part = faulty(name, fault)
         return part if (root / benchmark.labels).is_dir() else Part(name, part.lines)
-    broken = faults(test.__getitem__, len(test))
+    broken = faults(test.__getitem__, len(test), f"decoding the images of {name}")
     usable = len(test) - len(broken)
     line = f"{name}: {len(test):,} images, {usable:,} usable ({benchmark.expected:,} expected, unverified)"
     return Part(name, [line, *named(broken)], usable, bool(broken))

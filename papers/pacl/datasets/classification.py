@@ -202,7 +202,7 @@ def _check(name: str, root: Path) -> Part:
         data, names = load_set(name, root)
     except UserError as fault:
         return faulty(name, fault)
-    broken = faults(data.__getitem__, len(data))
+    broken = faults(data.__getitem__, len(data), f"decoding the images of {name}")
     usable = len(data) - len(broken)
     line = f"{name}: {len(data):,} images of {len(names):,} classes, {usable:,} usable"
     return Part(name, [line, *named(broken)], usable, bool(broken))

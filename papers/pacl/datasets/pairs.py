@@ -280,7 +280,7 @@ def _check_source(source: str, folder: Path) -> Part:
     count, blank = 0, 0
     unusable: list[str] = []
     broken: list[str] = []
-    for shard in shards:
+    for shard in track(shards, f"opening the shards of {source}"):
         try:
             found = index_shard(shard)
             broken += faults(partial(_open, found), len(found))
@@ -288,7 +288,7 @@ def _check_source(source: str, folder: Path) -> Part:
         except UserError as fault:
             unusable.append(str(fault))
     for form, paths in files.items():
-        for path in paths:
+        for path in track(paths, f"opening the {form} files of {source}"):
             try:
                 for pair in tables.rows_of(path, form):
                     if pair.text == ("",):
@@ -320,7 +320,7 @@ def _check_coco(root: Path) -> Part:
         found = coco_pairs(root)
     except UserError as fault:
         return faulty("COCO captions", fault)
-    broken = faults(partial(_open, found), len(found))
+    broken = faults(partial(_open, found), len(found), "opening the images of COCO captions")
     usable = len(found) - len(broken)
     stops = len(broken) * WATCHED > len(found) * TOLERATED
     line = f"COCO captions: {len(found):,} images, {usable:,} usable"

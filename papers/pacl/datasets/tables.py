@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import UserError
+from shared.support import hub
 from shared.support.folders import visible
 
 from .pair import Pair
@@ -78,8 +79,9 @@ def open_named(name: str) -> Table:
         rows = _load(name)
     except Exception as error:  # no such dataset, no network, no such split, ...
         raise UserError(
-            f"--pairs {name} cannot be loaded ({_reason(error)}). Expected a dataset of the Hugging Face hub with the "
-            "split train; check its name and the network, or leave out --pairs and put its files below --data."
+            f"--pairs {name} cannot be loaded ({hub.failure(error) or _reason(error)}). Expected a dataset of the "
+            "Hugging Face hub with the split train; check its name and the network, or leave out --pairs and put its "
+            "files below --data."
         ) from None
     return Table(rows, name)
 
@@ -137,7 +139,8 @@ def _load(*arguments: Any, **options: Any) -> Any:
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # an error is told in one sentence, by whoever catches it
-    return datasets.load_dataset(*arguments, split="train", **options)
+    with hub.quiet():
+        return datasets.load_dataset(*arguments, split="train", **options)
 
 
 def _reason(error: BaseException) -> str:

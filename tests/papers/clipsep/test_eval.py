@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
@@ -197,3 +198,22 @@ def test_figures_show_the_median_seed(tmp_path: Path) -> None:
     assert evaluation._median_seed(runs) == 3  # of four the lower of the two in the middle
     assert evaluation._median_seed({run: folder for run, folder in runs.items() if run != ("clipsep", 1)}) == 0
     assert evaluation._median_seed({run: folder for run, folder in runs.items() if run[0] == "pit"}) == 1
+
+
+def test_spectrograms_have_axes_in_seconds_and_hertz(tmp_path: Path) -> None:
+    rate, examples = 8_000, tmp_path / "clipsep" / "examples"
+    examples.mkdir(parents=True)
+    tone = (2 * torch.pi * 1_000 * torch.arange(4_000) / rate).sin() / 2
+    for row in range(evaluation.EXAMPLES):
+        for kind in ("mixture", "target", "estimate"):
+            soundfile.write(examples / f"{row}-{kind}.wav", tone.numpy(), rate)
+    (examples / "examples.json").write_text(json.dumps({"labels": [["dog", "$5 harp"]] * evaluation.EXAMPLES}))
+    axes = evaluation._spectrograms({"clipsep": tmp_path / "clipsep"}, 0).axes
+    assert [axis.get_title() for axis in axes[:3]] == ["mixture", "target", "clipsep"]
+    assert axes[0].get_ylabel().endswith("\nHz") and axes[-1].get_xlabel() == "Time (seconds)"
+    for axis in axes:
+        mesh = axis.collections[0]
+        level, places = np.asarray(mesh.get_array()), mesh.get_coordinates()
+        row = level.mean(1).argmax()
+        assert places[row, 0, 1] < 1_000 < places[row + 1, 0, 1]
+        assert places[0, -1, 0] == pytest.approx(0.5, abs=0.01) and axis.get_ylim()[1] == pytest.approx(4_000, abs=20)

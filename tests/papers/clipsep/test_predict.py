@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -297,6 +298,30 @@ def test_figure_shows_mixture_masks_and_estimates(ask: Callable[..., int], tmp_p
     with Image.open(figure) as image:
         assert image.format == "PNG"
         assert np.asarray(image.convert("L")).std() > 10
+
+
+@pytest.mark.parametrize("seconds", [2, 70])  # the longer one has more frames than a figure shows
+def test_a_tone_is_drawn_at_its_frequency_and_time(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = torch.arange(seconds * 44_100) / 44_100
+    mixture = ((2 * torch.pi * 1_000 * time).sin() * (time > seconds / 2) / 4)[None]
+    spectrogram = build_spectrogram(CONFIG)
+    result = separate(Constant(), spectrogram, mixture, 44_100, torch.tensor([[1.0]]))
+    drawn: list[Figure] = []
+    monkeypatch.setattr(predict, "write_figure", lambda figure, path, dpi: drawn.append(figure))
+    predict.draw(Path("tone.png"), ["a tone"], result, mixture, 44_100, spectrogram)
+    panels = [axis for axis in drawn[0].axes if axis.get_title()]
+    assert [axis.get_title() for axis in panels] == ["mixture", "mask: a tone", "a tone"]
+    assert {axis.get_ylabel() for axis in panels} == {"Hz"} and panels[-1].get_xlabel() == "Time (seconds)"
+    for axis in (panels[0], panels[2]):
+        assert axis.get_xlim() == (0, seconds)
+        mesh = axis.collections[0]
+        level = np.asarray(mesh.get_array())
+        places = mesh.get_coordinates()  # corners of its cells, in seconds and Hz
+        assert level.shape[1] <= predict.COLUMNS
+        row, column = np.unravel_index(level.argmax(), level.shape)
+        assert places[row, 0, 1] < 1_000 < places[row + 1, 0, 1]
+        begins = places[0, :-1, 0][level[row] > level.max() - 20].min()
+        assert abs(begins - seconds / 2) < 0.1 and column > level.shape[1] / 2
 
 
 # levels

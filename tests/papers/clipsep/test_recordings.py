@@ -17,6 +17,7 @@ from papers.clipsep.data import MixAndSeparate, load
 from papers.clipsep.datasets import recordings
 from papers.clipsep.datasets.clips import Clip
 from papers.clipsep.datasets.recordings import LOUDNESS, SPLITS, TEST_CONTAMINATED, VIDEOS
+from shared.support.audio import resample
 
 RATE = 1_000  # Hz
 
@@ -65,6 +66,16 @@ def test_parts_of_a_recording_are_apart_in_time(sounds: None) -> None:
     assert all(end + guard < start for (_, end), (start, _) in pairwise(spans))
     lengths = [(end - start + 1 + guard) / len(whole) for start, end in spans]
     assert lengths == pytest.approx([0.6, 0.15, 0.25], abs=1e-3)
+
+
+@pytest.mark.parametrize("recorded", [16_000, 22_050, 44_100])
+def test_no_sample_of_a_recording_is_heard_in_two_parts(recorded: int) -> None:
+    """The filter that resamples spreads a sample over less time than lies between two parts."""
+    impulse = torch.zeros(1, recorded)
+    impulse[0, recorded // 2] = 1
+    heard = resample(impulse, recorded, CPU.rate)[0].abs()
+    (places,) = (heard > 1e-5 * heard.max()).nonzero(as_tuple=True)
+    assert 0.005 < (places.max() - places.min()) / CPU.rate < recordings.GUARD
 
 
 def test_what_is_long_enough_or_has_a_solo_is_a_class(sounds: None) -> None:

@@ -233,7 +233,10 @@ def test_check_lists_what_is_there(tmp_path: Path) -> None:
     build_voc(tmp_path)
     build_aligned(tmp_path)
     said = "\n".join(data.check(tmp_path))
-    for expected in ("2 images in train", "2 images in val", "2 further images", "4 pairs for training, 2 for testing"):
+    whole = [f"{name}: 2 images, 2 usable" for name in ("VOC 2012 train", "VOC 2012 val", "SBD beyond VOC")]
+    for expected in (*whole, "4 pairs for training, 2 for testing"):
         assert expected in said
-    (tmp_path / "VOCdevkit/VOC2012/JPEGImages/t_2.jpg").unlink()
-    assert "1 files are missing" in "\n".join(data.check(tmp_path)) and "t_2.jpg" in "\n".join(data.check(tmp_path))
+    (tmp_path / "VOCdevkit/VOC2012/JPEGImages/t_2.jpg").write_bytes(b"no JPEG")
+    (tmp_path / "time2/images/b.png").write_bytes((tmp_path / "time2/images/b.png").read_bytes()[:-40])
+    said = "\n".join(data.check(tmp_path))
+    assert "VOC 2012 train: 2 images, 1 usable" in said and "t_2.jpg" in said and "time2/images/b.png" in said
