@@ -44,7 +44,7 @@ def help_texts(module: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 @pytest.mark.parametrize("module", COMMANDS)
 def test_every_option_has_a_text(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = help_texts(module, monkeypatch)
-    assert len(texts) >= 8
+    assert len(texts) >= 4 and "--debug" in texts
     kinds = r"(\[?(\{[\w,.-]+\}|PATH|STR|INT|FLOAT|[|.\[\]\s])+)?\s*"
     told = {name: re.sub(f"^{kinds}", "", text) for name, text in texts.items()}
     assert {name: text for name, text in told.items() if not re.match(r"(?!Of |What )[A-Z].{10,}\.$", text)} == {}
