@@ -34,7 +34,9 @@ class Pair:
         try:
             Image.open(io.BytesIO(self.image_bytes())).close()
         except UNDECODABLE as error:
-            raise DamagedSample(f"The image of {self.name} cannot be decoded ({error}).") from None
+            raise DamagedSample(
+                f"The image of {self.name} cannot be decoded ({str(error).partition(' <')[0]})."
+            ) from None
 
     def decode(self) -> Image.Image:
         """The image in RGB, upright; raises :class:`DamagedSample`."""
@@ -42,7 +44,9 @@ class Pair:
         try:
             return decode_image(io.BytesIO(content))
         except (UserError, *UNDECODABLE) as error:
-            raise DamagedSample(f"The image of {self.name} cannot be decoded ({error}).") from None
+            raise DamagedSample(
+                f"The image of {self.name} cannot be decoded ({str(error).partition(' <')[0]})."
+            ) from None
 
     def caption(self, rng: np.random.Generator) -> str:
         """The text, or one of several; raises :class:`DamagedSample` if it is blank, or not UTF-8."""
