@@ -18,7 +18,7 @@ from shared.run import Run
 
 from .augment import HIGHEST, change_intensity, crop, elastic_flow, mixup, move, warp
 from .build import build, transfer
-from .config import ALL, Config
+from .config import Config
 from .data import Slices, dataset_of, load, split_of
 from .losses import (
     global_loss_d,
@@ -190,7 +190,7 @@ def train_segmentation(config: Config, run: Run) -> None:
         accelerator=run.accelerator,
         workers=config.workers,
     )
-    steps = config.benchmark_steps if config.labelled == ALL and config.benchmark_steps else config.segmentation_steps
+    steps = config.steps_of_fine_tuning
     model, optimizer, schedule = prepared(config, run, network, steps)
     best = Best()
 
