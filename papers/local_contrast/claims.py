@@ -8,12 +8,14 @@ PAPER = Paper(
     venue="NeurIPS 2020",
     arxiv="2006.10511",
     summary="segmentation with one or two labelled volumes, after contrastive pre-training of slices and regions",
-    conclusion="On synthesised brains, pre-training on unlabelled volumes helps where labels are few: clearly with one "
-    "labelled volume, less with two, and not measurably with eight. What the paper adds to plain contrastive learning does "
-    "not show: SimCLR and even the prediction of rotations help as much with two volumes, and the local loss adds nothing "
-    "that five label sets can tell from zero. Mixup lowers the Dice here, and two volumes stay far from the benchmark. "
-    "The subjects stem from three real scans and the network is small: build on the pre-training, but measure on your own "
-    "volumes whether its structure is worth more than SimCLR.",
+    conclusion=(
+        "On synthesised brains, pre-training on unlabelled volumes helps where labels are few: clearly with one "
+        "labelled volume, less with two, and not measurably with eight. What the paper adds to plain contrastive "
+        "learning does not show: SimCLR and even the prediction of rotations help as much with two volumes, and the "
+        "local loss adds nothing that five label sets can tell from zero. Mixup lowers the Dice here, and two volumes "
+        "stay far from the benchmark. The subjects stem from three real scans and the network is small: build on the "
+        "pre-training, but measure on your own volumes whether its structure is worth more than SimCLR."
+    ),
 )
 
 OFFLINE = ("smoke", "cpu")

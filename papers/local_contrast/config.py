@@ -98,6 +98,11 @@ class Config:
     split: Literal["test", "validation"] = "test"
     """Volumes to evaluate on; settings are chosen on the validation volumes, with seeds 100 and up."""
 
+    @property
+    def steps_of_fine_tuning(self) -> int:
+        """Steps of stage 3 of this run."""
+        return self.benchmark_steps if self.labelled == ALL and self.benchmark_steps else self.segmentation_steps
+
 
 EVALUATION = ("split",)  # fields that training does not read: with other values a run is only evaluated again
 
