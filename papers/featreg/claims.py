@@ -11,8 +11,8 @@ PAPER = Paper(
     conclusion=(
         "On small composed scenes, regression between feature maps adapts a segmentation network to another camera or "
         "light without a single label of it, and does about as well as fine-tuning with all the labels. "
-        "It also does with pairs that no label belongs to. Where the two images of a pair are misaligned, it beats copied "
-        "labels only if they are far apart; at small shifts the two are level. "
+        "It also does with pairs that no label belongs to. Where the two images of a pair are misaligned, it beats "
+        "copied labels only if they are far apart; at small shifts the two are level. "
         "The pairs matter more than the feature maps: training with the first network's predictions on the source "
         "images comes within a point. "
         "Whether real photographs and real changes of a camera give the same picture cannot be answered here; where "
