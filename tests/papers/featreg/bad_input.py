@@ -130,8 +130,8 @@ def build_trained(root: Path) -> None:
 
 
 READERS = {
-    "featreg voc": Reader(build_voc, read_voc, voc.check),
-    "featreg sbd": Reader(build_voc, read_sbd, voc.check),
+    "featreg voc": Reader(build_voc, read_voc),
+    "featreg sbd": Reader(build_voc, read_sbd),
     "featreg aligned": Reader(build_aligned, read_aligned, aligned.check),
     "featreg --run": Reader(build_trained, lambda root: predict.trained_networks(root)),
     "featreg --backbone-weights": Reader(

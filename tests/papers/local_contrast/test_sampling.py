@@ -120,7 +120,7 @@ def test_a_generator_gives_one_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "samples"), [("paper", {"r": 12, "d-minus": 3, "d": 6}), ("cpu", {"r": 12, "d-minus": 2, "d": 3})]
+    ("preset", "samples"), [("paper", {"r": 12, "d-minus": 3, "d": 6}), ("cpu", {"r": 24, "d-minus": 4, "d": 6})]
 )
 def test_samples_a_step(preset: str, samples: dict[str, int]) -> None:
     """The paper's batches at its own scale; as many images for every strategy on a CPU."""
@@ -128,4 +128,4 @@ def test_samples_a_step(preset: str, samples: dict[str, int]) -> None:
         config = replace(PRESETS[preset], **VARIANTS[f"encoder-{strategy}"].changes)
         assert samples_a_step(config) == count
         images = count * {"r": 2, "d-minus": 3 * 4, "d": 2 * 4}[strategy]
-        assert images == {"paper": {"r": 24, "d-minus": 36, "d": 48}[strategy], "cpu": 24}[preset]
+        assert images == {"paper": {"r": 24, "d-minus": 36, "d": 48}[strategy], "cpu": 48}[preset]
