@@ -1,5 +1,6 @@
 """The federation's data: the embedded tasks by default, or the paper's six data sets from a folder or from the hub."""
 
+import functools
 import hashlib
 import json
 import os
@@ -119,6 +120,7 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 # -- prepared files ---------------------------------------------------------------------------------------------------
 
 
+@functools.cache  # reading the code of the modules takes a while
 def rows_folder(config: Config, cache: Path, name: str, part: str) -> Path:
     """Where the rows of a data set are kept: another folder for other code, settings, or sizes of the files read."""
     modules = (sys.modules[__name__], texts, embedded, files, examples)
@@ -143,6 +145,7 @@ def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
         shutil.rmtree(begun)
 
 
+@functools.cache
 def embeddings_file(config: Config, cache: Path) -> Path:
     """Word embeddings of the offline model; the file beside it, ``.json``, names the word pieces."""
     return cache_file(cache, "words.safetensors", sys.modules[__name__], texts, embedded, config.vocabulary)
@@ -198,7 +201,7 @@ def shard(config: Config, cache: Path, seed: int, client: int, split: str) -> Sh
     kind, labels = task_of(config, name)
     part = "test" if split == "test" else "train"
     rows = datasets.load_from_disk(str(rows_folder(config, cache, name, part)))
-    item_of = np.array(rows.with_format("numpy")["example"])
+    item_of = rows.data.column("example").to_numpy()
     order = np.arange(item_of.max() + 1)
     if config.data is None:
         order = np.random.default_rng((seed, zlib.crc32(name.encode()), part == "test")).permutation(order)
