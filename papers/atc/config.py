@@ -156,6 +156,7 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0, 1, 2)}
 VARIANTS = {
     "assign": Variant("stage 1: self-supervised tasks that the server assigns", {"method": "assign"}),
     "isolated": Variant("no communication", {"method": "isolated"}, headline=True),
+    "isolated_all": Variant("no communication, five times the data and three times the rounds: a control", {"method": "isolated", "train_items": 1500, "rounds": 60}, ("cpu",)),
     "fedavg": Variant("FedAvg: one average of all encoders", {"method": "fedavg"}, headline=True),
     "fedavg_st": Variant("FedAvg among the clients of a data set (told by hand)", {"method": "fedavg-st"}),
     "fedprox": Variant("FedProx", {"method": "fedprox"}),

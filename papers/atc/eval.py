@@ -1,22 +1,22 @@
 """Metrics of a course: every client's own task, whose updates were alike, and what was sent; and the figures."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shared.run import Run
+from shared.support.files import write_json
 from shared.support.weights import load_weights
 
+from . import metrics
 from .build import trained
 from .config import Config
 from .data import Shard, collate, shard, task_of, tokenizer_of
 from .figures import figures
 from .model import HeteroModel
 from .predictions import answers, generated, token_hits
-from . import metrics
 
 __all__ = ["evaluate", "figures"]
 AT_ONCE = 64  # items of a batch
@@ -32,8 +32,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         is the share of the target's word pieces that are the most probable ones, given those before);
         ``score_percent``, the geometric mean over the data sets of the first of these, so that a ratio of two scores is
         the geometric mean of the data sets' ratios; ``understanding_percent`` and ``generation_percent``, the same over
-        the data sets of either kind; ``same_task_percent`` and ``same_data_percent``, see :func:`likeness`; and
-        ``round_megabytes``, sent and received by a client in a round of the second half of the course.
+        the data sets of either kind; ``<name>_chance_percent``, see :func:`chance`; ``same_task_percent``,
+        ``same_data_percent`` and ``same_data_chance_percent``, see :func:`likeness`; ``round_megabytes`` and
+        ``official_round_megabytes``, see :func:`traffic`.
     """
     if not run.accelerator.is_main_process:
         return {}
@@ -47,13 +48,14 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         own = {key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)}
         network = trained(config, own, run.cache).to(run.device)
         items = shard(config, run.cache, run.seed, number, config.split)
-        by_data[name].append(client_metrics(config, run, network, items))
+        by_data[name].append(client_metrics(config, run, network, items) | {"chance_percent": 100 * chance(items)})
     first: dict[str, float] = {}
     for name, rows in by_data.items():
         means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         found |= {f"{name}_{key}": x for key, x in means.items()}
         first[name] = next(iter(means.values()))
     writes = {name: task_of(config, name)[0] == "generation" for name in first}
+    write_json(run.folder / "scores.json", first)
     found["score_percent"] = geometric_mean(list(first.values()))
     for kind, wanted in (("understanding", False), ("generation", True)):
         if scores := [x for name, x in first.items() if writes[name] == wanted]:
@@ -99,10 +101,24 @@ def client_metrics(config: Config, run: Run, network: HeteroModel, items: Shard)
             }
 
 
+def chance(items: Shard) -> float:
+    """Score of knowing nothing: the largest class, a word of the passage at random, or the commonest word piece."""
+    rows = items.some(range(len(items)))
+    match items.kind:
+        case "classification":
+            return max(Counter(row["label"] for row in rows).values()) / len(rows)
+        case "span":
+            guesses = [[metrics.f1(word, row["references"]) for word in row["passage"].split()] for row in rows]
+            return float(np.mean([np.mean(row) for row in guesses]))
+        case "generation":
+            counts = Counter(piece for row in rows for piece in row["target"][1:])
+            return max(counts.values()) / counts.total()
+
+
 def likeness(config: Config, folder: Path) -> dict[str, float]:
     """Shares of clients whose nearest other client, by the cosine of updates, has the same kind of task, or the same data.
 
-    Means over the middle rounds; clients that are alone with their kind, or with their data set, do not count. Empty if
+    The chance of the latter is that of a nearest client at random. Means over the middle rounds; clients that are alone with their kind, or with their data set, do not count. Empty if
     nothing was shared.
     """
     with np.load(folder / "rounds.npz") as content:
@@ -121,6 +137,9 @@ def likeness(config: Config, folder: Path) -> dict[str, float]:
         ]
         if hits:
             found[f"{label}_percent"] = 100 * float(np.mean(hits))
+    twins = [config.clients.count(name) - 1 for name in config.clients if config.clients.count(name) > 1]
+    if twins:
+        found["same_data_chance_percent"] = 100 * float(np.mean(twins)) / (len(config.clients) - 1)
     return found
 
 
@@ -131,6 +150,15 @@ def nearest_other(distances: np.ndarray, client: int) -> int | None:
 
 
 def traffic(folder: Path) -> dict[str, float]:
-    """Megabytes a client and round, both ways, in the second half of a course: without what is sent once."""
+    """Megabytes a client and round, both ways, without what is sent once: as measured, and in the official design.
+
+    ``round_megabytes`` is the mean over the second half of a course. In the official design both orders of a round of the
+    Contrast stage carry all synthetic features, and the projections of all clients; every number is a float32.
+    """
     with np.load(folder / "rounds.npz") as content:
-        return {"round_megabytes": float(np.mean(content["megabytes"][len(content["megabytes"]) // 2 :]))}
+        measured = content["megabytes"][len(content["megabytes"]) // 2 :].mean()
+        clients, (items, length, hidden) = len(content["clients"]), content["synthetic"].tolist()
+        weights = 2 * int(content["shared_bytes"])
+    features, projections = 4 * items * length * hidden, 4 * items * hidden
+    official = weights + 2 * (features + clients * projections) + projections
+    return {"round_megabytes": float(measured), "official_round_megabytes": official / 1e6}

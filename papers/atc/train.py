@@ -44,7 +44,13 @@ def train(config: Config, run: Run) -> None:
         run.log(number, loss=torch.tensor(loss, device=run.device), megabytes=course.megabytes[-1])
     server.ask({i: server.last_order(i) for i in range(len(clients))}, engine.exchange)
     if accelerator.is_main_process:
-        arrays = {"distances": np.array(course.distances), "megabytes": np.array(course.megabytes)}
+        arrays = {
+            "distances": np.array(course.distances),
+            "megabytes": np.array(course.megabytes),
+            "clients": np.array(config.clients),
+            "synthetic": np.array([*server.features.shape, 0, 0, 0][:3]),
+            "shared_bytes": np.array(sum(4 * x.numel() for x in server.initial.values())),
+        }
         write_atomic(run.folder / "rounds.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
     run.export(exported(config, clients, engine.states))
 
