@@ -98,7 +98,13 @@ def wordnet_tasks(folder: Path) -> dict[str, list[dict[str, object]]]:
             if found and fits(example, SENTENCE):
                 word, (start, answer) = found[0]
                 tasks["spans"].append(
-                    {"group": synset.id, "question": synset.gloss, "sentence": example, "answer": answer, "start": start}
+                    {
+                        "group": synset.id,
+                        "question": synset.gloss,
+                        "sentence": example,
+                        "answer": answer,
+                        "start": start,
+                    }
                 )
                 tasks["definitions"].append(
                     {"group": synset.id, "source": f"{word} : {example}", "target": synset.gloss}

@@ -87,6 +87,11 @@ class Networks:
         return {name: x.clone() for name, x in self._of(2)[1].items() if is_shared(name, method)}
 
 
+def client_file(number: int) -> str:
+    """Name of the file with a client's trained weights, in a run's checkpoint folder."""
+    return f"client{number:02}.safetensors"
+
+
 def trained(config: Config, weights: Mapping[str, Tensor], cache: Path) -> HeteroModel:
     """A client's network with its exported weights, ready to predict; the parts that it does not use are random."""
     network = build(config, len(weights["classifier.weight"]), 0, cache)

@@ -58,8 +58,15 @@ def task_of(config: Config, name: str) -> tuple[Kind, int]:
     """Kind and number of labels of a data set. Raises UserError if there is no such data set."""
     known = embedded.TASKS if config.data is None else files.TASKS
     if name not in known:
-        raise UserError(f"--clients names {name!r}; expected {', '.join(known)}{'' if config.data else ', or give --data'}.")
+        raise UserError(
+            f"--clients names {name!r}; expected {', '.join(known)}{'' if config.data else ', or give --data'}."
+        )
     return known[name]
+
+
+def labels_of(config: Config, name: str) -> tuple[str, ...]:
+    """Names of a classification data set's labels."""
+    return (embedded.LABELS if config.data is None else files.LABELS)[name]
 
 
 def read(config: Config, name: str, part: str) -> list[Example]:
@@ -76,7 +83,7 @@ def check(root: Path) -> list[str]:
         for part in PARTS:
             try:
                 found.append(f"{name}, {part}: {sum(1 for _ in files.read(name, root, part)):,} items")
-            except UserError as error:
+            except (UserError, PermissionError) as error:
                 found.append(f"{name}, {part}: {str(error).splitlines()[0]}")
     return found
 
@@ -90,7 +97,9 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         UserError: if ``config.data`` does not hold what LAYOUT says, or the settings do not fit one another.
     """
     if len(config.neighbours) != len(config.clients):
-        raise UserError(f"--neighbours has {len(config.neighbours)} numbers for {len(config.clients)} clients; give one each.")
+        raise UserError(
+            f"--neighbours has {len(config.neighbours)} numbers for {len(config.clients)} clients; give one each."
+        )
     for name in config.clients:
         task_of(config, name)
     if config.checkpoint == "offline":
@@ -104,7 +113,9 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
                 write_rows(texts.rows_of(read(config, name, part), config, tokenizer), folder)
             for path in sorted(folder.glob("*.arrow")):
                 digest.update(path.read_bytes())
-    sizes = [len(shard(config, cache, 0, i, split)) for split in ("train", config.split) for i in range(len(config.clients))]
+    sizes = [
+        len(shard(config, cache, 0, i, split)) for split in ("train", config.split) for i in range(len(config.clients))
+    ]
     clients = len(config.clients)
     return {
         "name": "six embedded tasks" if config.data is None else "the paper's six data sets",
@@ -130,7 +141,9 @@ def rows_folder(config: Config, cache: Path, name: str, part: str) -> Path:
     if config.data not in (None, HUB):
         paths = sorted(path for path in (Path(str(config.data)) / name).rglob("*") if path.is_file())
         sizes = [(path.name, path.stat().st_size) for path in paths]
-    return cache_file(cache, f"{name}-{part}.rows", *modules, config.data, config.checkpoint, config.vocabulary, *lengths, *sizes)
+    return cache_file(
+        cache, f"{name}-{part}.rows", *modules, config.data, config.checkpoint, config.vocabulary, *lengths, *sizes
+    )
 
 
 def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -157,7 +170,9 @@ def write_embeddings(config: Config, cache: Path) -> None:
     if path.exists():
         return
     minilm = SentenceEncoder()
-    sources = [text for name in embedded.TASKS for example in embedded.read(name, "train") for text in words_of(example)]
+    sources = [
+        text for name in embedded.TASKS for example in embedded.read(name, "train") for text in words_of(example)
+    ]
     pieces = texts.common_pieces(minilm.tokenizer, sources, config.vocabulary)
     ids = minilm.tokenizer.convert_tokens_to_ids(pieces)
     wide = minilm.bert.embeddings.word_embeddings.weight.detach()[ids]
@@ -218,7 +233,9 @@ def shard(config: Config, cache: Path, seed: int, client: int, split: str) -> Sh
     selected = rows.select(chosen[place[item_of[chosen]].argsort(kind="stable")])
     content: Any = selected.to_list() if len(selected) <= IN_MEMORY else selected
     if not len(content):
-        raise UserError(f"Client {client} ({name}) has no {split} items; lower train_items, or have fewer clients of {name}.")
+        raise UserError(
+            f"Client {client} ({name}) has no {split} items; lower train_items, or have fewer clients of {name}."
+        )
     return Shard(kind, labels, content, pad=0)
 
 

@@ -8,10 +8,10 @@ import torch
 
 from shared.run import Run
 from shared.support.files import write_json
-from shared.support.weights import load_weights
+from shared.support.weights import load_weights, weights_file
 
 from . import metrics
-from .build import trained
+from .build import client_file, trained
 from .config import Config
 from .data import Shard, collate, shard, task_of, tokenizer_of
 from .figures import figures
@@ -20,7 +20,10 @@ from .predictions import answers, generated, token_hits
 
 __all__ = ["evaluate", "figures"]
 AT_ONCE = 64  # items of a batch
-MIDDLE = 0.25, 0.75  # rounds that count for the likeness of updates, as shares: near the ends the learning rate is near 0
+MIDDLE = (
+    0.25,
+    0.75,
+)  # rounds that count for the likeness of updates, as shares: near the ends the learning rate is near 0
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
@@ -41,11 +44,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     found = likeness(config, run.folder) | traffic(run.folder)
     if config.method == "assign":
         return found
-    weights = load_weights(run.weights)
     by_data: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number, name in enumerate(config.clients):
-        prefix = f"client{number:02}."
-        own = {key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)}
+        own = load_weights(weights_file(run.folder, client_file(number)))
         network = trained(config, own, run.cache).to(run.device)
         items = shard(config, run.cache, run.seed, number, config.split)
         by_data[name].append(client_metrics(config, run, network, items) | {"chance_percent": 100 * chance(items)})
@@ -128,7 +129,10 @@ def likeness(config: Config, folder: Path) -> dict[str, float]:
         return {}
     kinds = [task_of(config, name) for name in config.clients]
     found = {}
-    for label, groups in (("same_task", [f"{kind} {labels}" for kind, labels in kinds]), ("same_data", list(config.clients))):
+    for label, groups in (
+        ("same_task", [f"{kind} {labels}" for kind, labels in kinds]),
+        ("same_data", list(config.clients)),
+    ):
         hits = [
             groups[nearest] == group
             for matrix in middle

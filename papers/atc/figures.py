@@ -110,7 +110,9 @@ def shares(told: dict[tuple[str, int], dict[str, np.ndarray]]) -> Figure:
     """Share of clients whose nearest other client has the same data set, by round, mean over seeds; and chance."""
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axis = figure.subplots()
-    for variant in dict.fromkeys(variant for variant, _ in told if variant in (*MAPS, *METHODS)) or [next(iter(told))[0]]:
+    for variant in dict.fromkeys(variant for variant, _ in told if variant in (*MAPS, *METHODS)) or [
+        next(iter(told))[0]
+    ]:
         curves = [same_data(content) for (name, _), content in told.items() if name == variant]
         mean = np.mean([curve for curve in curves if len(curve) == len(curves[0])], axis=0)
         axis.plot(np.arange(1, len(mean) + 1), 100 * mean, label=METHODS.get(variant, MAPS.get(variant, variant)))
@@ -130,6 +132,10 @@ def same_data(content: dict[str, np.ndarray]) -> np.ndarray:
     found = []
     for matrix in content["distances"]:
         apart = np.where(np.eye(len(matrix), dtype=bool) | ~np.isfinite(matrix), np.inf, matrix)
-        hits = [clients[int(row.argmin())] == name for row, name in zip(apart, clients, strict=True) if clients.count(name) > 1]
+        hits = [
+            clients[int(row.argmin())] == name
+            for row, name in zip(apart, clients, strict=True)
+            if clients.count(name) > 1
+        ]
         found.append(float(np.mean(hits)) if hits else 0.0)
     return np.array(found)

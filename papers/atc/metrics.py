@@ -67,7 +67,9 @@ def best_span(
     for number, window in enumerate(windows):
         may_end = window.begins if window.context is None else window.context
         if null_threshold is None:  # nothing competes with the context
-            starts, ends = (np.where(may, x, -np.inf) for may, x in ((window.begins, window.start), (may_end, window.end)))
+            starts, ends = (
+                np.where(may, x, -np.inf) for may, x in ((window.begins, window.start), (may_end, window.end))
+            )
         else:
             starts, ends = window.start, window.end
         for i in np.argsort(-starts, kind="stable")[:n_best]:
@@ -85,7 +87,10 @@ def best_span(
 def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
     """Mean ROUGE-L F of texts, from 0 to 1."""
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    scores = [scorer.score(reference, text)["rougeL"].fmeasure for text, reference in zip(predictions, references, strict=True)]
+    scores = [
+        scorer.score(reference, text)["rougeL"].fmeasure
+        for text, reference in zip(predictions, references, strict=True)
+    ]
     return float(np.mean(scores))
 
 

@@ -90,7 +90,9 @@ def rows_of(examples: Sequence[Example], config: Config, tokenizer: PreTrainedTo
             ]
     asked = [example for example in examples if isinstance(example, Question)]
     questions = pieces(tokenizer, [example.question for example in asked])
-    contexts = tokenizer([x.context for x in asked], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    contexts = tokenizer(
+        [x.context for x in asked], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
     found = zip(texts, asked, questions, contexts["input_ids"], contexts["offset_mapping"], strict=True)
     return [
         text | window | {"references": list(example.answers), "passage": example.context}

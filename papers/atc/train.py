@@ -1,7 +1,7 @@
-"""Training: a federated course, the Assign stage or what follows it, with the clients in this process.
+"""Training: a federated course, the Assign stage or a later one, with the clients in this process.
 
 ``python -m papers.atc.train --variant atc --seed 0`` trains one run; ``make reproduce`` trains all. A step of a run is a
-round of its course. ``federation/flower`` runs the same course over Flower.
+round of its course. ``federation/flower.py`` runs the same course over Flower.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from shared.run import Run
 from shared.support.files import write_atomic
-from shared.support.weights import load_weights
+from shared.support.weights import load_weights, weights_file
 
-from .build import Networks
+from .build import Networks, client_file
 from .config import Config
 from .data import shard, tokenizer_of
 from .federation.client import Client
@@ -52,7 +52,11 @@ def train(config: Config, run: Run) -> None:
             "shared_bytes": np.array(sum(4 * x.numel() for x in server.initial.values())),
         }
         write_atomic(run.folder / "rounds.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
-    run.export(exported(config, clients, engine.states))
+    if config.method == "assign":  # later stages begin from everything
+        run.export({f"client{i:02}.{name}": x for i, own in enumerate(engine.states) for name, x in own.under("weights").items()})
+    else:
+        for client, own in zip(clients, engine.states, strict=True):
+            run.export(used_parts(client, own), weights_file(run.folder, client_file(client.number)))
 
 
 def clients_of(config: Config, run: Run) -> list[Client]:
@@ -78,23 +82,15 @@ def stage_one(config: Config, run: Run) -> list[Weights]:
 
 
 def of_client(weights: Weights, number: int) -> Weights:
-    """One client's part of the exported weights."""
+    """One client's part of the weights after the Assign stage."""
     prefix = f"client{number:02}."
     return {name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)}
 
 
-def exported(config: Config, clients: list[Client], states: list[Packet]) -> Weights:
-    """What later stages, or a client's predictions, need: after Assign everything, else float16 of the used parts."""
-    found: Weights = {}
-    for client, state in zip(clients, states, strict=True):
-        for name, x in state.under("weights").items():
-            if config.method == "assign":
-                found[f"client{client.number:02}.{name}"] = x
-            elif name.startswith(("model.encoder.", "classifier.")) or (
-                name.startswith("model.decoder.") and client.shard.kind == "generation"
-            ):
-                found[f"client{client.number:02}.{name}"] = x.half()
-    return found
+def used_parts(client: Client, state: Packet) -> Weights:
+    """The parts of a client's network that its predictions need, in float16."""
+    parts = ("model.encoder.", "classifier.") + (("model.decoder.",) if client.shard.kind == "generation" else ())
+    return {name: x.half() for name, x in state.under("weights").items() if name.startswith(parts)}
 
 
 class Course:

@@ -16,6 +16,10 @@ TASKS: dict[str, tuple[Kind, int]] = {
     "spans": ("span", 2),
     "definitions": ("generation", 2),
 }
+LABELS = {
+    **dict.fromkeys(("movies", "products", "tweets"), ("negative", "positive")),
+    "topics": ("artifact", "person", "plant", "animal", "act", "communication", "state", "location"),
+}
 SHA256 = {
     "definitions_test": "35d0dce4f668a451a9c2846fcce0c2028c19951343ab0c28bda5087a65be2737",
     "definitions_train": "692a0813b01f2314d3d1db29c31bf39a682fe3b949d09fe408bb279ffbbac650",

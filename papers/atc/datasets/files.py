@@ -30,7 +30,9 @@ def lines(path: Path) -> list[str]:
     except PermissionError:
         raise
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); get it again. Expected:\n{LAYOUT}") from None
+        raise UserError(
+            f"{path} cannot be read ({error.strerror or error}); get it again. Expected:\n{LAYOUT}"
+        ) from None
     except (EOFError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged or not text in UTF-8 ({error}); get it again.") from None
     except Exception as error:  # zlib's
@@ -144,6 +146,7 @@ TASKS: dict[str, tuple[Kind, int]] = {
     "cnndm": ("generation", 2),
     "msqg": ("generation", 2),
 }
+LABELS = {"imdb": ("negative", "positive"), "agnews": ("World", "Sports", "Business", "Sci/Tech")}
 READERS: dict[str, Callable[[Path, str], Iterator[Example]]] = {
     "imdb": imdb,
     "agnews": agnews,
@@ -161,9 +164,8 @@ HUB = {  # name, configuration; test items come from the split that has labels
     "squad": ("rajpurkar/squad", None, "validation"),
     "newsqa": ("lucadiliello/newsqa", None, "validation"),
     "cnndm": ("abisee/cnn_dailymail", "3.0.0", "test"),
-    "msqg": ("microsoft/msqg", None, "test"),
 }
-STORED = ("*.parquet", "*.jsonl", "*.json")
+STORED = ("*.parquet", "*.jsonl")
 
 
 def from_columns(name: str, row: dict[str, Any]) -> Example:
@@ -173,7 +175,9 @@ def from_columns(name: str, row: dict[str, Any]) -> Example:
             return Text(row["text"], row["label"])
         case "squad":
             answers = row["answers"]
-            return Question(row["question"], row["context"], tuple(answers["text"]), (answers["answer_start"] or [0])[0])
+            return Question(
+                row["question"], row["context"], tuple(answers["text"]), (answers["answer_start"] or [0])[0]
+            )
         case "newsqa":
             start = row["labels"][0]["start"][0] if row["labels"] else 0
             return Question(row["question"], row["context"], tuple(row["answers"]), start)
@@ -190,7 +194,9 @@ def from_hub(name: str, part: str, root: Path | None = None) -> Iterator[Example
     """
     import datasets
 
-    hub, configuration, test = HUB[name]
+    if name not in HUB and root is None:
+        raise UserError(f"{name} is not on the hub; give --data a folder that holds it. Expected:\n{LAYOUT}")
+    hub, configuration, test = HUB.get(name, ("", None, "test"))
     split = part if part == "train" else test
     place = str(root / name) if root else hub
     try:
@@ -201,7 +207,9 @@ def from_hub(name: str, part: str, root: Path | None = None) -> Iterator[Example
         return iter([from_columns(name, row) for row in loaded])
     except Exception as error:
         reason = str(error).split("\n")[0]
-        raise UserError(f"{place} cannot be read as the data set {name}, split {split} ({reason}). Expected:\n{LAYOUT}") from error
+        raise UserError(
+            f"{place} cannot be read as the data set {name}, split {split} ({reason}). Expected:\n{LAYOUT}"
+        ) from error
 
 
 def read(name: str, root: Path | None, part: str) -> Iterator[Example]:
@@ -212,6 +220,6 @@ def read(name: str, root: Path | None, part: str) -> Iterator[Example]:
     """
     if root is None:
         return from_hub(name, part)
-    if any(next((root / name).rglob(pattern), None) for pattern in STORED) and not (root / name / f"{part}.json").exists():
+    if any(next((root / name).rglob(pattern), None) for pattern in STORED):
         return from_hub(name, part, root)
     return READERS[name](root, part)

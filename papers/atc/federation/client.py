@@ -133,7 +133,9 @@ def fit(
     torch.manual_seed(seed_of(client, order, track))
     network.train()
     parameters = dict(network.named_parameters())
-    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     restore(optimizer, parameters, moments)
     total, losses = config.rounds * config.local_steps, []
     for k in range(config.local_steps):
@@ -233,9 +235,7 @@ def task_loss(client: Client, network: HeteroModel, indices: np.ndarray) -> Tens
             return label_smoothed_loss(logits.flatten(0, 1), batch["target"][:, 1:].flatten(), smoothing, pad)
 
 
-def contrast_loss(
-    client: Client, network: HeteroModel, state: Packet, order: Packet, indices: np.ndarray
-) -> Tensor:
+def contrast_loss(client: Client, network: HeteroModel, state: Packet, order: Packet, indices: np.ndarray) -> Tensor:
     """L_task + L_con: item k of the client's own order is paired with synthetic item k, those beyond have none."""
     loss = task_loss(client, network, indices)
     chosen = torch.from_numpy(indices[indices < len(state.tensors["tokens"])]).to(client.networks.device)

@@ -120,7 +120,11 @@ def run_server(grid: Grid, context: Context) -> None:
         for number in range(config.rounds):
             loss = server.round(number, exchange)
             log.info("%s, round %d of %d: loss %.3f", stage, number + 1, config.rounds, loss)
-            named = {f"client{i:02}.{k}": x.cpu().contiguous() for i, copy in enumerate(server.copies) for k, x in copy.items()}
+            named = {
+                f"client{i:02}.{k}": x.cpu().contiguous()
+                for i, copy in enumerate(server.copies)
+                for k, x in copy.items()
+            }
             write_atomic(out / f"{stage}.safetensors", save(named))
         server.ask({i: server.last_order(i) for i in range(len(server.copies))}, exchange)
         copies = server.copies

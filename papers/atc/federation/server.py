@@ -85,9 +85,7 @@ def synthetic_features(states: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
             total = weighted
             continue
         longest = max(total.shape[1], weighted.shape[1])
-        total, weighted = (
-            torch.nn.functional.pad(x, (0, 0, 0, longest - x.shape[1])) for x in (total, weighted)
-        )
+        total, weighted = (torch.nn.functional.pad(x, (0, 0, 0, longest - x.shape[1])) for x in (total, weighted))
         total = total + weighted
     assert total is not None
     return total
@@ -211,9 +209,7 @@ class Server:
 
     def members(self, present: list[int], distances: Tensor) -> Tensor:
         """(n, n) bool of the clients that answered: whose updates each of them receives."""
-        self.nearest = {
-            i: [present[k] for k in row] for i, row in zip(present, nearest_first(distances), strict=True)
-        }
+        self.nearest = {i: [present[k] for k in row] for i, row in zip(present, nearest_first(distances), strict=True)}
         match self.config.method:
             case "assign":
                 groups = clusters(distances, self.config.clusters)

@@ -18,7 +18,9 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "atc"
 
 def load(name: str) -> dict[str, Tensor]:
     with np.load(GOLDEN / f"{name}.npz") as content:
-        return {key: torch.from_numpy(np.asarray(content[key])) for key in content.files if content[key].dtype.kind != "U"}
+        return {
+            key: torch.from_numpy(np.asarray(content[key])) for key in content.files if content[key].dtype.kind != "U"
+        }
 
 
 def close(found: Tensor, expected: Tensor, atol: float = 1e-5) -> None:
@@ -86,7 +88,11 @@ def test_synthetic_items() -> None:
     features = server.synthetic_features(own_length)
     close(features, golden["synth_features"])
     heads = [
-        {key.removeprefix("lm_head."): x[i] for key, x in golden.items() if key.startswith("lm_head.") and key != "lm_head.bias"}
+        {
+            key.removeprefix("lm_head."): x[i]
+            for key, x in golden.items()
+            if key.startswith("lm_head.") and key != "lm_head.bias"
+        }
         for i in range(len(hidden))
     ]
     tokens = server.synthetic_tokens(features, mlm_head_like(server.mean_weights(heads)))
@@ -185,7 +191,7 @@ def test_encoder_and_classifier(golden_model: Golden, states: Tensor) -> None:
 
 
 def test_spans(golden_model: Golden, states: Tensor) -> None:
-    network, golden = golden_model
+    _network, golden = golden_model
     start, end = F.linear(states, golden["in_span_classifier_weight"], golden["in_span_classifier_bias"]).unbind(-1)
     close(start, golden["out_start_logits"], FORWARD)
     close(end, golden["out_end_logits"], FORWARD)
@@ -285,7 +291,11 @@ def test_exact_match_and_f1() -> None:
 def test_span_decoding() -> None:
     with np.load(GOLDEN / "span_decode.npz") as golden:
         cases = zip(
-            golden["context"].tolist(), golden["question_len"], golden["start_logits"], golden["end_logits"], strict=True
+            golden["context"].tolist(),
+            golden["question_len"],
+            golden["start_logits"],
+            golden["end_logits"],
+            strict=True,
         )
         for (context, asked, start, end), expected in zip(cases, golden["answers"].tolist(), strict=True):
             words = context.split()
