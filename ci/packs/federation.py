@@ -1,9 +1,9 @@
-"""Rebuild the texts of six small tasks, bit for bit, from an unpacked `wordnet-base` package and vaderSentiment's sdist.
+"""Rebuild the texts of six small tasks, bit for bit, from an unpacked `wordnet-base` and vaderSentiment's sdist.
 
 python -m ci.packs.federation --wordnet DIR --sentiment DIR
 
-DIR of the first holds usr/share/wordnet. That of the second is the content of `additional_resources/*.tar.gz` of the sdist:
-it holds amazonReviewSnippets_GroundTruth.txt and others.
+DIR of the first holds usr/share/wordnet. That of the second is the content of `additional_resources/*.tar.gz`
+of the sdist: it holds amazonReviewSnippets_GroundTruth.txt and others.
 """
 
 import html
@@ -73,7 +73,7 @@ def inflected(word: str, sentence: str) -> tuple[int, str] | None:
 
 
 def sentiment(folder: Path, task: str) -> list[dict[str, object]]:
-    """Sentences with a clear mean rating: 1 for positive, 0 for negative. ``group`` names the review or the sentence."""
+    """Sentences with a clear mean rating: 1 for positive, 0 for negative. ``group`` names the review or sentence."""
     rows: list[dict[str, object]] = []
     for line in (folder / f"{SENTIMENT[task]}_GroundTruth.txt").read_text(encoding="utf-8").splitlines():
         number, rating, text = line.split("\t", 2)
@@ -84,7 +84,7 @@ def sentiment(folder: Path, task: str) -> list[dict[str, object]]:
 
 
 def wordnet_tasks(folder: Path) -> dict[str, list[dict[str, object]]]:
-    """Topics of nouns by their gloss; the word of a sentence that a gloss defines; the gloss of a word in a sentence."""
+    """Topics of nouns by gloss; the word of a sentence that a gloss defines; the gloss of a word in a sentence."""
     tasks: dict[str, list[dict[str, object]]] = defaultdict(list)
     numbers = {number: label for label, number in enumerate(TOPICS.values())}
     sentences: list[str] = []

@@ -40,7 +40,9 @@ def bench() -> Iterator[dict[str, Any]]:
     }
     z = torch.randn(BATCH, HIDDEN)
     cached = torch.randn(CLIENTS - 1, BATCH, HIDDEN)
-    torch.testing.assert_close(contrastive_loss(z, cached[:7], cached[7:], 1.0), loop_contrast(z, cached[:7], cached[7:]))
+    torch.testing.assert_close(
+        contrastive_loss(z, cached[:7], cached[7:], 1.0), loop_contrast(z, cached[:7], cached[7:])
+    )
     yield {
         "name": f"contrastive loss, batch {BATCH}",
         "detail": "7 positives, 10 negatives, forward and backward; reference: a loop over items",

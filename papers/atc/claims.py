@@ -7,7 +7,7 @@ PAPER = Paper(
     authors="Chenhe Dong, Yuexiang Xie, Bolin Ding, Ying Shen, Yaliang Li",
     venue="arXiv 2022",
     arxiv="2212.05789",
-    summary="federated learning over different tasks: self-supervised training in clusters, then contrast with neighbours",
+    summary="federated learning over different tasks: self-supervised in clusters, then contrast with neighbours",
     conclusion="Not run yet. The final seeds are still to come. Until then nothing here is a result.",
 )
 
@@ -84,7 +84,7 @@ CLAIMS = (
         relation="ratio", headline=True,
     ),
     Claim(
-        "more-than-pretraining", 3, "ATC is more than self-supervised training: it beats Assign, then isolated clients.",
+        "more-than-pretraining", 3, "ATC is more than self-supervised training: it beats Assign, then isolation.",
         "our own comparison", "score_percent", "atc", "assign_then_isolated", relation="ratio", headline=True,
     ),
     Claim(
@@ -96,7 +96,7 @@ CLAIMS = (
         "score_percent", "atc_without_contrast_loss", "assign_then_fedavg", relation="ratio",
     ),
     Claim(
-        "twins-in-assign", 5, "Assign: a client's nearest update is a twin's (same data set) more often than by chance.",
+        "twins-in-assign", 5, "Assign: a client's nearest update is a twin's (same data set) more than by chance.",
         _FIGURE, "same_data_percent", "assign", "assign", metric_b="same_data_chance_percent",
     ),
     Claim(
@@ -104,8 +104,8 @@ CLAIMS = (
         metric_b="same_data_chance_percent",
     ),
     Claim(
-        "understanding", 6, "Understanding gains: ATC over isolated clients.", "abstract", "understanding_percent", "atc",
-        "isolated", relation="ratio",
+        "understanding", 6, "Understanding gains: ATC over isolated clients.", "abstract", "understanding_percent",
+        "atc", "isolated", relation="ratio",
     ),
     Claim(
         "generation", 6, "Generation gains: ATC over isolated clients.", "abstract", "generation_percent", "atc",

@@ -70,7 +70,7 @@ class Config:
     neighbours: tuple[int, ...] = (16,) * 9 + (8,) * 9
     """K of every client: nearest clients whose updates it receives, itself included."""
     first_round: Literal["mix", "keep"] = "mix"
-    """Contrast, first round: mix the drift of the Assign stage over the neighbours, as the released code does, or not."""
+    """Contrast, first round: mix the drift since the common start, as the released code does, or keep it."""
     contrast_weight: float = 1.0
     """Weight of the contrastive loss; 0: aggregation over the nearest neighbours alone."""
     temperature: float = 1.0
@@ -156,15 +156,23 @@ SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0, 1, 2)}
 VARIANTS = {
     "assign": Variant("stage 1: self-supervised tasks that the server assigns", {"method": "assign"}),
     "isolated": Variant("no communication", {"method": "isolated"}, headline=True),
-    "isolated_all": Variant("no communication, five times the data and three times the rounds: a control", {"method": "isolated", "train_items": 1500, "rounds": 60}, ("cpu",)),
+    "isolated_all": Variant(
+        "no communication, with five times the data and three times the rounds: a control",
+        {"method": "isolated", "train_items": 1500, "rounds": 60},
+        ("cpu",),
+    ),
     "fedavg": Variant("FedAvg: one average of all encoders", {"method": "fedavg"}, headline=True),
-    "fedavg_st": Variant("FedAvg among the clients of a data set (told by hand)", {"method": "fedavg-st"}),
+    "fedavg_st": Variant("FedAvg among the clients of a data set, who are told", {"method": "fedavg-st"}),
     "fedprox": Variant("FedProx", {"method": "fedprox"}),
-    "fedbn": Variant("FedBN: FedAvg with normalisation kept by the clients", {"method": "fedbn"}),
+    "fedbn": Variant("FedBN: FedAvg, but clients keep their normalisation layers", {"method": "fedbn"}),
     "ditto": Variant("Ditto: a personal model beside FedAvg's, twice the steps", {"method": "ditto"}, headline=True),
-    "assign_then_isolated": Variant("Assign, then no communication", {"method": "isolated"}, start="assign", headline=True),
+    "assign_then_isolated": Variant(
+        "Assign, then no communication", {"method": "isolated"}, start="assign", headline=True
+    ),
     "assign_then_fedavg": Variant("Assign, then FedAvg", {"method": "fedavg"}, start="assign"),
     "atc_without_assign": Variant("Contrast alone", {"method": "atc"}, headline=True),
-    "atc_without_contrast_loss": Variant("ATC without the contrastive loss", {"contrast_weight": 0.0}, start="assign", headline=True),
+    "atc_without_contrast_loss": Variant(
+        "ATC without the contrastive loss", {"contrast_weight": 0.0}, start="assign", headline=True
+    ),
     "atc": Variant("Assign, then Contrast: the paper's method", start="assign", headline=True),
-}  # fmt: skip
+}

@@ -1,7 +1,7 @@
 """Corruption of texts for the two tasks of the Assign stage: masked words, and denoising as in BART.
 
-A text is ``[BOS] sentence [EOQ] sentence ... [EOS]``, padded. Draws are arguments of the functions that corrupt, so that
-they can be checked; `mlm` and `denoise` draw.
+A text is ``[BOS] sentence [EOQ] sentence ... [EOS]``, padded. The functions that corrupt take draws as
+arguments, so that they can be checked; `mlm` and `denoise` draw.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def mask_words(
     words: np.ndarray,
     mask: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the ``chosen`` positions those ``replaced`` become [MASK]; of the others those ``at_random`` become ``words``."""
+    """``chosen`` positions become [MASK] if ``replaced``, else ``words`` if ``at_random``; labels: the words chosen."""
     corrupted = np.where(chosen & replaced, mask, tokens)
     corrupted = np.where(chosen & ~replaced & at_random, words, corrupted)
     return corrupted, np.where(chosen, tokens, IGNORED)

@@ -31,8 +31,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
     Returns, on the main process:
         by data set ``<name>_accuracy_percent`` (classification), ``<name>_f1_percent`` and ``<name>_exact_percent``
-        (span), or ``<name>_token_percent``, ``<name>_rouge_l_percent`` and ``<name>_bleu_percent`` (generation; the first
-        is the share of the target's word pieces that are the most probable ones, given those before);
+        (span), or ``<name>_token_percent``, ``<name>_rouge_l_percent`` and ``<name>_bleu_percent`` (generation; the
+        first is the share of the target's word pieces that are the most probable ones, given those before);
         ``score_percent``, the geometric mean over the data sets of the first of these, so that a ratio of two scores is
         the geometric mean of the data sets' ratios; ``understanding_percent`` and ``generation_percent``, the same over
         the data sets of either kind; ``<name>_chance_percent``, see :func:`chance`; ``same_task_percent``,
@@ -117,10 +117,10 @@ def chance(items: Shard) -> float:
 
 
 def likeness(config: Config, folder: Path) -> dict[str, float]:
-    """Shares of clients whose nearest other client, by the cosine of updates, has the same kind of task, or the same data.
+    """Shares of clients whose nearest other client, by the cosine of updates, has the same kind of task, or data set.
 
-    The chance of the latter is that of a nearest client at random. Means over the middle rounds; clients that are alone with their kind, or with their data set, do not count. Empty if
-    nothing was shared.
+    ``same_data_chance_percent`` is the second for a nearest client at random. All are means over the middle rounds;
+    clients that are alone with their kind, or with their data set, do not count. Empty if nothing was shared.
     """
     with np.load(folder / "rounds.npz") as content:
         distances = content["distances"]
@@ -156,8 +156,8 @@ def nearest_other(distances: np.ndarray, client: int) -> int | None:
 def traffic(folder: Path) -> dict[str, float]:
     """Megabytes a client and round, both ways, without what is sent once: as measured, and in the official design.
 
-    ``round_megabytes`` is the mean over the second half of a course. In the official design both orders of a round of the
-    Contrast stage carry all synthetic features, and the projections of all clients; every number is a float32.
+    ``round_megabytes`` is the mean over the second half of a course. In the official design both orders of a round of
+    the Contrast stage carry all synthetic features, and the projections of all clients; every number is a float32.
     """
     with np.load(folder / "rounds.npz") as content:
         measured = content["megabytes"][len(content["megabytes"]) // 2 :].mean()

@@ -61,7 +61,7 @@ def best_span(
     Args:
         n_best: starts, and ends, of the largest logits that are considered.
         longest: positions of an answer at most.
-        null_threshold: "no answer" wins if its score, that of position 0, is above the best span's by more; None: never.
+        null_threshold: "no answer" wins if position 0 scores more than this above the best span; None: never.
     """
     best: tuple[float, tuple[int, int, int]] | None = None
     for number, window in enumerate(windows):

@@ -60,7 +60,7 @@ class HeteroModel(nn.Module):
         )  # last: the others begin alike for every number of labels
 
     def encode(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
-        """States (B, S, H) of word pieces ``ids`` (B, S); ``mask`` is 1 where there is text, ``types`` 1 in a context."""
+        """States (B, S, H) of word pieces ``ids`` (B, S); ``mask`` is 1 in the text, ``types`` 1 in a context."""
         return self.model.encoder(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
 
     def classify(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ PRIVATE_MODULES = ("classifier", "model.encoder.pooler", "model.decoder", "contr
 
 
 def is_shared(name: str, method: str) -> bool:
-    """Whether a parameter travels: in the Assign stage all but the heads of a client's own task, later the encoder alone.
+    """Whether a parameter travels: in the Assign stage all but the heads of a client's own task, later the encoder.
 
     The official code shares parts of lm_head after the Assign stage, too, where nothing trains them.
     """

@@ -64,7 +64,9 @@ def predict(options: Options) -> None:
     name = config.clients[options.client]
     kind, labels = task_of(config, name)
     tokenizer = tokenizer_of(config, cache)
-    items = Shard(kind, labels, rows_of([example(kind, text) for text in texts], config, tokenizer), tokenizer.pad_token_id)
+    items = Shard(
+        kind, labels, rows_of([example(kind, text) for text in texts], config, tokenizer), tokenizer.pad_token_id
+    )
     match kind:
         case "classification":
             batch = collate(items, range(len(items)), device)

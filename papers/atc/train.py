@@ -1,7 +1,7 @@
 """Training: a federated course, the Assign stage or a later one, with the clients in this process.
 
-``python -m papers.atc.train --variant atc --seed 0`` trains one run; ``make reproduce`` trains all. A step of a run is a
-round of its course. ``federation/flower.py`` runs the same course over Flower.
+``python -m papers.atc.train --variant atc --seed 0`` trains one run; ``make reproduce`` trains all. A step of a run is
+a round of its course. ``federation/flower.py`` runs the same course over Flower.
 """
 
 from typing import Any
@@ -53,7 +53,13 @@ def train(config: Config, run: Run) -> None:
         }
         write_atomic(run.folder / "rounds.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
     if config.method == "assign":  # later stages begin from everything
-        run.export({f"client{i:02}.{name}": x for i, own in enumerate(engine.states) for name, x in own.under("weights").items()})
+        run.export(
+            {
+                f"client{i:02}.{name}": x
+                for i, own in enumerate(engine.states)
+                for name, x in own.under("weights").items()
+            }
+        )
     else:
         for client, own in zip(clients, engine.states, strict=True):
             run.export(used_parts(client, own), weights_file(run.folder, client_file(client.number)))

@@ -127,7 +127,8 @@ def pairs(name: str) -> Callable[[Path, str], Iterator[Example]]:
         sources, targets = lines(path), lines(path.with_suffix(".tgt"))
         if len(sources) != len(targets):
             raise UserError(
-                f"{path} has {len(sources)} lines and {path.with_suffix('.tgt')} {len(targets)}; expected one target a source."
+                f"{path} has {len(sources)} lines and {path.with_suffix('.tgt')} {len(targets)}; "
+                "expected one target a source."
             )
         found: list[Example] = [
             Pair(*(text.replace("<S_SEP>", SEPARATOR.strip()) for text in pair))

@@ -53,8 +53,9 @@ def answer(client: Client, state: Packet, order: Packet) -> tuple[Packet, Packet
     """Do what the server orders; returns the answer and the state to keep.
 
     Args:
-        state: empty before the first order. Tensors ``weights/*`` (the whole network), ``optimizer/*``, ``features`` and
-            ``tokens``, for Ditto also ``personal/*`` and ``personal-optimizer/*``; the number ``steps`` of this stage.
+        state: empty before the first order. Tensors ``weights/*`` (the whole network), ``optimizer/*``, ``features``
+            and ``tokens``, for Ditto also ``personal/*`` and
+            ``personal-optimizer/*``; the number ``steps`` of this stage.
         order: its number ``kind`` is "size", "encode", "keep", "project", "train" or "finish".
 
     Raises:
@@ -278,7 +279,7 @@ def tensors(client: Client, *arrays: np.ndarray) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def encode(client: Client, state: Packet, items: int) -> Packet:
-    """States (N, L, H) of the first training items in data order, float16, zero where there is no text; and the lm_head."""
+    """States (N, L, H) of the first training items in data order, float16, zero beyond the text; and the lm_head."""
     network = network_of(client, state).eval()
     length = client.config.synthetic_length
     found = []

@@ -1,7 +1,7 @@
 """The same course over Flower: a ServerApp and a ClientApp, for simulation and for real processes and machines.
 
-Flower carries the packets of :mod:`.client` and :mod:`.server`; it changes no number. A client's state lives in its node's
-context. ``flower_app/pyproject.toml`` makes this module an app; the README has the commands.
+Flower carries the packets of :mod:`.client` and :mod:`.server`; it changes no number. A client's state lives in its
+node's context. ``flower_app/pyproject.toml`` makes this module an app; the README has the commands.
 """
 
 import dataclasses
@@ -105,7 +105,7 @@ def on_device(packet: Packet, device: torch.device) -> Packet:
 
 @server_app.main()
 def run_server(grid: Grid, context: Context) -> None:
-    """All stages of a variant, all rounds of each; leaves the server's copies in the folder ``out`` after every round."""
+    """All stages of a variant, all rounds of each; leaves the server's copies in ``out`` after every round."""
     options = context.run_config
     seed, cache, out = int(options["seed"]), Path(str(options["cache"])), Path(str(options["out"]))
     copies: list[dict[str, torch.Tensor]] = []

@@ -29,8 +29,8 @@ from tests.damage import (
     Row,
     damages,
     edited,
-    empty,
     emptied,
+    empty,
     gone,
     half,
     loop,
@@ -100,10 +100,15 @@ def reader(name: str) -> Reader:
     return Reader(BUILDS[name], read, data.check, alike="atc cnndm" if name == "msqg" else "")
 
 
-# A client's network of hidden size 128, as predict builds it, would need MiniLM: BERT of the hub's layout stands for it.
+# The offline model would need MiniLM: a tiny BERT checkpoint in a folder stands for it.
 TINY = BertConfig(
-    vocab_size=40, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, max_position_embeddings=64
-)  # fmt: skip
+    vocab_size=40,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=8,
+    max_position_embeddings=64,
+)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]", "[unused2]", "a", "owl", "bird"]
 
 
@@ -122,7 +127,9 @@ def build_trained(root: Path) -> None:
     write_json(root / "config.json", {"variant": "atc", "config": vars(settings)})
     torch.manual_seed(0)
     network = HeteroModel(encoder_decoder(TINY), labels=2)
-    kept = {n: x.detach().contiguous() for n, x in network.named_parameters() if n.startswith(("model.encoder", "class"))}
+    kept = {
+        n: x.detach().contiguous() for n, x in network.named_parameters() if n.startswith(("model.encoder", "class"))
+    }
     (root / "checkpoint").mkdir()
     (root / "checkpoint" / client_file(0)).write_bytes(save(kept))
 

@@ -13,6 +13,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
+from papers.atc.build import client_file
 from papers.atc.federation import flower
 from papers.atc.train import train
 from shared.run import Run
