@@ -47,10 +47,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def program(name: str) -> Path:
+    """One of Flower's commands."""
+    return (ROOT / PYTHON).absolute().with_name(name)
+
+
 @contextlib.contextmanager
 def started(command: list[str], home: Path, log: Path) -> Iterator[None]:
     """A process that runs until the block ends, with all that it started."""
-    program = (ROOT / PYTHON).absolute().with_name(command[0])
     with open(log, "w") as output:
         process = subprocess.Popen(
             [program, *command[1:]],
