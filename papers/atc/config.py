@@ -53,6 +53,14 @@ class Config:
     """Items of a client's batch."""
     accumulation: int = 1
     """Batches of an optimizer step."""
+    assign_rounds: int = 200
+    """Rounds of the Assign stage, in place of rounds."""
+    assign_steps: int = 50
+    """Optimizer steps of a client a round of the Assign stage, in place of local_steps."""
+    assign_batch_size: int = 16
+    """Items of a client's batch in the Assign stage, in place of batch_size."""
+    assign_accumulation: int = 4
+    """Batches of an optimizer step of the Assign stage, in place of accumulation."""
     learning_rate: float = 5e-4
     """Peak of the schedule: linear warm-up, then linear decay to zero over all rounds."""
     warmup: float = 0.1
@@ -100,6 +108,18 @@ class Config:
     """Test items of a client that are generated for ROUGE and BLEU; None: all."""
     length_penalty: float = 2.0
 
+    def of_stage(self) -> "Config":
+        """The configuration whose rounds, steps and batches are those of its own stage."""
+        if self.method != "assign":
+            return self
+        return replace(
+            self,
+            rounds=self.assign_rounds,
+            local_steps=self.assign_steps,
+            batch_size=self.assign_batch_size,
+            accumulation=self.assign_accumulation,
+        )
+
 
 # Fields that training does not read: with other values a run is only evaluated again.
 EVALUATION = ("split", "null_threshold", "answer_length", "beams", "generated", "length_penalty")
@@ -123,6 +143,9 @@ CPU = Config(
     rounds=20,
     local_steps=8,
     batch_size=16,
+    assign_rounds=20,
+    assign_steps=8,
+    assign_accumulation=1,
     learning_rate=1e-3,
     clusters=3,
     neighbours=(3,) * 12,
@@ -143,6 +166,9 @@ PRESETS = {
         rounds=4,
         local_steps=2,
         batch_size=4,
+        assign_rounds=4,
+        assign_steps=2,
+        assign_batch_size=4,
         synthetic=16,
         synthetic_length=12,
         save_every=1,

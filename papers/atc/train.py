@@ -29,7 +29,7 @@ Weights = dict[str, Tensor]
 
 def train(config: Config, run: Run) -> None:
     """Run all rounds of a stage; leaves every client's network, and ``rounds.npz`` with what the rounds told."""
-    accelerator = run.accelerator
+    config, accelerator = config.of_stage(), run.accelerator
     clients = clients_of(config, run)
     engine = LocalEngine(clients, config.timeout, accelerator.process_index, accelerator.num_processes)
     begun = stage_one(config, run) if run.start else [{} for _ in clients]

@@ -44,12 +44,11 @@ def to_records(packet: Packet) -> RecordDict:
     return RecordDict({"tensors": ArrayRecord(tensors), "numbers": ConfigRecord(dict(packet.numbers))})  # type: ignore[arg-type]
 
 
-def from_records(records: RecordDict, device: torch.device | None = None) -> Packet:
+def from_records(records: RecordDict) -> Packet:
     """The packet that :func:`to_records` was given; an empty one if there is none."""
     if "tensors" not in records:
         return Packet()
-    tensors = {name: x.to(device) for name, x in records["tensors"].to_torch_state_dict().items()}
-    return Packet(tensors, dict(records["numbers"]))
+    return Packet(dict(records["tensors"].to_torch_state_dict()), dict(records["numbers"]))
 
 
 def stages(variant: str) -> list[str]:
@@ -62,7 +61,7 @@ def stages(variant: str) -> list[str]:
 def config_of(preset: str, stage: str, changes: str) -> Config:
     """The configuration of a stage; ``changes`` is JSON with fields that differ in all stages."""
     changed = {name: tuple(x) if isinstance(x, list) else x for name, x in json.loads(changes or "{}").items()}
-    return dataclasses.replace(PRESETS[preset], **VARIANTS[stage].changes | changed)
+    return dataclasses.replace(PRESETS[preset], **VARIANTS[stage].changes | changed).of_stage()
 
 
 @functools.cache
@@ -89,15 +88,11 @@ def work(message: Message, context: Context) -> Message:
     config = config_of(str(options["preset"]), str(order.numbers["stage"]), str(options.get("changes", "")))
     client = client_of(config, number, int(options["seed"]), Path(str(options["cache"])))
     device = client.networks.device
-    answered, state = answer(client, from_records(context.state, device), on_device(order, device))
+    answered, state = answer(client, from_records(context.state).on(device), order.on(device))
     for name, record in to_records(state).items():
         context.state[name] = record
     answered.numbers["client"] = number
     return Message(to_records(answered), reply_to=message)
-
-
-def on_device(packet: Packet, device: torch.device) -> Packet:
-    return Packet({name: x.to(device) for name, x in packet.tensors.items()}, packet.numbers)
 
 
 # -- server -----------------------------------------------------------------------------------------------------------

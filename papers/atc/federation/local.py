@@ -27,6 +27,7 @@ class LocalEngine:
     def __init__(self, clients: Sequence[Client], timeout: float, rank: int = 0, processes: int = 1) -> None:
         self.clients, self.timeout = clients, timeout
         self.rank, self.processes = rank, processes
+        self.device = clients[0].networks.device
         self.states = [Packet() for _ in clients]
         self.left_out: list[tuple[int, str]] = []  # client and reason, in the order of events
 
@@ -39,7 +40,7 @@ class LocalEngine:
                 self.left_out.append((i, reason))
                 log.warning("client %d is left out of this round: %s", i, reason)
             else:
-                answers[i], self.states[i] = answered, state
+                answers[i], self.states[i] = answered.on(self.device), state.on(self.device)
         return answers
 
     def _ask(self, number: int, order: Packet) -> tuple[Packet, Packet, str]:
@@ -72,4 +73,4 @@ class LocalEngine:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.states = [Packet(**x) for x in state["states"]]
+        self.states = [Packet(**x).on(self.device) for x in state["states"]]

@@ -32,6 +32,10 @@ class Packet:
         assert isinstance(found, list)
         return found
 
+    def on(self, device: torch.device) -> "Packet":
+        """The same with its tensors on a device."""
+        return Packet({name: x.to(device) for name, x in self.tensors.items()}, self.numbers)
+
     @property
     def bytes(self) -> int:
         """Size of the tensors, which is nearly all that is sent."""

@@ -133,6 +133,7 @@ class Server:
         self.nearest: dict[int, list[int]] = {}  # by the updates of the last round
         self.features = torch.zeros(0)
         self.tokens = torch.zeros(0, dtype=torch.int64)
+        self.holding: set[int] = set()  # clients that keep the synthetic items
         self.sent = 0  # bytes of the last round, both ways, over all clients
         self.distances = torch.zeros(0)
 
@@ -156,8 +157,8 @@ class Server:
             UserError: if no client answered.
         """
         self.sent = 0
-        if self.contrasts and not len(self.features):
-            self.make_synthetic_items(exchange)
+        if self.contrasts:
+            self.share_synthetic_items(exchange)
         orders = {i: self.training_order(number, i) for i in range(len(self.copies))}
         if self.contrasts and self.nearest:
             projections = self.collect_projections(orders, exchange)
@@ -224,10 +225,7 @@ class Server:
     # -- synthetic items and projections ------------------------------------------------------------------------------
 
     def make_synthetic_items(self, exchange: Exchange) -> None:
-        """Ask every client for its weighted states once, and send h and t back to all; each client is asked alone.
-
-        So that no more than two clients' states are in memory.
-        """
+        """Ask the clients for their states, one after the other, so that no more than two clients' are in memory."""
         everyone = range(len(self.copies))
         sizes = self.ask({i: Packet(numbers={"kind": "size"}) for i in everyone}, exchange)
         count = min([self.config.synthetic, *(answer.number("items") for answer in sizes.values())])
@@ -245,13 +243,21 @@ class Server:
         self.features = half(synthetic_features(states()))
         self.head.load_state_dict(mean_weights(heads))
         self.tokens = synthetic_tokens(self.features.float(), self.head)
+
+    def share_synthetic_items(self, exchange: Exchange) -> None:
+        """Send h and t to every client that does not keep them yet, or did not answer in the last round."""
+        if not len(self.features):
+            self.make_synthetic_items(exchange)
+        missing = set(range(len(self.copies))) - self.holding
         public = {"features": self.features, "tokens": self.tokens.to(torch.int32)}
-        self.ask({i: Packet(dict(public), {"kind": "keep"}) for i in sizes}, exchange)
+        self.holding |= self.ask({i: Packet(dict(public), {"kind": "keep"}) for i in missing}, exchange).keys()
 
     def collect_projections(self, orders: dict[int, Packet], exchange: Exchange) -> dict[int, Tensor]:
         """First exchange of a round: every client's z (N, H) of the synthetic items, by the weights of this round."""
         asked = {i: Packet(order.tensors, order.numbers | {"kind": "project"}) for i, order in orders.items()}
-        return {i: answer.tensors["projections"] for i, answer in self.ask(asked, exchange).items()}
+        answers = self.ask(asked, exchange)
+        self.holding &= answers.keys()
+        return {i: answer.tensors["projections"] for i, answer in answers.items()}
 
     def contrast_order(self, number: int, client: int, projections: Mapping[int, Tensor]) -> Packet:
         """Second exchange: the others' projections. The client has kept its weights since the first."""
@@ -277,8 +283,11 @@ class Server:
             "features": self.features,
             "tokens": self.tokens,
             "distances": self.distances,
+            "holding": sorted(self.holding),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.copies, self.nearest = list(state["copies"]), dict(state["nearest"])
-        self.features, self.tokens, self.distances = state["features"], state["tokens"], state["distances"]
+        device = next(iter(self.initial.values()), torch.zeros(0)).device
+        self.copies = [{name: x.to(device) for name, x in copy.items()} for copy in state["copies"]]
+        self.features, self.tokens = (state[name].to(device) for name in ("features", "tokens"))
+        self.nearest, self.distances, self.holding = dict(state["nearest"]), state["distances"], set(state["holding"])

@@ -14,6 +14,7 @@ TINY = replace(
     neighbours=(2, 2, 2, 2),
     clusters=2,
     rounds=3,
+    assign_rounds=3,
 )
 
 

@@ -19,7 +19,7 @@ from papers.atc.train import train
 from shared.run import Run
 from shared.support.weights import load_weights, weights_file
 
-CHANGES = '{"clients": ["movies", "spans", "definitions"], "neighbours": [2, 2, 2], "clusters": 2, "rounds": 3}'
+CHANGES = '{"clients": ["movies", "spans", "definitions"], "neighbours": [2, 2, 2], "clusters": 2, "rounds": 3, "assign_rounds": 3}'
 OPTIONS = {"preset": "smoke", "variant": "atc", "seed": 0, "changes": CHANGES}
 
 
