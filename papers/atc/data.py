@@ -124,8 +124,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         "sha256": digest.hexdigest(),
         "scale": f"{clients} clients, "
         + ("BERT-tiny's shape with MiniLM's word embeddings" if config.checkpoint == "offline" else config.checkpoint)
-        + f", Assign {config.assign_rounds} rounds of {config.assign_steps} local steps, then {config.rounds} rounds of "
-        f"{config.local_steps}, batches of {config.batch_size}, learning rate {config.learning_rate:g}",
+        + f", Assign {config.assign_rounds} rounds of {config.assign_steps} local steps, then {config.rounds} rounds "
+        f"of {config.local_steps}, batches of {config.batch_size}, learning rate {config.learning_rate:g}",
     }
 
 

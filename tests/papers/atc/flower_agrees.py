@@ -19,7 +19,8 @@ from papers.atc.train import train
 from shared.run import Run
 from shared.support.weights import load_weights, weights_file
 
-CHANGES = '{"clients": ["movies", "spans", "definitions"], "neighbours": [2, 2, 2], "clusters": 2, "rounds": 3, "assign_rounds": 3}'
+ROUNDS = '"rounds": 3, "assign_rounds": 3'
+CHANGES = f'{{"clients": ["movies", "spans", "definitions"], "neighbours": [2, 2, 2], "clusters": 2, {ROUNDS}}}'
 OPTIONS = {"preset": "smoke", "variant": "atc", "seed": 0, "changes": CHANGES}
 
 
