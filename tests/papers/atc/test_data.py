@@ -152,7 +152,7 @@ def test_provenance() -> None:
 def test_the_pack_is_built_from_wordnets_lines(tmp_path: Path) -> None:
     lines = [
         "  1 This software and database is being provided",
-        '00000001 05 n 02 owl 0 night_bird 0 001 @ 00000002 n 0000 | a bird that hunts at night; "an owl hooted there"  ',
+        '00000001 05 n 02 owl 0 night_bird 0 001 @ 00000002 n 0000 | a bird that hunts at night; "an owl hooted today"  ',
         '00000003 18 n 01 baker 0 000 | someone who bakes bread; "the bakers rise before dawn every day"  ',
     ]
     for part in federation.PARTS:
@@ -162,7 +162,7 @@ def test_the_pack_is_built_from_wordnets_lines(tmp_path: Path) -> None:
         ("a bird that hunts at night", 3),
         ("someone who bakes bread", 1),
     ]
-    assert tasks["definitions"][0]["source"] == "owl : an owl hooted there"
+    assert tasks["definitions"][0]["source"] == "owl : an owl hooted today"
     for row in tasks["spans"]:
         assert str(row["context"])[int(str(row["start"])) :].startswith(str(row["answer"]))
     assert [row["answer"] for row in tasks["spans"]] == ["owl", "bakers"]

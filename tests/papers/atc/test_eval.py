@@ -45,9 +45,8 @@ def test_clients_that_were_left_out_do_not_count(tmp_path: Path, config: Config)
     arrays["distances"][0, 1] = arrays["distances"][0, :, 1] = np.nan
     np.savez(tmp_path / "rounds.npz", **arrays)
     assert evaluation.nearest_other(arrays["distances"][0], 1) is None
-    assert evaluation.likeness(replace(config, clients=CLIENTS), tmp_path)["same_data_percent"] == pytest.approx(
-        200 / 3
-    )
+    found = evaluation.likeness(replace(config, clients=CLIENTS), tmp_path)
+    assert found["same_data_percent"] == pytest.approx(200 / 3)
 
 
 def test_traffic_of_the_official_design(tmp_path: Path) -> None:

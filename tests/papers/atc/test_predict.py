@@ -28,11 +28,8 @@ def run(tmp_path: Path, cache: Path, config: Config, monkeypatch: pytest.MonkeyP
     (tmp_path / "checkpoint").mkdir()
     for i, labels in enumerate((2, 8, 2, 2)):
         network = build(config, labels, 0, cache)
-        kept = ("model.", "classifier.")
-        weights = {
-            name: x.detach().contiguous().half() for name, x in network.named_parameters() if name.startswith(kept)
-        }
-        (tmp_path / "checkpoint" / client_file(i)).write_bytes(save(weights))
+        own = {name: x.detach().contiguous().half() for name, x in network.named_parameters()}
+        (tmp_path / "checkpoint" / client_file(i)).write_bytes(save(own))
     return tmp_path
 
 
