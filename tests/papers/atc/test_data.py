@@ -152,7 +152,7 @@ def test_provenance() -> None:
 def test_the_pack_is_built_from_wordnets_lines(tmp_path: Path) -> None:
     lines = [
         "  1 This software and database is being provided",
-        '00000001 05 n 02 owl 0 night_bird 0 001 @ 00000002 n 0000 | a bird that hunts at night; "an owl hooted today"  ',
+        '00000001 05 n 01 owl 0 001 @ 00000002 n 0000 | a bird that hunts at night; "an owl hooted today"  ',
         '00000003 18 n 01 baker 0 000 | someone who bakes bread; "the bakers rise before dawn every day"  ',
     ]
     for part in federation.PARTS:
