@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -41,7 +42,7 @@ def offline(config: Config, cache: Path) -> EncoderDecoderModel:
         attention_probs_dropout_prob=config.dropout,
         max_position_embeddings=max(config.text_length, config.span_length, config.source_length, config.target_length),
     )
-    model = encoder_decoder(shape)
+    model: Any = encoder_decoder(shape)
     with torch.no_grad():
         model.encoder.embeddings.word_embeddings.weight.copy_(words)
         model.decoder.bert.embeddings.word_embeddings.weight.copy_(words)
@@ -52,9 +53,10 @@ def pretrained(config: Config) -> EncoderDecoderModel:
     """Encoder and decoder, both begun from one BERT checkpoint; cross-attention is random."""
     try:
         shape = BertConfig.from_pretrained(config.checkpoint)
-        return EncoderDecoderModel.from_encoder_decoder_pretrained(
+        model: Any = EncoderDecoderModel.from_encoder_decoder_pretrained(
             config.checkpoint, config.checkpoint, decoder_config=decoder_config(shape)
         )
+        return model
     except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(

@@ -136,8 +136,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 def rows_folder(config: Config, cache: Path, name: str, part: str) -> Path:
     """Where the rows of a data set are kept: another folder for other code, settings, or sizes of the files read."""
     modules = (sys.modules[__name__], texts, embedded, files, examples)
-    lengths = (config.text_length, config.span_length, config.question_length, config.stride)
-    lengths += (config.source_length, config.target_length)
+    lengths = [config.text_length, config.span_length, config.question_length, config.stride]
+    lengths += [config.source_length, config.target_length]
     sizes: list[object] = []
     if config.data not in (None, HUB):
         paths = sorted(path for path in (Path(str(config.data)) / name).rglob("*") if path.is_file())

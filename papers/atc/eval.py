@@ -83,8 +83,8 @@ def client_metrics(config: Config, run: Run, network: HeteroModel, items: Shard)
             return {"accuracy_percent": 100 * float(np.mean(hits))}
         case "span":
             given = answers(config, network, items, run.device)
-            references = {row["example"]: row["references"] for row in items.some(range(len(items)))}
-            pairs = [(text, references[number]) for number, text in given.items()]
+            known = {row["example"]: row["references"] for row in items.some(range(len(items)))}
+            pairs = [(text, known[number]) for number, text in given.items()]
             return {
                 "f1_percent": 100 * float(np.mean([metrics.f1(*pair) for pair in pairs])),
                 "exact_percent": 100 * float(np.mean([metrics.exact_match(*pair) for pair in pairs])),

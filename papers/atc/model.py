@@ -1,6 +1,6 @@
 """One architecture for every client: a BERT encoder, a BERT decoder with cross-attention, and heads."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,8 @@ class HeteroModel(nn.Module):
 
     def __init__(self, model: EncoderDecoderModel, labels: int, pooling: Literal["first", "mean"] = "first") -> None:
         super().__init__()
-        config = model.encoder.config
-        self.model = model
+        self.model: Any = model  # as which its parts have the types that transformers does not tell
+        config = self.model.encoder.config
         self.pooling = pooling
         self.lm_head = MLMHead(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,10 +66,11 @@ def generated(
     device: torch.device,
 ) -> list[str]:
     """Texts that a generation client writes for some items, by beam search without repeated 3-grams."""
+    model: Any = network.model
     written: list[str] = []
     for start in range(0, len(chosen), AT_ONCE):
         batch = collate(items, chosen[start:][:AT_ONCE], device)
-        ids = network.model.generate(
+        ids = model.generate(
             inputs=batch["ids"],
             attention_mask=batch["mask"],
             decoder_start_token_id=tokenizer.bos_token_id,

@@ -19,7 +19,7 @@ from ..corruption import IGNORED, Special, denoise, mlm
 from ..data import Shard, collate, padded
 from ..losses import contrastive_loss, label_smoothed_loss, span_loss
 from ..model import HeteroModel, is_shared, load_named
-from .packet import Packet, half, named
+from .packet import Number, Packet, half, named
 
 Loss = Callable[[np.ndarray], Tensor]  # of the items with these indices
 AT_ONCE = 64  # items of a batch without gradients
@@ -107,7 +107,7 @@ def train(client: Client, state: Packet, order: Packet) -> tuple[Packet, Packet]
         kept |= named("personal", weights_of(network)) | named("personal-optimizer", personal)
     update = {name: weights[name] - x for name, x in shared.items()}
     samples = config.local_steps * config.accumulation * config.batch_size
-    numbers = {"loss": mean_loss, "samples": samples}
+    numbers: dict[str, Number] = {"loss": mean_loss, "samples": samples}
     return Packet(named("update", update), numbers), Packet(kept, {"steps": state.number("steps") + config.local_steps})
 
 

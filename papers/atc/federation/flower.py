@@ -41,7 +41,7 @@ Options = dict[str, Any]  # Flower's run configuration: preset, variant, seed, c
 def to_records(packet: Packet) -> RecordDict:
     """A packet as Flower carries it."""
     tensors = {name: x.detach().cpu() for name, x in packet.tensors.items()}
-    return RecordDict({"tensors": ArrayRecord(tensors), "numbers": ConfigRecord(dict(packet.numbers))})  # type: ignore[arg-type]
+    return RecordDict({"tensors": ArrayRecord(tensors), "numbers": ConfigRecord(dict(packet.numbers))})
 
 
 def from_records(records: RecordDict) -> Packet:
