@@ -46,7 +46,7 @@ def common_pieces(whole: PreTrainedTokenizerBase, texts: Iterable[str], count: i
 
 def special(tokenizer: PreTrainedTokenizerBase) -> Special:
     """Ids of the special entries."""
-    (eoq,) = tokenizer.convert_tokens_to_ids([EOQ])
+    eoq = tokenizer.get_vocab()[EOQ]
     ids = {tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id}
     ids |= {tokenizer.mask_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, eoq}
     return Special(
