@@ -55,9 +55,8 @@ class HeteroModel(nn.Module):
         self.lm_head = MLMHead(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.contrast_head = ContrastHead(config.hidden_size, config.hidden_dropout_prob)
-        self.classifier = nn.Linear(
-            config.hidden_size, labels
-        )  # last: the others begin alike for every number of labels
+        # The last to draw its weights, so that the others begin alike for every number of labels.
+        self.classifier = nn.Linear(config.hidden_size, labels)
 
     def encode(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
         """States (B, S, H) of word pieces ``ids`` (B, S); ``mask`` is 1 in the text, ``types`` 1 in a context."""
