@@ -133,18 +133,20 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
 
 @functools.cache  # reading the code of the modules takes a while
+def stored(cache: Path, name: str, *settings: object) -> Path:
+    """Where prepared data is kept: in another place for other settings, or other code that makes it."""
+    return cache_file(cache, name, sys.modules[__name__], texts, embedded, files, examples, *settings)
+
+
 def rows_folder(config: Config, cache: Path, name: str, part: str) -> Path:
-    """Where the rows of a data set are kept: another folder for other code, settings, or sizes of the files read."""
-    modules = (sys.modules[__name__], texts, embedded, files, examples)
-    lengths = [config.text_length, config.span_length, config.question_length, config.stride]
-    lengths += [config.source_length, config.target_length]
+    """Where the rows of a data set are kept: another folder if the sizes of the files read differ, too."""
     sizes: list[object] = []
     if config.data not in (None, HUB):
         paths = sorted(path for path in (Path(str(config.data)) / name).rglob("*") if path.is_file())
         sizes = [(path.name, path.stat().st_size) for path in paths]
-    return cache_file(
-        cache, f"{name}-{part}.rows", *modules, config.data, config.checkpoint, config.vocabulary, *lengths, *sizes
-    )
+    settings: list[object] = [config.data, config.checkpoint, config.vocabulary, config.text_length, config.span_length]
+    settings += [config.question_length, config.stride, config.source_length, config.target_length]
+    return stored(cache, f"{name}-{part}.rows", *settings, *sizes)
 
 
 def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -159,10 +161,9 @@ def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
         shutil.rmtree(begun)
 
 
-@functools.cache
 def embeddings_file(config: Config, cache: Path) -> Path:
     """Word embeddings of the offline model; the file beside it, ``.json``, names the word pieces."""
-    return cache_file(cache, "words.safetensors", sys.modules[__name__], texts, embedded, config.vocabulary)
+    return stored(cache, "words.safetensors", config.vocabulary)
 
 
 def write_embeddings(config: Config, cache: Path) -> None:
