@@ -120,7 +120,9 @@ def is_shared(name: str, method: str) -> bool:
 
 @torch.no_grad()
 def load_named(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights into the parameters of the same names; the others stay."""
+    """Copy weights into the parameters of the same names; the others stay. Raises ValueError if a shape differs."""
     own = dict(network.named_parameters())
     for name, x in weights.items():
+        if own[name].shape != x.shape:  # copy_ would repeat a tensor of one row
+            raise ValueError(f"{name} has the shape {tuple(x.shape)}, expected {tuple(own[name].shape)}")
         own[name].copy_(x)

@@ -149,7 +149,7 @@ def fit(
             if pull is not None:
                 value = value + pull[1] / 2 * squared_distance(parameters, pull[0])
             if not value.isfinite():
-                raise NonFiniteLoss(f"the loss became {float(value)} in local step {step}")
+                raise NonFiniteLoss(f"the loss became {float(value.detach())} in local step {step}")
             (value / config.accumulation).backward()
             losses.append(float(value.detach()))
         torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from transformers import BertConfig
+from transformers import BertConfig, BertModel, BertTokenizer, logging
 
 from papers.atc import config, data, predict
 from papers.atc.build import client_file, trained
@@ -114,9 +114,8 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]",
 
 def build_checkpoint(folder: Path) -> None:
     """A BERT checkpoint in a local folder, with its tokenizer."""
-    from transformers import BertModel, BertTokenizer
-
     torch.manual_seed(0)
+    logging.disable_progress_bar()
     BertModel(TINY).save_pretrained(folder)
     BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folder)
 
