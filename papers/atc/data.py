@@ -23,6 +23,7 @@ from shared import UserError
 from shared.loading import cache_file
 from shared.offline.towers import SentenceEncoder
 from shared.support.files import write_atomic
+from shared.support.progress import track
 
 from . import texts
 from .config import Config
@@ -79,7 +80,7 @@ def read(config: Config, name: str, part: str) -> list[Example]:
 def check(root: Path) -> list[str]:
     """Read every data set of a folder: how many items it has, or what is wrong."""
     found = []
-    for name in files.TASKS:
+    for name in track(list(files.TASKS), "reading the data sets"):
         for part in PARTS:
             try:
                 found.append(f"{name}, {part}: {sum(1 for _ in files.read(name, root, part)):,} items")
