@@ -62,7 +62,7 @@ CLAIMS = (
     _above_chance("products", "products_accuracy_percent", 5.0),
     _above_chance("tweets", "tweets_accuracy_percent", 5.0),
     _above_chance("topics", "topics_accuracy_percent", 20.0),
-    _above_chance("spans", "spans_f1_percent", 10.0),
+    _above_chance("spans", "spans_f1_percent", 5.0),
     _above_chance("definitions", "definitions_token_percent", 5.0),
     Claim(
         "over-fedavg", 2, "ATC beats FedAvg.", "abstract", "score_percent", "atc", "fedavg", relation="ratio",

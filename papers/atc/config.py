@@ -179,12 +179,13 @@ PRESETS = {
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0, 1, 2)}
 
+ONE_EACH = ("movies", "products", "tweets", "topics", "spans", "definitions")
 VARIANTS = {
     "assign": Variant("stage 1: self-supervised tasks that the server assigns", {"method": "assign"}),
     "isolated": Variant("no communication", {"method": "isolated"}, headline=True),
     "isolated_all": Variant(
-        "no communication, with five times the data and three times the rounds: a control",
-        {"method": "isolated", "train_items": 1500, "rounds": 60},
+        "one client a data set, five times the data, three times the rounds: a control",
+        {"method": "isolated", "clients": ONE_EACH, "neighbours": (1,) * 6, "train_items": 1500, "rounds": 60},
         ("cpu",),
     ),
     "fedavg": Variant("FedAvg: one average of all encoders", {"method": "fedavg"}, headline=True),

@@ -29,7 +29,7 @@ from .client import Client, answer
 from .packet import Packet
 from .server import Server
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("flwr")  # Flower shows what this logger says, also on the machine that started the run
 server_app = ServerApp()
 client_app = ClientApp()
 Options = dict[str, Any]  # Flower's run configuration: preset, variant, seed, cache, out, changes

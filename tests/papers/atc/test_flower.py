@@ -47,6 +47,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def wait_for(port: int) -> None:
+    """Until something listens there, two minutes at most."""
+    for _ in range(240):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.5)
+
+
 def program(name: str) -> Path:
     """One of Flower's commands."""
     return (ROOT / PYTHON).absolute().with_name(name)
@@ -57,7 +65,7 @@ def started(command: list[str], home: Path, log: Path) -> Iterator[None]:
     """A process that runs until the block ends, with all that it started."""
     with open(log, "w") as output:
         process = subprocess.Popen(
-            [program, *command[1:]],
+            [program(command[0]), *command[1:]],
             cwd=ROOT,
             env=environment(home),
             stdout=output,
@@ -86,20 +94,12 @@ def test_two_nodes_on_loopback(tmp_path: Path, cache: Path) -> None:
     options = f"preset='smoke' variant='fedavg' seed=0 cache='{cache}' out='{tmp_path / 'out'}' changes='{CHANGES}'"
     with contextlib.ExitStack() as running:
         running.enter_context(started(link, tmp_path, tmp_path / "link.log"))
-        time.sleep(5)
+        wait_for(port)
         for i in range(2):
             node = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}", "--port", str(free_port())]
             node += ["--node-config", f"partition-id={i}"]
             running.enter_context(started(node, tmp_path, tmp_path / f"node{i}.log"))
-        submit = [
-            (ROOT / PYTHON).absolute().with_name("flwr"),
-            "run",
-            APP,
-            "loopback",
-            "--stream",
-            "--run-config",
-            options,
-        ]
+        submit = [program("flwr"), "run", APP, "loopback", "--stream", "--run-config", options]
         submitted = subprocess.run(
             submit, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=SECONDS
         )
