@@ -140,7 +140,7 @@ CPU = Config(
     stride=16,
     source_length=40,
     target_length=24,
-    rounds=20,
+    rounds=15,
     local_steps=8,
     batch_size=16,
     assign_rounds=20,
@@ -185,7 +185,7 @@ VARIANTS = {
     "isolated": Variant("no communication", {"method": "isolated"}, headline=True),
     "isolated_all": Variant(
         "one client a data set, five times the data, three times the rounds: a control",
-        {"method": "isolated", "clients": ONE_EACH, "neighbours": (1,) * 6, "train_items": 1500, "rounds": 60},
+        {"method": "isolated", "clients": ONE_EACH, "neighbours": (1,) * 6, "train_items": 1500, "rounds": 45},
         ("cpu",),
     ),
     "fedavg": Variant("FedAvg: one average of all encoders", {"method": "fedavg"}, headline=True),
