@@ -8,7 +8,15 @@ PAPER = Paper(
     venue="arXiv 2022",
     arxiv="2212.05789",
     summary="federated learning over different tasks: self-supervised in clusters, then contrast with neighbours",
-    conclusion="Not run yet. The final seeds are still to come. Until then nothing here is a result.",
+    conclusion=(
+        "Twelve small clients with six tasks gain from one course: with ATC they score higher than alone, and "
+        "than with FedAvg, FedProx, FedBN or Ditto. The gain is in questions, film reviews and definitions; the "
+        "other tasks neither gain nor lose, whereas FedAvg harms two of them. It comes from averaging with the "
+        "nearest clients: the server finds those of the same data by their updates, about as well as if it were "
+        "told. The Assign stage helps the writing clients alone, and the contrastive loss changes nothing here. "
+        "Build on the averaging with neighbours; whether the rest pays with pre-trained models and more data "
+        "cannot be answered at this size."
+    ),
 )
 
 EMBEDDED = ("smoke", "cpu")
