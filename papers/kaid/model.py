@@ -19,6 +19,7 @@ from transformers.models.bert.modeling_bert import BertEncoder
 AdapterMask = Literal["real", "official"]
 FusionMode = Literal["concat", "add"]
 
+COSINE_SCALE = 10.0  # of the logit with which a head of pairs begins
 HIDDEN_DEVIATION = 2e-4  # of the projections' initial weights: an adapter begins as the identity, nearly
 
 
@@ -119,7 +120,7 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int, stacks: Sequence[str], mode: FusionMode) -> None:
         super().__init__()
-        self.mode = mode
+        self.mode, self.width = mode, width
         self.project = nn.ModuleDict({name: _average(2, width) for name in stacks} if mode == "concat" else {})
         self.join = _average(len(stacks), width) if mode == "concat" and len(stacks) > 1 else None
 
@@ -133,8 +134,34 @@ class Fusion(nn.Module):
         return projected[0] if self.join is None else self.join(torch.cat(projected, -1))
 
 
+class KnowledgeModel(nn.Module):
+    """What stands beside the encoder: stacks of adapters and their fusion with its last layer.
+
+    Args:
+        stacks: adapters by the kind of knowledge; none: the feature is the encoder's own.
+        fusion: of all stacks.
+        depth: N, index of the encoder's last hidden state.
+        first: the feature of a sentence is that of position 0 instead of the mean.
+    """
+
+    def __init__(self, stacks: Mapping[str, AdapterStack], fusion: Fusion, depth: int, first: bool) -> None:
+        super().__init__()
+        self.stacks, self.fusion = nn.ModuleDict(stacks), fusion
+        self.depth, self.first = depth, first
+        self.width = fusion.width
+
+    def tokens(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        """Fused features (B, L, d) of hidden states by index, each (B, L, d); `mask` (B, L)."""
+        knowledge = {name: stack(states, mask) for name, stack in self.stacks.items()}
+        return self.fusion(states[self.depth], knowledge)
+
+    def forward(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        """Features (B, d) of sentences."""
+        return pool(self.tokens(states, mask), mask, self.first)
+
+
 class RelationHead(nn.Module):
-    """Relation of two phrases from their vectors (K-Adapter, `patentModel`); no activation anywhere.
+    """Relation of two phrases from their vectors (K-Adapter's head); no activation anywhere.
 
     Args:
         width: d of the feature.
@@ -168,12 +195,23 @@ class MaskedHead(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """Classes from a feature: dense, dropout, linear as K-Adapter has it; or linear alone, for few labels."""
+    """Classes from a feature: dense, dropout, linear as K-Adapter has it; or linear alone, for few labels.
 
-    def __init__(self, width: int, classes: int, *, dense: bool, dropout: float = 0.1) -> None:
+    A linear head begins at zero; for the feature of a pair (:func:`pair_feature`) it begins as the scaled cosine.
+    """
+
+    def __init__(
+        self, width: int, classes: int, *, dense: bool, of_pairs: bool = False, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.dense = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout)) if dense else nn.Identity()
         self.out_proj = nn.Linear(width, classes)
+        if not dense:
+            nn.init.zeros_(self.out_proj.weight)
+            nn.init.zeros_(self.out_proj.bias)
+            if of_pairs:
+                with torch.no_grad():
+                    self.out_proj.weight[:, : width // 2] = COSINE_SCALE / 2 * torch.tensor([[-1.0], [1.0]])
 
     def forward(self, feature: Tensor) -> Tensor:
         """Logits (B, C) of features (B, d)."""

@@ -107,6 +107,7 @@ def build(name: str, sizes: Sizes) -> Domain:
         tuple(tasks),
         tuple(triples),
         recipe.infusion,
+        (),
         tuple(recipe.train.format(phrase) for phrase in phrases),
         {term: _shortened(synsets()[n].gloss) for term, n in owners.items()},
         {term: _without_genus(n) for term, n in owners.items()},
@@ -243,7 +244,7 @@ def _sentiment(source: str, classes: tuple[str, ...], sizes: Sizes, rng: np.rand
     labelled.sort(key=lambda x: position[x[0].document])
     label = {-1: 0, 0: 1, 1: len(classes) - 1}
     splits, taken = {}, 0
-    counts = {"train": 20 * sizes.train, "validation": sizes.snippets // 2, "test": sizes.snippets}
+    counts = {"train": 6 * sizes.train, "validation": sizes.snippets // 2, "test": sizes.snippets}
     for split, count in counts.items():
         end = taken + count
         while end < len(labelled) and labelled[end][0].document == labelled[end - 1][0].document:

@@ -53,6 +53,8 @@ class Domain:
     triples: tuple[Triple, ...]
     templates: tuple[str, ...]
     """Sentences with {} for a term, in which infusion sees it; no task has the same."""
+    mined: tuple[Triple, ...] = ()
+    """Triples that rules found in text."""
     queries: tuple[str, ...] = ()
     """Unlabelled sentences for distillation."""
     glosses: dict[str, str] = field(default_factory=dict)
@@ -91,13 +93,18 @@ def few_shot(task: Task, shots: int, seed: int, draw: int) -> list[Example]:
     return chosen
 
 
-def texts_of(examples: Sequence[Example], facts: bool = False) -> list[str]:
-    """First sentences, then the second ones of pairs; with `facts`, each sentence with its term's hypernyms."""
-    sides = [[x.text for x in examples], [x.other for x in examples if x.other is not None]]
-    if not facts:
-        return [text for side in sides for text in side]
-    return [
-        f"{text} ({examples[k].facts[number]})" if number < len(examples[k].facts) and examples[k].facts[number] else text
-        for number, side in enumerate(sides)
-        for k, text in enumerate(side)
-    ]
+def texts_of(examples: Sequence[Example], facts: bool = False, separator: str | None = None) -> list[str]:
+    """First sentences, then the second ones of pairs; with a separator, each pair as one text.
+
+    Args:
+        facts: append to each sentence the hypernyms of its term.
+    """
+    first = [_with_facts(x.text, x.facts[:1], facts) for x in examples]
+    second = [_with_facts(x.other, x.facts[1:], facts) for x in examples if x.other is not None]
+    if separator is not None and second:
+        return [f"{a} {separator} {b}" for a, b in zip(first, second, strict=True)]
+    return first + second
+
+
+def _with_facts(text: str, facts: Sequence[str], wanted: bool) -> str:
+    return f"{text} ({facts[0]})" if wanted and facts and facts[0] else text

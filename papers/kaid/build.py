@@ -1,0 +1,104 @@
+"""The one place where a configuration and weights become models."""
+
+from pathlib import Path
+from typing import Any
+
+from shared import UserError
+from shared.offline.towers import SentenceEncoder
+from shared.support.weights import load_weights
+
+from .config import Config
+from .datasets.tasks import Task
+from .model import AdapterStack, ClassificationHead, Fusion, KnowledgeModel
+from .states import CachedStates, Encoder, LiveStates, StateSource
+
+MINILM = "minilm"
+
+
+def encoder(config: Config) -> Encoder:
+    """The pre-trained encoder with its tokenizer, in evaluation mode.
+
+    Raises:
+        UserError: there is no such encoder, or the adapters read hidden states that it does not have.
+    """
+    if config.encoder == MINILM:
+        sentences = SentenceEncoder()
+        found = Encoder(sentences.tokenizer, sentences.bert, config.max_length)
+    else:
+        found = Encoder(*_from_hub(config.encoder), config.max_length)
+    if (deepest := max(config.adapter_layers, default=0)) > found.depth:
+        raise UserError(
+            f"--adapter-layers names hidden state {deepest}, and {config.encoder} has {found.depth} layers; expected 0 "
+            f"to {found.depth}."
+        )
+    return found.eval()
+
+
+def _from_hub(name: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--encoder {name} cannot be loaded ({str(error).splitlines()[0]}); expected the name of a BERT-like encoder "
+            'on the hub, a folder of one, or "minilm".'
+        ) from error
+
+
+def stack_names(config: Config) -> tuple[str, ...]:
+    """Kinds of knowledge that have adapters of their own."""
+    if config.method != "adapters":
+        return ()
+    return config.relations if config.stacks == "per-relation" else ("relations",)
+
+
+def knowledge_model(config: Config, source: Encoder, stacks: tuple[str, ...] | None = None) -> KnowledgeModel:
+    """New adapters and fusion for an encoder; without adapters, the encoder's own features."""
+    names = stack_names(config) if stacks is None else stacks
+    adapters = {
+        name: AdapterStack(
+            source.width,
+            config.adapter_layers,
+            adapter_mask=config.adapter_mask,
+            skip=config.adapter_skip,
+            size=config.adapter_size,
+            heads=config.adapter_heads,
+            layers=config.adapter_inner_layers,
+            feed_forward=config.adapter_feed_forward,
+            dropout=config.adapter_dropout,
+        )
+        for name in names
+    }
+    fusion = Fusion(source.width, names, config.fusion)
+    return KnowledgeModel(adapters, fusion, source.depth, config.pooling == "first")
+
+
+def load_knowledge(config: Config, source: Encoder, weights: Path) -> KnowledgeModel:
+    """Infused adapters, frozen, from a run's weights."""
+    model = knowledge_model(config, source)
+    model.load_state_dict(load_weights(weights))
+    return model.requires_grad_(False).eval()
+
+
+def state_source(config: Config, source: Encoder, cached: Path) -> StateSource:
+    """The frozen encoder's hidden states, out of a file where the configuration has one."""
+    live = LiveStates(source, wanted_states(config, source))
+    return CachedStates(cached, live) if config.cache_states else live
+
+
+def wanted_states(config: Config, source: Encoder) -> tuple[int, ...]:
+    return tuple(sorted({*config.adapter_layers, source.depth}))
+
+
+def head(config: Config, task: Task, width: int) -> ClassificationHead:
+    """A new head for a task; pairs of separate sentences have two vectors."""
+    pairs = task.is_matching and config.matching == "bi"
+    return ClassificationHead(
+        2 * width if pairs else width, len(task.classes), dense=config.dense_head, of_pairs=pairs
+    )
+
+
+def domain_file(domain: str) -> str:
+    """Name of the file with a domain's infused adapters."""
+    return f"{domain}.safetensors"
