@@ -42,7 +42,13 @@ def build(source: Path, out: Path = PACK) -> None:
         }
         rows.append(
             "\t".join(
-                [KINDS[fields[1]], "|".join(lemmas), ",".join(above[HYPERNYM]), ",".join(above[INSTANCE]), gloss.strip()]
+                [
+                    KINDS[fields[1]],
+                    "|".join(lemmas),
+                    ",".join(above[HYPERNYM]),
+                    ",".join(above[INSTANCE]),
+                    gloss.strip(),
+                ]
             )
         )
     content = ("\n".join(rows) + "\n").encode()

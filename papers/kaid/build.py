@@ -1,7 +1,10 @@
 """The one place where a configuration and weights become models."""
 
+import copy
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from shared import UserError
 from shared.offline.towers import SentenceEncoder
@@ -74,11 +77,33 @@ def knowledge_model(config: Config, source: Encoder, stacks: tuple[str, ...] | N
     return KnowledgeModel(adapters, fusion, source.depth, config.pooling == "first")
 
 
-def load_knowledge(config: Config, source: Encoder, weights: Path) -> KnowledgeModel:
-    """Infused adapters, frozen, from a run's weights."""
-    model = knowledge_model(config, source)
-    model.load_state_dict(load_weights(weights))
+def load_knowledge(config: Config, source: Encoder, weights: Path | None) -> KnowledgeModel:
+    """Infused adapters, frozen, from a run's weights; without weights, the encoder's own features."""
+    if weights is None:
+        return knowledge_model(config, source, ()).eval()
+    stored = load_weights(weights)
+    names = dict.fromkeys(name.split(".")[1] for name in stored if name.startswith("stacks."))
+    model = knowledge_model(config, source, tuple(names))
+    model.load_state_dict(stored)
     return model.requires_grad_(False).eval()
+
+
+def student_encoder(config: Config, source: Encoder) -> Encoder:
+    """A copy of some of the encoder's layers; only they are trained, not the embeddings.
+
+    Raises:
+        UserError: the encoder has no such layers.
+    """
+    if not config.student_layers or max(config.student_layers) > source.depth or min(config.student_layers) < 1:
+        raise UserError(f"--student-layers is {config.student_layers}; expected some of 1 to {source.depth}.")
+    backbone = copy.deepcopy(source.backbone)
+    try:
+        backbone.encoder.layer = nn.ModuleList(backbone.encoder.layer[k - 1] for k in config.student_layers)
+    except AttributeError:
+        raise UserError(f"{config.encoder} has no encoder.layer; students are made of BERT-like encoders.") from None
+    backbone.config.num_hidden_layers = len(config.student_layers)
+    backbone.requires_grad_(False).encoder.requires_grad_(True)
+    return Encoder(source.tokenizer, backbone, source.longest)
 
 
 def state_source(config: Config, source: Encoder, cached: Path) -> StateSource:
@@ -94,11 +119,14 @@ def wanted_states(config: Config, source: Encoder) -> tuple[int, ...]:
 def head(config: Config, task: Task, width: int) -> ClassificationHead:
     """A new head for a task; pairs of separate sentences have two vectors."""
     pairs = task.is_matching and config.matching == "bi"
-    return ClassificationHead(
-        2 * width if pairs else width, len(task.classes), dense=config.dense_head, of_pairs=pairs
-    )
+    return ClassificationHead(2 * width if pairs else width, len(task.classes), dense=config.dense_head, of_pairs=pairs)
 
 
 def domain_file(domain: str) -> str:
     """Name of the file with a domain's infused adapters."""
     return f"{domain}.safetensors"
+
+
+def task_file(task: Task) -> str:
+    """Name of the file with an encoder and head that were tuned to a task."""
+    return f"{task.name}.safetensors"

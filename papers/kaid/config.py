@@ -122,11 +122,13 @@ class Config:
     """Quantise and export student and teacher, and measure both."""
     split: Literal["test", "validation"] = "test"
     """Examples that are evaluated; settings are chosen on validation (seeds 100 and up)."""
-    class_terms: tuple[int, int, int] = (26, 14, 60)
+    embedded: tuple[str, ...] = ("products", "civic", "nature")
+    """Embedded domains, without `data`."""
+    class_terms: tuple[int, int, int] = (26, 12, 45)
     """Terms of each class for training, validation and testing."""
-    pairs: tuple[int, int, int] = (30, 80, 300)
+    pairs: tuple[int, int, int] = (30, 60, 200)
     """Concepts of a matching task for training, validation and testing."""
-    snippets: int = 600
+    snippets: int = 500
     """Test snippets of a sentiment task."""
 
 
@@ -143,6 +145,7 @@ CPU = Config(
     adapter_heads=4,
     adapter_inner_layers=1,
     adapter_feed_forward=256,
+    masked_weight=0.0,
     steps=300,
     batch_size=64,
     learning_rate=1e-3,
@@ -158,9 +161,10 @@ CPU = Config(
 PRESETS = {
     "smoke": replace(
         CPU,
-        class_terms=(4, 3, 4),
-        pairs=(5, 4, 6),
-        snippets=20,
+        embedded=("nature",),
+        class_terms=(4, 2, 2),
+        pairs=(3, 2, 4),
+        snippets=12,
         shots=(1, 2, 3),
         draws=1,
         steps=4,

@@ -39,9 +39,7 @@ def domains(config: Config, cache: Path) -> list[Domain]:
 def states_file(config: Config, cache: Path) -> Path:
     """The frozen encoder's hidden states of all texts that the runs read."""
     seen = (config.encoder, config.adapter_layers, config.max_length, config.data)
-    return cache_file(
-        cache, "states.npy", states, knowledge, build, sys.modules[__name__], *_content(config), *seen
-    )
+    return cache_file(cache, "states.npy", states, knowledge, build, sys.modules[__name__], *_content(config), *seen)
 
 
 def token_ids(source: Encoder) -> Callable[[str], list[int]]:
@@ -59,12 +57,13 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
     """
     _check(config)
     if config.data is None and not (path := _domains_file(config, cache)).exists():
-        write_json(path, [asdict(offline.build(name, _sizes(config))) for name in offline.RECIPES])
+        write_json(path, [asdict(offline.build(name, _sizes(config))) for name in config.embedded])
     found = domains(config, cache)
     if config.cache_states and not (path := states_file(config, cache)).exists():
         source = encoder(config)
         tokens = token_ids(source)
-        texts = [text for domain in found for text in infusion_texts(domain, source.tokenizer.mask_token, tokens)]
+        mask_token = source.tokenizer.mask_token if config.masked_weight else None
+        texts = [text for domain in found for text in infusion_texts(domain, mask_token, tokens)]
         for domain in found:
             for task in domain.tasks:
                 for examples in task.splits.values():
@@ -103,13 +102,15 @@ def _check(config: Config) -> None:
         raise UserError(f"--adapter-layers is {config.adapter_layers}; expected one or more rising numbers.")
     if not set(config.relations) <= set(triples.RELATIONS) or not config.relations:
         raise UserError(f"--relations is {config.relations}; expected some of {', '.join(triples.RELATIONS)}.")
+    if not config.embedded or not set(config.embedded) <= offline.RECIPES.keys():
+        raise UserError(f"--embedded is {config.embedded}; expected some of {', '.join(offline.RECIPES)}.")
     if config.cache_states and config.tuning == "full":
         raise UserError("--tuning full trains the encoder, whose cached states would be stale; add --no-cache-states.")
 
 
 def _content(config: Config) -> tuple[Any, ...]:
     """What the embedded domains depend on."""
-    sizes = (config.class_terms, config.pairs, config.snippets)
+    sizes = (config.embedded, config.class_terms, config.pairs, config.snippets)
     return (offline, tasks, wordnet, mining, triples, *sizes)
 
 

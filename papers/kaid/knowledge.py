@@ -119,10 +119,12 @@ def shuffled(triples: Sequence[Triple], seed: int) -> list[Triple]:
     return found
 
 
-def infusion_texts(domain: Domain, mask_token: str, tokens: Callable[[str], list[int]]) -> list[str]:
-    """All that infusion may read of a domain, for the cache of hidden states."""
+def infusion_texts(domain: Domain, mask_token: str | None, tokens: Callable[[str], list[int]]) -> list[str]:
+    """All that infusion may read of a domain, for the cache of hidden states; no masked sentences without a token."""
     phrases = {phrase for triple in domain.triples for phrase in (triple.head, triple.tail)}
-    masked = [masked_sentence(x, mask_token, len(tokens(x.tail))) for x in domain.triples if is_verbalised(x)]
+    masked = [
+        masked_sentence(x, mask_token, len(tokens(x.tail))) for x in domain.triples if mask_token and is_verbalised(x)
+    ]
     return [
         *(template.format(phrase) for template in domain.templates for phrase in sorted(phrases)),
         *sorted(phrases),

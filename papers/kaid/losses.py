@@ -93,9 +93,7 @@ def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor | None, kind: 
     distribution = teacher.softmax(-1)
     if mask is None:
         distribution = distribution.where(teacher > -1e-3, torch.zeros_like(distribution))
-        student, teacher = (
-            x if kind == "ce" else x.where(x > -1e-3, torch.zeros_like(x)) for x in (student, teacher)
-        )
+        student, teacher = (x if kind == "ce" else x.where(x > -1e-3, torch.zeros_like(x)) for x in (student, teacher))
         mask = student.new_ones(student.shape[0], student.shape[-1])
     query, key = (x.to(student.dtype).expand_as(student) for x in (mask[:, None, :, None], mask[:, None, None, :]))
     if kind == "ce":

@@ -200,9 +200,7 @@ class ClassificationHead(nn.Module):
     A linear head begins at zero; for the feature of a pair (:func:`pair_feature`) it begins as the scaled cosine.
     """
 
-    def __init__(
-        self, width: int, classes: int, *, dense: bool, of_pairs: bool = False, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, width: int, classes: int, *, dense: bool, of_pairs: bool = False, dropout: float = 0.1) -> None:
         super().__init__()
         self.dense = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout)) if dense else nn.Identity()
         self.out_proj = nn.Linear(width, classes)

@@ -47,9 +47,7 @@ class Encoder(nn.Module):
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` and what else the backbone reads, (B, L) each."""
-        found = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
-        )
+        found = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         return {name: x.to(self.device) for name, x in found.items()}
 
     def forward(self, **tokens: Tensor) -> tuple[States, Tensor]:

@@ -9,40 +9,45 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from shared.loading import Batches
 from shared.run import Run
 from shared.support.weights import weights_file
 
-from .build import domain_file, encoder, head, knowledge_model, load_knowledge, state_source
+from .build import domain_file, encoder, knowledge_model, load_knowledge, stack_names, state_source, task_file
 from .config import Config
 from .data import domains, states_file, token_ids
-from .datasets.tasks import Domain, Task, few_shot
+from .datasets.tasks import Domain
+from .distil import distil
+from .finetune import fit_heads, tune_all, warmup_and_decay
 from .knowledge import HYPERNYM_OF, NONE, SAME, Facts, collate, infused_triples
 from .losses import alignment_loss
-from .features import features
-from .model import ClassificationHead, KnowledgeModel, MaskedHead, RelationHead
+from .model import KnowledgeModel, MaskedHead, RelationHead
 from .states import Encoder, States, StateSource
 
 RELATIONS = 4
-LBFGS_STEPS = 100
 
 
 def train(config: Config, run: Run) -> None:
-    """Train what the variant asks for; leaves adapters a domain, and the heads of all tasks, in the run's folder."""
-    if config.method == "overlap":
+    """Train what the variant asks for; leaves a file for each domain and the heads of all tasks in the run's folder."""
+    if config.method in ("acquire", "overlap"):  # nothing of theirs is trained
         run.export({})
         return
     source = encoder(config).requires_grad_(False).to(run.device)
-    states = state_source(config, source, states_file(config, run.cache))
     found = domains(config, run.cache)
+    if config.method == "student":
+        train_students(config, run, source, found[: config.distilled_domains])
+        return
+    states = state_source(config, source, states_file(config, run.cache))
     for number, domain in enumerate(found):
         finished = weights_file(run.folder, domain_file(domain.name))
         if config.method == "adapters" and not finished.exists():
             run.reseed()  # a domain's numbers do not depend on those before it
-            start = number * config.steps * len(config.relations)
+            start = infusion_steps(config, number)
             run.export(infuse(config, run, domain, source, states, start).state_dict(), finished)
+    if config.tuning == "full":
+        tune_tasks(config, run, found)
+        return
     heads: dict[str, Tensor] = {}
     for domain in found:
         model = trained_model(config, run, source, domain)
@@ -54,9 +59,41 @@ def train(config: Config, run: Run) -> None:
 
 def trained_model(config: Config, run: Run, source: Encoder, domain: Domain) -> KnowledgeModel:
     """The domain's infused adapters, or none."""
-    if config.method == "encoder":
-        return knowledge_model(config, source).to(run.device).eval()
-    return load_knowledge(config, source, weights_file(run.folder, domain_file(domain.name))).to(run.device)
+    weights = weights_file(run.folder, domain_file(domain.name)) if config.method == "adapters" else None
+    return load_knowledge(config, source, weights).to(run.device)
+
+
+def train_students(config: Config, run: Run, source: Encoder, found: list[Domain]) -> None:
+    """A student for each domain."""
+    for number, domain in enumerate(found):
+        finished = weights_file(run.folder, domain_file(domain.name))
+        if not finished.exists():
+            student = distil(config, run, domain, source, number * config.student_steps)
+            run.export({name: x for name, x in student.named_parameters() if x.requires_grad}, finished)
+    run.export({})
+
+
+def tune_tasks(config: Config, run: Run, found: list[Domain]) -> None:
+    """The encoder and a head for each task, one after the other."""
+    start = infusion_steps(config, len(found))
+    for domain in found:
+        for task in domain.tasks:
+            finished = weights_file(run.folder, task_file(task))
+            if not finished.exists():
+                run.reseed()
+                source = encoder(config).to(run.device)
+                model = trained_model(config, run, source, domain)
+                tuned = tune_all(config, run, source, model, task, start)
+                run.export({name: x for name, x in tuned.named_parameters() if x.requires_grad}, finished)
+            start += config.tuning_steps
+    run.export({})
+
+
+def infusion_steps(config: Config, domain_count: int) -> int:
+    """Steps before fine-tuning begins."""
+    if config.method != "adapters" or config.knowledge == "none":
+        return 0
+    return domain_count * config.steps * len(stack_names(config))
 
 
 # -- infusion ---------------------------------------------------------------------------------------------------------
@@ -73,7 +110,11 @@ class Infusion(nn.Module):
         self.masked = MaskedHead(words) if config.masked_weight else None
 
     def forward(
-        self, query: tuple[States, Tensor], phrase: tuple[States, Tensor], masked: tuple[States, Tensor], words: list[int]
+        self,
+        query: tuple[States, Tensor],
+        phrase: tuple[States, Tensor],
+        masked: tuple[States, Tensor] | None,
+        words: list[int],
     ) -> dict[str, Tensor]:
         """Features "query" and "phrase" (B, d), and logits "masked" of all masked positions, a row each.
 
@@ -86,7 +127,7 @@ class Infusion(nn.Module):
             others = vectors[0].roll(1, 0)
             pairs = [(vectors[0], vectors[1]), (vectors[1], vectors[0]), (vectors[0], others)]
             found["relation"] = torch.cat([self.relation(*pair) for pair in pairs])
-        if self.masked is not None:
+        if self.masked is not None and masked is not None:
             tokens, ends = self.model.tokens(*masked), masked[1].sum(1).tolist()
             chosen = [tokens[k, end - 1 - n : end - 1] for k, (n, end) in enumerate(zip(words, ends, strict=True))]
             found["masked"] = self.masked(torch.cat(chosen))
@@ -115,9 +156,7 @@ def infuse(
     return whole
 
 
-def infuse_stack(
-    config: Config, run: Run, facts: Facts, infusion: Infusion, states: StateSource, start: int
-) -> None:
+def infuse_stack(config: Config, run: Run, facts: Facts, infusion: Infusion, states: StateSource, start: int) -> None:
     """Contrastive alignment, relation classification and masked knowledge modelling, added up."""
     batches = Batches(
         facts,
@@ -142,7 +181,8 @@ def infuse_stack(
     ):
         batch = next(batches)
         words = [len(ids) for ids in batch["words"]]
-        found = model(*(states(batch[name]) for name in ("query", "phrase", "masked")), words)
+        masked = states(batch["masked"]) if config.masked_weight else None
+        found = model(states(batch["query"]), states(batch["phrase"]), masked, words)
         parts = infusion_losses(config, facts, batch, found)
         loss = torch.stack([weight * parts[name] for name, weight in loss_weights(config).items()]).sum()
         run.log(step, loss=loss, samples=batch["term"], **{name: float(x.detach()) for name, x in parts.items()})
@@ -160,9 +200,7 @@ def loss_weights(config: Config) -> dict[str, float]:
     return {name: weight for name, weight in weights.items() if weight}
 
 
-def infusion_losses(
-    config: Config, facts: Facts, batch: dict[str, Any], found: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def infusion_losses(config: Config, facts: Facts, batch: dict[str, Any], found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Losses "align", "relation" and "masked", those that count."""
     losses: dict[str, Tensor] = {}
     query, phrase = found["query"].float(), found["phrase"].float()
@@ -185,53 +223,6 @@ def infusion_losses(
 def _neighbours(terms: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each term and the one before it, as `Tensor.roll` has them."""
     return zip(terms, [terms[-1], *terms[:-1]], strict=True)
-
-
-def warmup_and_decay(optimizer: torch.optim.Optimizer, steps: int, warmup: float) -> LambdaLR:
-    rising = max(1, round(warmup * steps))
-    return LambdaLR(optimizer, lambda step: min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising))))
-
-
-# -- fine-tuning ------------------------------------------------------------------------------------------------------
-
-
-def fit_heads(
-    config: Config, run: Run, model: KnowledgeModel, states: StateSource, task: Task
-) -> Iterator[tuple[str, ClassificationHead]]:
-    """Heads of a task on frozen features for every number of labels and draw, by their names."""
-    pool = task.splits["train"]
-    of_pool = features(config, model, states, pool)
-    row = {id(example): k for k, example in enumerate(pool)}
-    for shots in config.shots:
-        for draw in range(config.draws):
-            chosen = few_shot(task, shots, run.seed, draw)
-            rows = torch.tensor([row[id(example)] for example in chosen])
-            label = torch.tensor([example.label for example in chosen], device=of_pool.device)
-            fitted = head(config, task, model.width).to(of_pool.device)
-            yield head_name(task, shots, draw), fit_head(config, fitted, of_pool[rows], label)
-
-
-def head_name(task: Task, shots: int, draw: int) -> str:
-    return f"{task.name}/{shots}/{draw}"
-
-
-def fit_head(
-    config: Config, fitted: ClassificationHead, of_texts: Tensor, label: Tensor
-) -> ClassificationHead:
-    """Cross-entropy to its minimum, with a penalty on the distance from the weights that the head begins with."""
-    linear = fitted.out_proj
-    prior = linear.weight.detach().clone()
-    optimizer = torch.optim.LBFGS(fitted.parameters(), max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        distance = (linear.weight - prior).square().sum()
-        loss = F.cross_entropy(fitted(of_texts), label) + config.head_l2 * distance
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return fitted
 
 
 if __name__ == "__main__":

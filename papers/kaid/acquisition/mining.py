@@ -11,9 +11,35 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from .triples import HYPERNYM, SYNONYM, Triple
 
-OPENING = frozenset("a an the this that these those any some every each of with for in on by his her their its".split())
+OPENING = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "this",
+        "that",
+        "these",
+        "those",
+        "any",
+        "some",
+        "every",
+        "each",
+        "of",
+        "with",
+        "for",
+        "in",
+        "on",
+        "by",
+        "his",
+        "her",
+        "their",
+        "its",
+    ]
+)
 """Words after which a noun phrase may begin."""
-MASS = re.compile(r"^(?:\([^)]*\)\s*)?(?:(?:a|an|the|any|one|some)\s+)?(?:(?:of|various|several|many|numerous)\s+)*", re.I)
+MASS = re.compile(
+    r"^(?:\([^)]*\)\s*)?(?:(?:a|an|the|any|one|some)\s+)?(?:(?:of|various|several|many|numerous)\s+)*", re.I
+)
 KIND = re.compile(r"^(?:kind|type|sort|species|genus|breed|variety|form)s?\s+of\s+(?:(?:a|an|the)\s+)?", re.I)
 SUCH_AS = re.compile(r"([\w' -]+?),? (?:such as|including|especially) ([\w', -]+)")
 AND_OTHER = re.compile(r"([\w', -]+?),? (?:and|or) other ([\w' -]+)")
@@ -146,4 +172,6 @@ def _known(texts: Sequence[str], phrases: Mapping[str, int], ending: bool) -> li
 def _singular(phrase: str) -> str:
     if phrase.endswith("ies") and len(phrase) > 5:
         return f"{phrase[:-3]}y"
-    return phrase[:-1] if phrase.endswith("s") and not phrase.endswith(("ss", "us", "is")) and len(phrase) > 3 else phrase
+    return (
+        phrase[:-1] if phrase.endswith("s") and not phrase.endswith(("ss", "us", "is")) and len(phrase) > 3 else phrase
+    )

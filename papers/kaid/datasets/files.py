@@ -96,7 +96,10 @@ def _glosses(path: Path) -> dict[str, str]:
 
 def _task(folder: Path) -> Task:
     """A task; the classes are those of the training file."""
-    rows = {split: _rows(folder / f"{split}.tsv", required=split != "validation") for split in ("train", "validation", "test")}
+    rows = {
+        split: _rows(folder / f"{split}.tsv", required=split != "validation")
+        for split in ("train", "validation", "test")
+    }
     classes = sorted({fields[0] for _, fields in rows["train"]})
     if len(classes) < 2:
         raise UserError(f"{folder / 'train.tsv'} has the label {classes[0]!r} alone; expected two or more classes.")

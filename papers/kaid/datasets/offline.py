@@ -14,7 +14,7 @@ from ..acquisition.triples import HYPERNYM, SYNONYM, Triple
 from .tasks import Domain, Example, Task
 from .wordnet import ancestors, children, class_node, descendants, snippets, synsets
 
-LEMMAS = 3  # of a concept that are used
+LEMMAS = 2  # of a concept that are used
 NEAREST = 2  # hypernyms of a term
 LONGEST = 5  # words of a phrase
 
@@ -48,16 +48,27 @@ class Sizes:
 
 
 _PRODUCTS = (
-    "clothing furniture vehicle container weapon tool musical_instrument building fabric drug".split(),
-    "performer scientist leader worker criminal athlete writer relative health_professional".split(),
-    "bird fish insect mammal reptile".split(),
-    "tree herb shrub fungus".split(),
+    [
+        "clothing",
+        "furniture",
+        "vehicle",
+        "container",
+        "weapon",
+        "tool",
+        "musical_instrument",
+        "building",
+        "fabric",
+        "drug",
+    ],
+    ["performer", "scientist", "leader", "worker", "criminal", "athlete", "writer", "relative", "health_professional"],
+    ["bird", "fish", "insect", "mammal", "reptile"],
+    ["tree", "herb", "shrub", "fungus"],
 )
 RECIPES = {
     "products": Recipe(
         ("artifact", "food", "substance"),
         (*(("artifact", x.replace("_", " ")) for x in _PRODUCTS[0]), ("food", "beverage")),
-        ("where can I find a good {} ?", "please show me the {} that you have"),
+        ("{}", "where can I find a good {} ?"),
         "do you sell {} ?",
         "how much is the {} ?",
         "what does a {} cost ?",
@@ -65,7 +76,7 @@ RECIPES = {
     "civic": Recipe(
         ("person",),
         tuple(("person", x.replace("_", " ")) for x in _PRODUCTS[1]),
-        ("the office wants to hear from the {}", "is there a rule for a {} ?"),
+        ("{}", "is there a rule for a {} ?"),
         "I would like to speak with the {}",
         "who is the {} in this case ?",
         "can you tell me about the {} here ?",
@@ -73,7 +84,7 @@ RECIPES = {
     "nature": Recipe(
         ("animal", "plant"),
         (*(("animal", x) for x in _PRODUCTS[2]), *(("plant", x) for x in _PRODUCTS[3])),
-        ("the second episode shows the {}", "is there a scene with a {} in it ?"),
+        ("{}", "is there a scene with a {} in it ?"),
         "which film is about the {} ?",
         "where was the {} filmed ?",
         "when can I watch the part with the {} ?",
@@ -189,9 +200,7 @@ def _matching(
             sentence = (recipe.train if split == "train" else recipe.test).format(first)
             own = _facts(number, above)
             examples += [
-                Example(
-                    label, sentence, recipe.other.format(term), number, terms, (own, _facts(concept, above))
-                )
+                Example(label, sentence, recipe.other.format(term), number, terms, (own, _facts(concept, above)))
                 for label, term, concept in (
                     (1, synonym, number),
                     (0, _clean(synsets()[sibling].lemmas[0]), sibling),

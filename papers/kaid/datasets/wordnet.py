@@ -2,7 +2,7 @@
 
 import lzma
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from shared.offline.packs import PACKS, read_pack
 
@@ -55,7 +55,7 @@ def children() -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(x) for x in below)
 
 
-@lru_cache(maxsize=None)
+@cache
 def ancestors(number: int) -> frozenset[int]:
     """All synsets above, without the synset itself."""
     found: set[int] = set()
@@ -74,7 +74,7 @@ def class_node(kind: str, lemma: str) -> int:
     return max(named, key=lambda n: len(descendants(n)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def descendants(number: int) -> frozenset[int]:
     """All synsets below, without the synset itself."""
     found: set[int] = set()
