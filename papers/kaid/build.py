@@ -11,7 +11,7 @@ from shared.offline.towers import SentenceEncoder
 from shared.support.weights import load_weights
 
 from .config import Config
-from .datasets.tasks import Task
+from .datasets.tasks import Domain, Task
 from .model import AdapterStack, ClassificationHead, Fusion, KnowledgeModel
 from .states import CachedStates, Encoder, LiveStates, StateSource
 
@@ -104,6 +104,26 @@ def student_encoder(config: Config, source: Encoder) -> Encoder:
     backbone.config.num_hidden_layers = len(config.student_layers)
     backbone.requires_grad_(False).encoder.requires_grad_(True)
     return Encoder(source.tokenizer, backbone, source.longest)
+
+
+def load_student(
+    config: Config, source: Encoder, domain: Domain, weights: Path
+) -> tuple[Encoder, dict[str, ClassificationHead]]:
+    """A domain's trained student, frozen, and its heads by task."""
+    stored = load_weights(weights)
+    student = student_encoder(config, source)
+    missing = student.load_state_dict(
+        {k.removeprefix("encoder."): x for k, x in stored.items() if k.startswith("encoder.")}, strict=False
+    )
+    if missing.unexpected_keys or any(".encoder.layer." in key for key in missing.missing_keys):
+        raise ValueError("its layers are not those of the configuration")
+    heads = {}
+    for task in domain.tasks:
+        prefix = f"heads.{task.name}."
+        if own := {k.removeprefix(prefix): x for k, x in stored.items() if k.startswith(prefix)}:
+            heads[task.name] = head(config, task, source.width)
+            heads[task.name].load_state_dict(own)
+    return student.requires_grad_(False).eval(), {k: x.requires_grad_(False).eval() for k, x in heads.items()}
 
 
 def state_source(config: Config, source: Encoder, cached: Path) -> StateSource:

@@ -1,14 +1,14 @@
 """The numbers that presets and variants set: whole presets, and variants that change fields."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from shared.paper import Variant
 
 from .losses import AttentionLoss, HiddenLoss, LogitLoss
 from .model import AdapterMask, FusionMode
 
-Method = Literal["acquire", "overlap", "encoder", "adapters", "full", "student"]
+Method = Literal["acquire", "overlap", "encoder", "adapters", "student"]
 Knowledge = Literal["triples", "mined", "shuffled", "glosses", "glosses-no-genus", "none"]
 
 
@@ -21,7 +21,7 @@ class Config:
 
     method: Method = "adapters"
     """acquire: mine triples and check them. overlap: a baseline on characters. The others classify and match with the
-    plain encoder, with adapters beside it, with an encoder that is infused itself, or with a small student."""
+    plain encoder, with adapters beside it, or with a small student."""
     knowledge: Knowledge = "triples"
     """Infused: relations of the taxonomy, mined ones, the same with shuffled tails, or definitions of the terms."""
     relations: tuple[str, ...] = ("hypernym", "synonym")
@@ -153,7 +153,8 @@ CPU = Config(
     dense_head=False,
     draws=3,
     student_layers=(2, 4, 6),
-    student_steps=300,
+    student_steps=250,
+    student_batch_size=12,
     student_learning_rate=3e-4,
     save_every=100,
     workers=0,
@@ -170,7 +171,7 @@ PRESETS = {
         steps=4,
         batch_size=8,
         student_steps=4,
-        student_batch_size=6,
+        student_batch_size=4,
         save_every=3,
     ),
     "cpu": CPU,
@@ -178,24 +179,40 @@ PRESETS = {
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
-CPU_ONLY = ("cpu",)  # rows that add no code to the smoke preset
 OFFLINE = ("smoke", "cpu")  # rows that need the embedded domains
-
-
-def _adapters(text: str, presets: tuple[str, ...] = ("smoke", "cpu", "paper"), **changes: Any) -> Variant:
-    return Variant(text, changes, presets)
-
-
-def _student(text: str, start: str, presets: tuple[str, ...] = ("smoke", "cpu", "paper"), **changes: Any) -> Variant:
-    return Variant(text, {"method": "student"} | changes, presets, start)
-
+CPU_ONLY = ("cpu",)  # the same, and they add no code to the smoke preset
+KAID_3L = {"method": "student"}
 
 VARIANTS = {
     "overlap": Variant("character n-grams, no encoder", {"method": "overlap"}),
     "plm": Variant("plain encoder", {"method": "encoder"}, headline=True),
-    "plm+params": _adapters("the same adapters, not infused", knowledge="none"),
-    "plm+cont": _adapters("adapters infused with shuffled pairs", knowledge="shuffled"),
+    "plm+params": Variant("the same adapters, not infused", {"knowledge": "none"}, headline=True),
+    "plm+cont": Variant("adapters infused with shuffled pairs", {"knowledge": "shuffled"}, headline=True),
+    "entity": Variant("adapters infused with definitions of the terms", {"knowledge": "glosses"}, headline=True),
+    "entity-no-genus": Variant(
+        "the same, no hypernym in a definition", {"knowledge": "glosses-no-genus"}, OFFLINE, headline=True
+    ),
     "kaid": Variant("adapters infused with hypernyms and synonyms", headline=True),
-    "kaid-hyper": _adapters("hypernyms alone", relations=("hypernym",)),
-    "kaid-syn": _adapters("synonyms alone", relations=("synonym",)),
+    "text": Variant(
+        "plain encoder, hypernyms appended to each sentence", {"method": "encoder", "append_facts": True}, OFFLINE
+    ),
+    "kaid-hyper": Variant("hypernyms alone", {"relations": ("hypernym",)}, CPU_ONLY),
+    "kaid-syn": Variant("synonyms alone", {"relations": ("synonym",)}, CPU_ONLY),
+    "kaid-two": Variant("adapters for each relation, trained apart", {"stacks": "per-relation"}),
+    "kaid-align": Variant("alignment alone, no relation classification", {"relation_weight": 0.0}, CPU_ONLY),
+    "kaid-masked": Variant("with masked knowledge modelling, too", {"masked_weight": 1.0}, ("smoke",)),
+    "kaid-mined": Variant("triples that rules found in definitions", {"knowledge": "mined"}, OFFLINE),
+    "acquire": Variant("acquisition: triples out of text by rules", {"method": "acquire"}, OFFLINE),
+    "3L-ft": Variant("student of 3 layers, labels alone", KAID_3L | {"teacher": False}, start="plm"),
+    "3L-kd-plm": Variant("student of the plain encoder", KAID_3L, start="plm"),
+    "3L-kd-kaid": Variant("student of kaid", KAID_3L | {"deploy": True}, start="kaid", headline=True),
+    "3L-kd-plm-labelled": Variant(
+        "student of the plain encoder, no unlabelled queries", KAID_3L | {"unlabelled": False}, CPU_ONLY, "plm"
+    ),
+    "3L-kd-kaid-labelled": Variant(
+        "student of kaid, no unlabelled queries", KAID_3L | {"unlabelled": False}, OFFLINE, "kaid"
+    ),
+    "3L-kd-last": Variant(
+        "student of kaid, last layer learns the encoder's", KAID_3L | {"fused_target": False}, CPU_ONLY, "kaid"
+    ),
 }

@@ -97,7 +97,9 @@ def infused_triples(config: Config, domain: Domain, seed: int) -> dict[str, list
             glosses = domain.glosses if config.knowledge == "glosses" else domain.glosses_without_genus
             known = [Triple(term, GLOSS, gloss) for term, gloss in glosses.items() if term in phrases and gloss]
         case "mined":
-            known = [x for x in domain.mined if x.head in phrases and x.tail in phrases]
+            spelled = {phrase.lower(): phrase for phrase in sorted(phrases)}  # mined phrases are in lower case
+            pairs = ((spelled.get(x.head), x.relation, spelled.get(x.tail)) for x in domain.mined)
+            known = [Triple(head, relation, tail) for head, relation, tail in pairs if head and tail]
         case "shuffled":
             known = shuffled(known, seed)
     if config.knowledge not in ("glosses", "glosses-no-genus"):

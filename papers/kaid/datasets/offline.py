@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..acquisition.acquire import acquire
 from ..acquisition.triples import HYPERNYM, SYNONYM, Triple
 from .tasks import Domain, Example, Task
 from .wordnet import ancestors, children, class_node, descendants, snippets, synsets
@@ -118,11 +119,16 @@ def build(name: str, sizes: Sizes) -> Domain:
         tuple(tasks),
         tuple(triples),
         recipe.infusion,
-        (),
+        tuple(_mined(recipe, above)),
         tuple(recipe.train.format(phrase) for phrase in phrases),
         {term: _shortened(synsets()[n].gloss) for term, n in owners.items()},
         {term: _without_genus(n) for term, n in owners.items()},
     )
+
+
+def corpus() -> list[str]:
+    """The text that is mined: a dictionary's lines (term: definition) and the snippets, without any link between them."""
+    return [f"{_clean(x.lemmas[0])}: {x.gloss}" for x in synsets()] + [x.text for x in snippets()]
 
 
 # -- tasks ------------------------------------------------------------------------------------------------------------
@@ -280,6 +286,13 @@ def _triples(concepts: Sequence[int], above: set[int]) -> list[Triple]:
             found[Triple(first, SYNONYM, other)] = None
     names = {_clean(lemma) for n in above for lemma in synsets()[n].lemmas}
     return [x for x in found if x.head != x.tail and x.head not in names and x.tail not in names]
+
+
+def _mined(recipe: Recipe, above: set[int]) -> list[Triple]:
+    """Triples that the rules find in the definitions of the domain's kinds, without the classes' names."""
+    names = {_clean(lemma).lower() for n in above for lemma in synsets()[n].lemmas}
+    lines = [f"{_clean(x.lemmas[0])}: {x.gloss}" for x in synsets() if x.kind in recipe.kinds]
+    return [x for x in acquire(lines).triples if x.head not in names and x.tail not in names]
 
 
 def _hypernyms(number: int, above: set[int]) -> list[str]:
