@@ -126,12 +126,8 @@ CLAIMS = (
         headline=True,
     ),
     Claim(
-        "precise", 3, "Rules without any label are mostly right: above 50 % of checked pairs.", _OURS,
-        "precision_percent", "acquire", "acquire", metric_b="half_percent", headline=True,
-    ),
-    Claim(
-        "precise-over-shuffled", 3, "The check tells right pairs from shuffled ones.", _CONTROL,
-        "precision_percent", "acquire", "acquire", metric_b="shuffled_precision_percent", margin=30.0, control=True,
+        "precise", 3, "Rules without any label are right: 50 points more often than shuffled pairs.", _OURS,
+        "precision_percent", "acquire", "acquire", metric_b="shuffled_precision_percent", margin=50.0, headline=True,
     ),
     Claim(
         "retains", 4, "A student of 3 layers keeps the gain: 97 % of its teacher's accuracy.", _ABSTRACT,

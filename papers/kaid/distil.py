@@ -131,6 +131,7 @@ def distil(config: Config, run: Run, domain: Domain, source: Encoder, start: int
         start: number of the first step: the domains of a run follow one another.
     """
     run.reseed()
+    source.backbone.set_attn_implementation("eager")  # the others keep attention to themselves
     tasks = student_tasks(domain)
     guide = teacher(config, run, domain, source)
     labelled = {task.name: few_shot(task, config.shots[-1], run.seed, 0) for task in tasks}
