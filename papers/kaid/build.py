@@ -1,6 +1,7 @@
 """The one place where a configuration and weights become models."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from shared.offline.towers import SentenceEncoder
 from shared.support.weights import load_weights
 
 from .config import Config
-from .datasets.tasks import Domain, Task
+from .datasets.tasks import Task
 from .model import AdapterStack, ClassificationHead, Fusion, KnowledgeModel
 from .states import CachedStates, Encoder, LiveStates, StateSource
 
@@ -107,9 +108,9 @@ def student_encoder(config: Config, source: Encoder) -> Encoder:
 
 
 def load_student(
-    config: Config, source: Encoder, domain: Domain, weights: Path
+    config: Config, source: Encoder, tasks: Sequence[Task], weights: Path
 ) -> tuple[Encoder, dict[str, ClassificationHead]]:
-    """A domain's trained student, frozen, and its heads by task."""
+    """A domain's trained student, frozen, and its heads by task. Raises one of `UNREADABLE` if they do not fit."""
     stored = load_weights(weights)
     student = student_encoder(config, source)
     missing = student.load_state_dict(
@@ -118,7 +119,7 @@ def load_student(
     if missing.unexpected_keys or any(".encoder.layer." in key for key in missing.missing_keys):
         raise ValueError("its layers are not those of the configuration")
     heads = {}
-    for task in domain.tasks:
+    for task in tasks:
         prefix = f"heads.{task.name}."
         if own := {k.removeprefix(prefix): x for k, x in stored.items() if k.startswith(prefix)}:
             heads[task.name] = head(config, task, source.width)

@@ -26,7 +26,7 @@ from .datasets.tasks import Domain, Example, Task, texts_of
 from .knowledge import infusion_texts
 from .states import Encoder, LiveStates, write_states
 
-__all__ = ["LAYOUT", "check", "domains", "prepare", "states_file", "token_ids"]
+__all__ = ["LAYOUT", "check", "domains", "prepare", "states_file", "task_outlines", "token_ids"]
 
 
 def domains(config: Config, cache: Path) -> list[Domain]:
@@ -34,6 +34,17 @@ def domains(config: Config, cache: Path) -> list[Domain]:
     if config.data is not None:
         return files.read(Path(config.data))
     return [_domain(x) for x in json.loads(_domains_file(config, cache).read_text())]
+
+
+def task_outlines(config: Config) -> dict[str, list[Task]]:
+    """The tasks by domain, without examples where they are embedded ones.
+
+    Raises:
+        UserError: the user's data that a run was trained on is no longer there.
+    """
+    if config.data is None:
+        return {name: tasks for name, tasks in offline.outlines().items() if name in config.embedded}
+    return {domain.name: list(domain.tasks) for domain in files.read(Path(config.data))}
 
 
 def states_file(config: Config, cache: Path) -> Path:
@@ -136,6 +147,7 @@ def _domain(content: dict[str, Any]) -> Domain:
                 for split, examples in task["splits"].items()
             },
             task["is_control"],
+            task["is_matching"],
         )
         for task in content["tasks"]
     )

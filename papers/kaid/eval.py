@@ -225,7 +225,7 @@ def students(config: Config, run: Run) -> dict[str, float]:
     source = encoder(config).requires_grad_(False).to(run.device)
     chosen = domains(config, run.cache)[: config.distilled_domains]
     for domain in chosen:
-        student, fitted = load_student(config, source, domain, weights_file(run.folder, domain_file(domain.name)))
+        student, fitted = load_student(config, source, domain.tasks, weights_file(run.folder, domain_file(domain.name)))
         student.to(run.device)
         model = knowledge_model(config, student, ()).eval()
         states = LiveStates(student, (student.depth,))
@@ -268,7 +268,7 @@ def classifiers(config: Config, run: Run, domain: Domain, task: Task, source: En
     fitted = head(config, task, source.width)
     fitted.load_state_dict({k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)})
     adapters = weights_file(run.start, domain_file(domain.name))
-    student, heads = load_student(config, source, domain, weights_file(run.folder, domain_file(domain.name)))
+    student, heads = load_student(config, source, domain.tasks, weights_file(run.folder, domain_file(domain.name)))
     plain = knowledge_model(config, source, ())
     found = {
         "teacher": Classifier(source, load_knowledge(config, source, adapters if adapters.exists() else None), fitted),

@@ -1,8 +1,10 @@
 """From unlabelled text, and a query log if there is one, to triples: mine, apply the rules, filter, count."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from .filters import Limits, filtered
 from .mining import aliases, compound_heads, definitions, mine_phrases, patterns, same_answer
@@ -26,8 +28,18 @@ class Acquired:
     seconds: float
 
 
-def acquire(lines: Sequence[str], clicks: Sequence[tuple[str, str]] = (), limits: Limits | None = None) -> Acquired:
-    """Triples of a text, a line a sentence; `clicks` are queries and the answers that they led to."""
+def acquire(
+    lines: Sequence[str],
+    clicks: Sequence[tuple[str, str]] = (),
+    limits: Limits | None = None,
+    similarity: Callable[[Sequence[Triple]], Tensor] | None = None,
+) -> Acquired:
+    """Triples of a text, a line a sentence.
+
+    Args:
+        clicks: queries and the answers that they led to.
+        similarity: of the filter that drops dissimilar pairs, see :func:`.filters.filtered`.
+    """
     limits = limits or Limits()
     began = time.process_time()
     queries = [query for query, _ in clicks]
@@ -39,5 +51,5 @@ def acquire(lines: Sequence[str], clicks: Sequence[tuple[str, str]] = (), limits
         "alias": aliases(lines, phrases),
         "click": same_answer(clicks, phrases),
     }
-    triples, dropped = filtered([x for found in by_rule.values() for x in found], phrases, limits)
+    triples, dropped = filtered([x for found in by_rule.values() for x in found], phrases, limits, similarity)
     return Acquired(triples, len(phrases), by_rule, dropped, time.process_time() - began)

@@ -117,7 +117,7 @@ def _task(folder: Path) -> Task:
                 raise UserError(f"{where}: a matching task has the labels 0 and 1; found {', '.join(classes)}.")
             examples.append(Example(classes.index(fields[0]), *fields[1:]))
         splits[split] = tuple(examples)
-    return Task(folder.name, tuple(classes), splits)
+    return Task(folder.name, tuple(classes), splits, is_matching=width == 3)
 
 
 def _rows(path: Path, required: bool) -> list[tuple[int, list[str]]]:

@@ -94,6 +94,21 @@ RECIPES = {
 SENTIMENT = {"products": ("amazon", ("negative", "neutral", "positive")), "nature": ("film", ("negative", "positive"))}
 
 
+MATCHING = ("different", "same")
+
+
+def outlines() -> dict[str, list[Task]]:
+    """The tasks of every domain without their examples."""
+    found = {}
+    for name, recipe in RECIPES.items():
+        found[name] = [Task(f"cls_{name}", tuple(lemma for _, lemma in recipe.classes), {})]
+        if name in SENTIMENT:
+            source, classes = SENTIMENT[name]
+            found[name].append(Task(f"cls_{source}", classes, {}, is_control=True))
+        found[name].append(Task(f"mat_{name}", MATCHING, {}, is_matching=True))
+    return found
+
+
 def build(name: str, sizes: Sizes) -> Domain:
     """A domain; the same for every seed."""
     recipe = RECIPES[name]
@@ -213,7 +228,7 @@ def _matching(
                 )
             ]
         splits[split] = tuple(examples)
-    return Task(f"mat_{name}", ("different", "same"), splits), beside
+    return Task(f"mat_{name}", MATCHING, splits, is_matching=True), beside
 
 
 def _pair(number: int, taken: set[int], rng: np.random.Generator) -> tuple[str, str, int] | None:

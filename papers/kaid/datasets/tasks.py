@@ -38,10 +38,7 @@ class Task:
     splits: dict[str, tuple[Example, ...]]
     is_control: bool = False
     """Knowledge of the domain's terms should not matter for it."""
-
-    @property
-    def is_matching(self) -> bool:
-        return any(example.other is not None for examples in self.splits.values() for example in examples)
+    is_matching: bool = False
 
 
 @dataclass(frozen=True)
