@@ -120,6 +120,8 @@ class Config:
 
     deploy: bool = False
     """Quantise and export student and teacher, and measure both."""
+    timed_calls: int = 200
+    """Calls whose median time is taken, with `deploy`."""
     split: Literal["test", "validation"] = "test"
     """Examples that are evaluated; settings are chosen on validation (seeds 100 and up)."""
     embedded: tuple[str, ...] = ("products", "civic", "nature")
@@ -132,7 +134,7 @@ class Config:
     """Test snippets of a sentiment task."""
 
 
-EVALUATION = ("split", "deploy")  # fields that training does not read: with other values a run is only evaluated again
+EVALUATION = ("split", "deploy", "timed_calls")  # fields that training does not read: with other values a run is only evaluated again
 
 CPU = Config(
     encoder="minilm",
@@ -158,6 +160,7 @@ CPU = Config(
     student_learning_rate=3e-4,
     save_every=100,
     workers=0,
+    timed_calls=60,
 )
 PRESETS = {
     "smoke": replace(
@@ -173,6 +176,7 @@ PRESETS = {
         student_steps=4,
         student_batch_size=4,
         save_every=3,
+        timed_calls=5,
     ),
     "cpu": CPU,
     "paper": Config(),

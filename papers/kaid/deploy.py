@@ -18,7 +18,7 @@ from .model import ClassificationHead, KnowledgeModel
 from .states import Encoder
 
 INPUTS = ("input_ids", "attention_mask")
-WARM_UP, REPEATS, BLOCK = 20, 200, 10  # calls: before measuring, in all, and of one model in a row
+BLOCK = 5  # calls of one model in a row
 Engine = Callable[[Tensor, Tensor], np.ndarray]
 """Logits (B, C) of token ids and mask, (B, L) each."""
 
@@ -138,16 +138,20 @@ def engines(classifiers: dict[str, Classifier], folder: Path) -> dict[str, Engin
     return found
 
 
-def seconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median CPU seconds of a call, on one thread; the calls take turns, so that a busy machine slows all alike."""
+def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of a call, on one thread; the calls take turns, so that a busy machine slows all alike.
+
+    Args:
+        repeats: calls that are measured; a tenth as many go before them.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for call in calls.values():
-            for _ in range(WARM_UP):
+            for _ in range(max(1, repeats // 10)):
                 call()
         taken: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(REPEATS // BLOCK):
+        for _ in range(max(1, repeats // BLOCK)):
             for name, call in calls.items():
                 for _ in range(BLOCK):
                     began = time.process_time()
@@ -158,11 +162,11 @@ def seconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
         torch.set_num_threads(threads)
 
 
-def latency_ratios(found: dict[str, Engine], length: int) -> dict[str, float]:
+def latency_ratios(found: dict[str, Engine], length: int, repeats: int) -> dict[str, float]:
     """CPU time of one sentence of `length` tokens, as a share of that of `teacher_fp32`."""
     ids = torch.randint(1000, 2000, (1, length), generator=torch.Generator().manual_seed(length))
     mask = torch.ones_like(ids)
-    taken = seconds({name: (lambda engine=engine: engine(ids, mask)) for name, engine in found.items()})
+    taken = seconds({name: (lambda engine=engine: engine(ids, mask)) for name, engine in found.items()}, repeats)
     return {f"{name}_{length}_time_ratio": x / taken["teacher_fp32"] for name, x in taken.items()}
 
 

@@ -256,7 +256,7 @@ def deployed(config: Config, run: Run, domain: Domain, source: Encoder) -> dict[
         best = logits_of(engine, source, texts_of(examples)).argmax(1)
         found[f"{name}_accuracy_percent"] = accuracy(best, examples)
     for length in LENGTHS:
-        found |= latency_ratios(forms, length)
+        found |= latency_ratios(forms, length, config.timed_calls)
     return found
 
 
