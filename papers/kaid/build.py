@@ -45,8 +45,8 @@ def _from_hub(name: str) -> tuple[Any, Any]:
         return AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--encoder {name} cannot be loaded ({str(error).splitlines()[0]}); expected the name of a BERT-like encoder "
-            'on the hub, a folder of one, or "minilm".'
+            f"--encoder {name} cannot be loaded ({str(error).splitlines()[0]}); expected a BERT-like encoder "
+            'of the hub by its name, a folder of one, or "minilm".'
         ) from error
 
 

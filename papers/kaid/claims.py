@@ -106,7 +106,8 @@ CLAIMS = (
         _KNOWLEDGE, "kaid", "entity-no-genus", headline=True,
     ),
     Claim(
-        "align-over-entity", 2, "They do with the same loss, alignment alone.", _OURS, _KNOWLEDGE, "kaid-align", "entity",
+        "align-over-entity", 2, "They do with the same loss, alignment alone.", _OURS,
+        _KNOWLEDGE, "kaid-align", "entity",
     ),
     Claim(
         "both-over-hyper", 2, "Hypernyms and synonyms bring more than hypernyms alone.", _OURS,

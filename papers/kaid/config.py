@@ -134,7 +134,8 @@ class Config:
     """Test snippets of a sentiment task."""
 
 
-EVALUATION = ("split", "deploy", "timed_calls")  # fields that training does not read: with other values a run is only evaluated again
+# Fields that training does not read: with other values a run is only evaluated again.
+EVALUATION = ("split", "deploy", "timed_calls")
 
 CPU = Config(
     encoder="minilm",

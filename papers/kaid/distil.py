@@ -51,7 +51,7 @@ class Outputs:
 
 
 def logits(heads: nn.ModuleDict, features: Tensor, counts: dict[str, int]) -> dict[str, Tensor]:
-    """Logits by task of features (N, d); those of a matching task are first and second sentences one after the other."""
+    """Logits by task of features (N, d); a matching task has all first sentences before all second ones."""
     found = {}
     for name, part in zip(counts, features.split(list(counts.values())), strict=True):
         half = len(part) // 2

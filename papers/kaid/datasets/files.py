@@ -9,7 +9,7 @@ from .tasks import Domain, Example, Task
 
 LAYOUT = """\
 A folder for each domain (one or more), with
-  triples.tsv                     head <tab> hypernym or synonym <tab> tail; a line a triple (`acquire` makes such a file)
+  triples.tsv                     head <tab> hypernym or synonym <tab> tail, a line a triple; see acquire.py
   templates.txt                   optional: sentences with {} for a term, in which infusion sees it
   queries.txt                     optional: unlabelled sentences for distillation
   glosses.tsv                     optional: term <tab> definition, for the variant `entity`

@@ -48,7 +48,7 @@ class Sizes:
     """Test snippets of a sentiment task."""
 
 
-_PRODUCTS = (
+_NAMES = (
     [
         "clothing",
         "furniture",
@@ -68,7 +68,7 @@ _PRODUCTS = (
 RECIPES = {
     "products": Recipe(
         ("artifact", "food", "substance"),
-        (*(("artifact", x.replace("_", " ")) for x in _PRODUCTS[0]), ("food", "beverage")),
+        (*(("artifact", x.replace("_", " ")) for x in _NAMES[0]), ("food", "beverage")),
         ("{}", "where can I find a good {} ?"),
         "do you sell {} ?",
         "how much is the {} ?",
@@ -76,7 +76,7 @@ RECIPES = {
     ),
     "civic": Recipe(
         ("person",),
-        tuple(("person", x.replace("_", " ")) for x in _PRODUCTS[1]),
+        tuple(("person", x.replace("_", " ")) for x in _NAMES[1]),
         ("{}", "is there a rule for a {} ?"),
         "I would like to speak with the {}",
         "who is the {} in this case ?",
@@ -84,7 +84,7 @@ RECIPES = {
     ),
     "nature": Recipe(
         ("animal", "plant"),
-        (*(("animal", x) for x in _PRODUCTS[2]), *(("plant", x) for x in _PRODUCTS[3])),
+        (*(("animal", x) for x in _NAMES[2]), *(("plant", x) for x in _NAMES[3])),
         ("{}", "is there a scene with a {} in it ?"),
         "which film is about the {} ?",
         "where was the {} filmed ?",
@@ -142,7 +142,7 @@ def build(name: str, sizes: Sizes) -> Domain:
 
 
 def corpus() -> list[str]:
-    """The text that is mined: a dictionary's lines (term: definition) and the snippets, without any link between them."""
+    """The text that is mined: a dictionary's lines (term: definition), and the snippets."""
     return [f"{_clean(x.lemmas[0])}: {x.gloss}" for x in synsets()] + [x.text for x in snippets()]
 
 

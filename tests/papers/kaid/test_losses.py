@@ -49,7 +49,13 @@ def test_adapters_attend_to_padding_in_the_official_mode_alone() -> None:
     mask = torch.tensor([[1, 1, 1, 1, 0, 0]])
     for mode, changes in (("real", False), ("official", True)):
         stack = AdapterStack(
-            8, (0, 1), adapter_mask=mode, size=4, heads=2, layers=1, feed_forward=8  # type: ignore[arg-type]
+            8,
+            (0, 1),
+            adapter_mask=mode,
+            size=4,
+            heads=2,
+            layers=1,
+            feed_forward=8,  # type: ignore[arg-type]
         ).eval()
         for adapter in stack.adapter:
             torch.nn.init.normal_(adapter.up_project.weight)  # type: ignore[union-attr, arg-type]
