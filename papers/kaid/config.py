@@ -130,6 +130,8 @@ class Config:
     """Terms of each class for training, validation and testing."""
     pairs: tuple[int, int, int] = (30, 60, 200)
     """Concepts of a matching task for training, validation and testing."""
+    mined_share: int = 1
+    """Every so many-th line of the text is mined by the variant acquire."""
     snippets: int = 500
     """Test snippets of a sentiment task."""
 
@@ -170,6 +172,7 @@ PRESETS = {
         class_terms=(4, 2, 2),
         pairs=(3, 2, 4),
         snippets=12,
+        mined_share=15,
         shots=(1, 2, 3),
         draws=1,
         steps=4,

@@ -185,7 +185,7 @@ def acquisition(config: Config, run: Run) -> dict[str, float]:
         `shuffled_precision_percent` of the same pairs with shuffled tails; `acquisition_time_ratio`, CPU time as a
         share of that of encoding the same text once, and the latter's own, `encoding_time_ratio`.
     """
-    lines = corpus()
+    lines = corpus()[:: config.mined_share]
     found = acquire(lines)
     write_triples(run.folder / "triples.tsv", found.triples)
     told = {
