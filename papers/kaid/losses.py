@@ -1,4 +1,4 @@
-"""Losses of infusion (relational knowledge) and of distillation (those of TextBrewer, which K-AID's are not known to be).
+"""Losses of infusion (relational knowledge) and of distillation (TextBrewer's; K-AID's are unknown).
 
 Every loss is a mean over its own rows, tokens or pairs. Those that count valid tokens take the `mask` (B, L) of them.
 """
@@ -65,7 +65,7 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float, kind: Logit
 
 
 def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor | None, kind: HiddenLoss = "mse") -> Tensor:
-    """Distance of hidden states (B, L, d): over valid tokens ("mse", "cos"), the first token ("pkd"), or all ("mmd")."""
+    """Distance of hidden states (B, L, d): of valid tokens ("mse", "cos"), the first one ("pkd"), or all ("mmd")."""
     match kind:
         case "mse":
             squared = (student - teacher).square().mean(-1)

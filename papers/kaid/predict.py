@@ -1,7 +1,7 @@
 """Classify a sentence, or match two, with the K-PLM and its student, side by side with what each takes.
 
-``make predict PAPER=kaid ARGS="--text 'how much is the loafer ?'"`` prints the likeliest classes and milliseconds of CPU
-time. ``--export student.onnx`` writes the student as an ONNX file, and ``--onnx student.onnx`` runs one.
+``make predict PAPER=kaid ARGS="--text 'how much is the loafer ?'"`` prints the likeliest classes and milliseconds
+of CPU time. ``--export student.onnx`` writes the student as an ONNX file, and ``--onnx student.onnx`` runs one.
 """
 
 import sys
