@@ -19,7 +19,7 @@ HYPERNYM, INSTANCE = "@", "@i"
 def build(source: Path, out: Path = PACK) -> None:
     """Write taxonomy.tsv.xz under `out`: kind, lemmas, hypernyms, instance hypernyms, gloss; a line a synset.
 
-    Lemmas are joined by "|". Hypernyms are numbers of lines, from 0, joined by commas; those of other kinds are left out.
+    Lemmas are joined by "|". Hypernyms are numbers of lines, from 0, joined by commas, as far as their kind is kept.
     """
     text = (source / "usr/share/wordnet/data.noun").read_text(encoding="latin-1")
     lines = [line for line in text.splitlines() if not line.startswith("  ")]  # the licence

@@ -1,4 +1,4 @@
-"""Kaid on a user's own files: from text to triples, adapters, heads, student, ONNX; and what the offline domains hold."""
+"""Kaid on a user's own files, from text to a student in ONNX; and what the offline domains hold."""
 
 import json
 from dataclasses import asdict, replace
