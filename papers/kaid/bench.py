@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .build import encoder, knowledge_model, student_encoder, wanted_states
 from .config import PRESETS
-from .deploy import Classifier, eager, export_onnx, onnx_engine
 from .model import ClassificationHead
 from .states import LiveStates
+from .students.deploy import Classifier, eager, export_onnx, onnx_engine
 
 TEXTS = [f"where can I find a good number {k} ?" for k in range(64)]
 

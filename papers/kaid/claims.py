@@ -16,7 +16,6 @@ PAPER = Paper(
 )
 
 OFFLINE = ("smoke", "cpu")
-SENTENCE = ("products", "civic", "nature")
 COLUMNS = (
     Column("knowledge_percent", "six tasks, accuracy", 1, headline=True),
     Column("knowledge_covered_percent", "terms in the knowledge", 1, presets=OFFLINE, headline=True),
@@ -24,9 +23,11 @@ COLUMNS = (
     Column("control_percent", "sentiment", 1, presets=OFFLINE, headline=True),
     Column("classification_percent", "classification", 1),
     Column("matching_percent", "matching", 1),
-    *(Column(f"cls_{domain}_accuracy_percent", f"cls {domain}", 1, presets=("cpu",)) for domain in SENTENCE),
-    *(Column(f"mat_{domain}_accuracy_percent", f"mat {domain}", 1, presets=("cpu",)) for domain in SENTENCE),
-    *(Column(f"mat_{domain}_auc_percent", f"mat {domain} AUC", 1, presets=("cpu",)) for domain in SENTENCE),
+    *(
+        Column(f"{task}_{domain}_{metric}_percent", f"{task} {domain}{heading}", 1, presets=presets)
+        for task, metric, heading in (("cls", "accuracy", ""), ("mat", "accuracy", ""), ("mat", "auc", " AUC"))
+        for domain, presets in (("products", ("cpu",)), ("civic", ("cpu",)), ("nature", OFFLINE))
+    ),
     Column("cls_civic_names_accuracy_percent", "names of persons", 1, presets=("cpu",)),
     Column("cls_civic_nouns_accuracy_percent", "kinds of persons", 1, presets=("cpu",)),
     Column("knowledge_2_percent", "2 labels a class", 1, presets=("cpu",)),
@@ -34,10 +35,10 @@ COLUMNS = (
     Column("distilled_percent", "products, most labels", 1),
     Column("distilled_covered_percent", "products, in the knowledge", 1, presets=OFFLINE),
     Column("distilled_uncovered_percent", "products, withheld", 1, presets=OFFLINE),
-    Column("teacher_fp32_accuracy_percent", "teacher", 1),
-    Column("student_fp32_accuracy_percent", "student", 1),
-    Column("student_int8_accuracy_percent", "student int8", 1),
-    Column("student_onnx_int8_accuracy_percent", "student ONNX int8", 1),
+    Column("teacher_fp32_accuracy_percent", "teacher", 1, presets=OFFLINE),
+    Column("student_fp32_accuracy_percent", "student", 1, presets=OFFLINE),
+    Column("student_int8_accuracy_percent", "student int8", 1, presets=OFFLINE),
+    Column("student_onnx_int8_accuracy_percent", "student ONNX int8", 1, presets=OFFLINE),
     Column("precision_percent", "precision of mined pairs", 1, presets=OFFLINE),
     Column("compound_precision_percent", "compound heads", 1, presets=OFFLINE),
     Column("definition_precision_percent", "definitions", 1, presets=OFFLINE),

@@ -211,9 +211,9 @@ VARIANTS = {
     "kaid-masked": Variant("with masked knowledge modelling, too", {"masked_weight": 1.0}, ("smoke",)),
     "kaid-mined": Variant("triples that rules found in definitions", {"knowledge": "mined"}, OFFLINE),
     "acquire": Variant("acquisition: triples out of text by rules", {"method": "acquire"}, OFFLINE),
-    "3L-ft": Variant("student of 3 layers, labels alone", KAID_3L | {"teacher": False}, start="plm"),
-    "3L-kd-plm": Variant("student of the plain encoder", KAID_3L, start="plm"),
-    "3L-kd-kaid": Variant("student of kaid", KAID_3L | {"deploy": True}, start="kaid", headline=True),
+    "3L-kd-kaid": Variant("student of kaid", KAID_3L | {"deploy": True}, OFFLINE, "kaid", headline=True),
+    "3L-ft": Variant("student of 3 layers, labels alone", KAID_3L | {"teacher": False}, OFFLINE, "plm"),
+    "3L-kd-plm": Variant("student of the plain encoder", KAID_3L, OFFLINE, "plm"),
     "3L-kd-plm-labelled": Variant(
         "student of the plain encoder, no unlabelled queries", KAID_3L | {"unlabelled": False}, CPU_ONLY, "plm"
     ),

@@ -15,15 +15,15 @@ from shared import UserError
 from shared.loading import cache_file
 from shared.support.files import write_json
 
-from . import build, knowledge, states
+from . import build, states
 from .acquisition import mining, triples
 from .acquisition.triples import Triple
 from .build import encoder, wanted_states
 from .config import Config
-from .datasets import files, offline, tasks, wordnet
+from .datasets import facts, files, offline, tasks, wordnet
+from .datasets.facts import infusion_texts
 from .datasets.files import LAYOUT
 from .datasets.tasks import Domain, Example, Task, texts_of
-from .knowledge import infusion_texts
 from .states import Encoder, LiveStates, write_states
 
 __all__ = ["LAYOUT", "check", "domains", "prepare", "states_file", "task_outlines", "token_ids"]
@@ -50,7 +50,7 @@ def task_outlines(config: Config) -> dict[str, list[Task]]:
 def states_file(config: Config, cache: Path) -> Path:
     """The frozen encoder's hidden states of all texts that the runs read."""
     seen = (config.encoder, config.adapter_layers, config.max_length, config.data)
-    return cache_file(cache, "states.npy", states, knowledge, build, sys.modules[__name__], *_content(config), *seen)
+    return cache_file(cache, "states.npy", states, facts, build, sys.modules[__name__], *_content(config), *seen)
 
 
 def token_ids(source: Encoder) -> Callable[[str], list[int]]:
@@ -135,22 +135,14 @@ def _sizes(config: Config) -> offline.Sizes:
 
 def _domain(content: dict[str, Any]) -> Domain:
     """A domain out of JSON, whose tuples became lists."""
-    content["tasks"] = tuple(
-        Task(
-            task["name"],
-            tuple(task["classes"]),
-            {
-                split: tuple(
-                    Example(**{k: tuple(x) if isinstance(x, list) else x for k, x in example.items()})
-                    for example in examples
-                )
-                for split, examples in task["splits"].items()
-            },
-            task["is_control"],
-            task["is_matching"],
-        )
-        for task in content["tasks"]
-    )
+    for task in content["tasks"]:
+        splits = task["splits"].items()
+        task["splits"] = {split: tuple(Example(**_tuples(x)) for x in examples) for split, examples in splits}
+    content["tasks"] = [Task(**_tuples(task)) for task in content["tasks"]]
     for name in ("triples", "mined"):
-        content[name] = tuple(Triple(*x) for x in content[name])
-    return Domain(**{k: tuple(x) if isinstance(x, list) else x for k, x in content.items()})
+        content[name] = [Triple(*x) for x in content[name]]
+    return Domain(**_tuples(content))
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()}

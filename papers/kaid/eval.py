@@ -29,12 +29,12 @@ from .config import Config
 from .data import domains, states_file
 from .datasets.offline import corpus
 from .datasets.tasks import Domain, Example, Task, few_shot, texts_of, withheld_groups
-from .deploy import Classifier, engines, latency_ratios, logits_of
-from .features import TaskModel, features
 from .figures import figures as figures
-from .finetune import head_name
-from .overlap import overlap_logits
 from .states import Encoder, LiveStates
+from .students.deploy import Classifier, engines, latency_ratios, logits_of
+from .tuning.features import TaskModel, features
+from .tuning.finetune import head_name
+from .tuning.overlap import overlap_logits
 
 LENGTHS = (8, 32)  # tokens of a sentence whose time is measured
 ENCODED = 200  # lines of the corpus that the encoder's time is measured on
@@ -218,7 +218,7 @@ def students(config: Config, run: Run) -> dict[str, float]:
 
     Returns: `distilled_<task>_percent`, `distilled_percent`, and of each group of terms; with `deploy`, for teacher,
         encoder and student in each form `<form>_accuracy_percent` on the first domain's classification, and
-        `<form>_<tokens>_time_ratio`, see :func:`.deploy.latency_ratios`.
+        `<form>_<tokens>_time_ratio`, see :func:`.students.deploy.latency_ratios`.
     """
     found: dict[str, float] = {}
     groups: dict[str, list[float]] = {"covered": [], "uncovered": []}

@@ -74,11 +74,11 @@ def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor | None, kind: Hid
             distance = 1 - F.cosine_similarity(student, teacher, dim=-1)
             return distance.mean() if mask is None else _masked_mean(distance, mask)
         case "pkd":
-            first = (F.normalize(x[:, 0], dim=-1) for x in (student, teacher))
-            return F.mse_loss(*first, reduction="none").sum(-1).mean()
+            difference = F.normalize(student[:, 0], dim=-1) - F.normalize(teacher[:, 0], dim=-1)
+            return difference.square().sum(-1).mean()
         case "mmd":
-            grams = (x @ x.transpose(1, 2) / x.shape[2] for x in (student, teacher))
-            return F.mse_loss(*grams)
+            gram, target = (x @ x.transpose(1, 2) / x.shape[2] for x in (student, teacher))
+            return F.mse_loss(gram, target)
 
 
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor | None, kind: AttentionLoss = "mse") -> Tensor:

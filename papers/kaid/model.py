@@ -44,7 +44,7 @@ class Adapter(nn.Module):
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
             layer_norm_eps=1e-5,
-            attn_implementation="eager",
+            attn_implementation="eager",  # type: ignore[call-arg]
         )
         self.down_project = nn.Linear(width, size)
         self.encoder = BertEncoder(inner)
@@ -204,6 +204,7 @@ class ClassificationHead(nn.Module):
         super().__init__()
         self.dense = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout)) if dense else nn.Identity()
         self.out_proj = nn.Linear(width, classes)
+        self.of_pairs = of_pairs
         if not dense:
             nn.init.zeros_(self.out_proj.weight)
             nn.init.zeros_(self.out_proj.bias)

@@ -21,11 +21,11 @@ from .build import domain_file, encoder, head, knowledge_model, load_knowledge, 
 from .config import Config
 from .data import task_outlines
 from .datasets.tasks import Example, Task
-from .deploy import Classifier, Engine, export_onnx, onnx_engine, seconds
-from .features import features
-from .finetune import head_name
 from .model import ClassificationHead, KnowledgeModel
 from .states import Encoder, LiveStates
+from .students.deploy import Classifier, Engine, export_onnx, onnx_engine, seconds
+from .tuning.features import features
+from .tuning.finetune import head_name
 
 RUN = Path(__file__).parent / "weights" / "kaid.json"
 SHOWN = 3  # classes that are printed
@@ -65,6 +65,8 @@ def predict(options: Options) -> None:
     run = options.run or RUN
     with open_trained_run(run, "kaid", Config) as (_, config, weights):
         stored = load_weights(weights)
+    if config.tuning == "full":
+        raise UserError(f"{run} was trained with --tuning full; predict reads heads on frozen features.")
     domain, task = chosen_task(options, config, stored)
     example = Example(-1, options.text, options.other)
     source = encoder(config).requires_grad_(False)

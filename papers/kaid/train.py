@@ -17,13 +17,13 @@ from shared.support.weights import weights_file
 from .build import domain_file, encoder, knowledge_model, load_knowledge, stack_names, state_source, task_file
 from .config import Config
 from .data import domains, states_file, token_ids
+from .datasets.facts import HYPERNYM_OF, NONE, SAME, Facts, collate, infused_triples
 from .datasets.tasks import Domain
-from .distil import distil
-from .finetune import fit_heads, tune_all, warmup_and_decay
-from .knowledge import HYPERNYM_OF, NONE, SAME, Facts, collate, infused_triples
 from .losses import alignment_loss
 from .model import KnowledgeModel, MaskedHead, RelationHead
 from .states import Encoder, States, StateSource
+from .students.distil import distil
+from .tuning.finetune import fit_heads, tune_all, warmup_and_decay
 
 RELATIONS = 4
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from shared import UserError
+from shared.support.progress import track
 
 from ..acquisition.triples import read_triples, read_tsv
 from .tasks import Domain, Example, Task
 
 LAYOUT = """\
 A folder for each domain (one or more), with
-  triples.tsv                     head <tab> hypernym or synonym <tab> tail, a line a triple; see acquire.py
+  triples.tsv                     head <tab> hypernym or synonym <tab> tail, a line a triple; see acquisition
   templates.txt                   optional: sentences with {} for a term, in which infusion sees it
   queries.txt                     optional: unlabelled sentences for distillation
   glosses.tsv                     optional: term <tab> definition, for the variant `entity`
@@ -26,10 +27,7 @@ def read(root: Path) -> list[Domain]:
     Raises:
         UserError: there is none, or a file is missing or not as LAYOUT says.
     """
-    folders = _folders(root)
-    if not folders:
-        raise UserError(f"{root} holds no domain: no folder in it has triples.tsv. Expected there:\n{LAYOUT}")
-    return [_domain(folder) for folder in folders]
+    return [_domain(folder) for folder in _folders(root)]
 
 
 def check(root: Path) -> list[str]:
@@ -39,7 +37,7 @@ def check(root: Path) -> list[str]:
         UserError: there is no domain.
     """
     lines = []
-    for folder in _folders(root) or [domain for domain in read(root)]:  # read tells what is missing
+    for folder in track(_folders(root), "reading domains"):
         try:
             domain = _domain(folder)
         except UserError as error:
@@ -56,7 +54,10 @@ def check(root: Path) -> list[str]:
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise UserError(f"{root} is no folder. Expected there:\n{LAYOUT}")
-    return sorted(path for path in root.iterdir() if (path / "triples.tsv").exists() or (path / "tasks").exists())
+    found = sorted(path for path in root.iterdir() if (path / "triples.tsv").exists() or (path / "tasks").exists())
+    if not found:
+        raise UserError(f"{root} holds no domain: no folder in it has triples.tsv. Expected there:\n{LAYOUT}")
+    return found
 
 
 def _domain(folder: Path) -> Domain:
@@ -115,7 +116,7 @@ def _task(folder: Path) -> Task:
                 raise UserError(f"{where}: the label {fields[0]!r} is not in train.tsv ({', '.join(classes)}).")
             if width == 3 and classes != ["0", "1"]:
                 raise UserError(f"{where}: a matching task has the labels 0 and 1; found {', '.join(classes)}.")
-            examples.append(Example(classes.index(fields[0]), *fields[1:]))
+            examples.append(Example(classes.index(fields[0]), fields[1], fields[2] if width == 3 else None))
         splits[split] = tuple(examples)
     return Task(folder.name, tuple(classes), splits, is_matching=width == 3)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from papers.kaid import acquire
+from papers.kaid.acquisition.__main__ import Options, main, mine
 from papers.kaid.acquisition.triples import read_triples
 from papers.kaid.datasets import files
 from tests.damage import (
@@ -58,7 +58,7 @@ READERS = {
     "kaid triples": Reader(
         lambda root: (root / "triples.tsv").write_text(TRIPLES), lambda root: read_triples(root / "triples.tsv")
     ),
-    "kaid text": Reader(build_text, lambda root: acquire.mine(acquire.Options(root / "text.txt", root / "found.tsv"))),
+    "kaid text": Reader(build_text, lambda root: mine(Options(root / "text.txt", root / "found.tsv"))),
 }
 
 LINES: Kinds = {**ANY_FILE, "empty": (empty, "is empty"), "not UTF-8": (not_utf8, "not text in UTF-8")}
@@ -120,7 +120,7 @@ TABLE: list[Row] = [
 
 COMMANDS = {
     "kaid acquire": Command(
-        acquire.main,
+        main,
         {"kaid text": "."},
         "--corpus ./text.txt --clicks ./clicks.tsv --out ./triples.tsv",
         files={"text.txt": PLAIN_TEXT, "clicks.tsv": PLAIN_TEXT},

@@ -1,10 +1,10 @@
-"""papers/kaid/acquisition and acquire.py: rules and filters on sentences whose triples are known."""
+"""papers/kaid/acquisition: rules and filters on sentences whose triples are known."""
 
 from pathlib import Path
 
 import pytest
 
-from papers.kaid.acquire import main
+from papers.kaid.acquisition.__main__ import main
 from papers.kaid.acquisition.acquire import acquire
 from papers.kaid.acquisition.filters import Limits, filtered, without_cycles
 from papers.kaid.acquisition.mining import aliases, compound_heads, definitions, mine_phrases, patterns, same_answer

@@ -3,7 +3,8 @@
 import copy
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from shared import UserError
 
-from .model import ClassificationHead, KnowledgeModel
-from .states import Encoder
+from ..model import ClassificationHead, KnowledgeModel
+from ..states import Encoder
 
 INPUTS = ("input_ids", "attention_mask")
 BLOCK = 5  # calls of one model in a row
@@ -138,7 +139,7 @@ def engines(classifiers: dict[str, Classifier], folder: Path) -> dict[str, Engin
     return found
 
 
-def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def seconds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median CPU seconds of a call, on one thread; the calls take turns, so that a busy machine slows all alike.
 
     Args:
@@ -166,7 +167,7 @@ def latency_ratios(found: dict[str, Engine], length: int, repeats: int) -> dict[
     """CPU time of one sentence of `length` tokens, as a share of that of `teacher_fp32`."""
     ids = torch.randint(1000, 2000, (1, length), generator=torch.Generator().manual_seed(length))
     mask = torch.ones_like(ids)
-    taken = seconds({name: (lambda engine=engine: engine(ids, mask)) for name, engine in found.items()}, repeats)
+    taken = seconds({name: partial(engine, ids, mask) for name, engine in found.items()}, repeats)
     return {f"{name}_{length}_time_ratio": x / taken["teacher_fp32"] for name, x in taken.items()}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from .datasets.tasks import Example
+from ..datasets.tasks import Example
 
 
 def overlap_logits(train: Sequence[Example], evaluated: Sequence[Example], classes: int) -> np.ndarray:

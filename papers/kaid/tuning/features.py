@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import Config
-from .datasets.tasks import Example, texts_of
-from .model import ClassificationHead, KnowledgeModel, pair_feature
-from .states import Encoder, LiveStates, StateSource
+from ..config import Config
+from ..datasets.tasks import Example, texts_of
+from ..model import ClassificationHead, KnowledgeModel, pair_feature
+from ..states import Encoder, LiveStates, StateSource
 
 BATCH = 256  # texts whose features are computed at a time
 

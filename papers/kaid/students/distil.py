@@ -10,18 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shared import UserError
 from shared.loading import Batches
 from shared.run import Run
 from shared.support.weights import load_weights, weights_file
 
-from .build import domain_file, head, knowledge_model, load_knowledge, student_encoder
-from .config import Config
-from .datasets.tasks import Domain, Example, Task, few_shot, texts_of
-from .features import features
-from .finetune import fit_head, warmup_and_decay
-from .losses import attention_loss, hidden_loss, logit_loss
-from .model import ClassificationHead, KnowledgeModel, pair_feature, pool
-from .states import Encoder, LiveStates
+from ..build import domain_file, head, knowledge_model, load_knowledge, student_encoder
+from ..config import Config
+from ..datasets.tasks import Domain, Example, Task, few_shot, texts_of
+from ..losses import attention_loss, hidden_loss, logit_loss
+from ..model import ClassificationHead, KnowledgeModel, pair_feature, pool
+from ..states import Encoder, LiveStates
+from ..tuning.features import features
+from ..tuning.finetune import fit_head, warmup_and_decay
 
 LABELLED_SHARE = 0.25  # of the samples where there are unlabelled ones, too
 
@@ -29,9 +30,9 @@ LABELLED_SHARE = 0.25  # of the samples where there are unlabelled ones, too
 class Student(nn.Module):
     """The encoder's first few layers and the heads of a domain's tasks; the word embeddings stay as they are."""
 
-    def __init__(self, config: Config, encoder: Encoder, heads: dict[str, ClassificationHead]) -> None:
+    def __init__(self, config: Config, encoder: Encoder, heads: nn.ModuleDict) -> None:
         super().__init__()
-        self.encoder, self.heads, self.first = encoder, nn.ModuleDict(heads), config.pooling == "first"
+        self.encoder, self.heads, self.first = encoder, heads, config.pooling == "first"
 
     def forward(self, tokens: dict[str, Tensor], counts: dict[str, int]) -> "Outputs":
         """Tokens of sentences, the given number for each task in turn."""
@@ -55,7 +56,7 @@ def logits(heads: nn.ModuleDict, features: Tensor, counts: dict[str, int]) -> di
     found = {}
     for name, part in zip(counts, features.split(list(counts.values())), strict=True):
         half = len(part) // 2
-        pairs = heads[name].out_proj.in_features == 2 * part.shape[1]
+        pairs = heads[name].of_pairs
         found[name] = heads[name](pair_feature(part[:half], part[half:]) if pairs else F.normalize(part, dim=-1))
     return found
 
@@ -130,6 +131,10 @@ def distil(config: Config, run: Run, domain: Domain, source: Encoder, start: int
     Args:
         start: number of the first step: the domains of a run follow one another.
     """
+    if config.tuning == "full" or config.matching == "cross":
+        raise UserError(
+            "Students learn from heads on frozen features of separate sentences: give --tuning frozen --matching bi."
+        )
     run.reseed()
     source.backbone.set_attn_implementation("eager")  # the others keep attention to themselves
     tasks = student_tasks(domain)
@@ -137,7 +142,7 @@ def distil(config: Config, run: Run, domain: Domain, source: Encoder, start: int
     labelled = {task.name: few_shot(task, config.shots[-1], run.seed, 0) for task in tasks}
     unlabelled = domain.queries if config.teacher and config.unlabelled else ()
     dataset = Queries(labelled, unlabelled)
-    student = new_student(config, source, guide, labelled).to(run.device)
+    student = new_student(config, source, guide, tasks, labelled).to(run.device)
     student.eval()  # no dropout: the student is to follow the teacher closely
     trained = [x for x in student.parameters() if x.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.student_learning_rate, weight_decay=config.weight_decay)
@@ -170,7 +175,8 @@ def distil(config: Config, run: Run, domain: Domain, source: Encoder, start: int
         imitating = step - start < config.student_steps / 2
         parts = distillation_losses(config, model(tokens, counts), guided, own, tokens["attention_mask"], imitating)
         loss = torch.stack(list(parts.values())).sum()
-        run.log(step, loss=loss, **{name: float(x.detach()) for name, x in parts.items()})
+        values = {name: float(x.detach()) for name, x in parts.items()}
+        run.log(step, loss=loss, samples=[text for part in texts.values() for text in part], **values)
         optimizer.zero_grad()
         run.accelerator.backward(loss)
         if config.gradient_clip:
@@ -180,24 +186,21 @@ def distil(config: Config, run: Run, domain: Domain, source: Encoder, start: int
     return student
 
 
-def new_student(config: Config, source: Encoder, guide: Teacher, labelled: dict[str, list[Example]]) -> Student:
+def new_student(
+    config: Config, source: Encoder, guide: Teacher, tasks: list[Task], labelled: dict[str, list[Example]]
+) -> Student:
     """Some of the encoder's layers, with the teacher's heads; without a teacher, heads fitted to the labels."""
-    student = Student(config, student_encoder(config, source), {k: copy.deepcopy(x) for k, x in guide.heads.items()})
+    student = Student(config, student_encoder(config, source), copy.deepcopy(guide.heads))
     student.heads.requires_grad_(True)
     if not config.teacher:
         own = knowledge_model(config, student.encoder, ())
         states = LiveStates(student.encoder, (student.encoder.depth,))
-        for name, examples in labelled.items():
+        for task in tasks:
+            examples = labelled[task.name]
             with torch.no_grad():
                 found = features(config, own, states, examples)
-            fitted = ClassificationHead(
-                found.shape[1],
-                student.heads[name].out_proj.out_features,
-                dense=False,
-                of_pairs=examples[0].other is not None,
-            )
-            fit_head(config, fitted, found, torch.tensor([x.label for x in examples]))
-            student.heads[name] = fitted
+            label = torch.tensor([x.label for x in examples], device=found.device)
+            student.heads[task.name] = fit_head(config, head(config, task, source.width).to(found.device), found, label)
     return student
 
 

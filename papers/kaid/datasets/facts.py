@@ -10,9 +10,9 @@ from torch import Tensor
 
 from shared import UserError
 
-from .acquisition.triples import SYNONYM, Related, Triple
-from .config import Config
-from .datasets.tasks import Domain, known_triples
+from ..acquisition.triples import SYNONYM, Related, Triple
+from ..config import Config
+from .tasks import Domain, known_triples
 
 HYPERNYM_OF, HAS_HYPERNYM, SAME, NONE = range(4)  # relations of two phrases
 VERBALISED = {"hypernym": "{} is a kind of {}", "synonym": "{} is also called {}"}

@@ -1,4 +1,4 @@
-"""Acquire triples out of one's own text: ``python -m papers.kaid.acquire --corpus text.txt --out triples.tsv``."""
+"""Acquire triples out of one's own text: ``python -m papers.kaid.acquisition --corpus text.txt --out triples.tsv``."""
 
 import sys
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from shared import UserError
 from shared.offline.towers import SentenceEncoder, in_batches
 from shared.support.command_line import can_write, command
 
-from .acquisition.acquire import acquire
-from .acquisition.filters import Limits
-from .acquisition.triples import Triple, read_tsv, write_triples
+from .acquire import acquire
+from .filters import Limits
+from .triples import Triple, read_tsv, write_triples
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _clicks(path: Path) -> list[tuple[str, str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(Options, mine, f"python -m {__package__}.acquire", arguments)
+    return command(Options, mine, f"python -m {__package__}", arguments)
 
 
 if __name__ == "__main__":

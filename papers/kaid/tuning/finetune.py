@@ -10,12 +10,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from shared.loading import Batches
 from shared.run import Run
 
-from .build import head, wanted_states
-from .config import Config
-from .datasets.tasks import Example, Task, few_shot
+from ..build import head, wanted_states
+from ..config import Config
+from ..datasets.tasks import Example, Task, few_shot
+from ..model import ClassificationHead, KnowledgeModel
+from ..states import Encoder, StateSource
 from .features import TaskModel, features
-from .model import ClassificationHead, KnowledgeModel
-from .states import Encoder, StateSource
 
 LBFGS_STEPS = 100
 
