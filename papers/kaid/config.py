@@ -202,7 +202,10 @@ VARIANTS = {
     ),
     "kaid": Variant("adapters infused with hypernyms and synonyms", headline=True),
     "text": Variant(
-        "plain encoder, hypernyms appended to each sentence", {"method": "encoder", "append_facts": True}, OFFLINE
+        "plain encoder, hypernyms appended to each sentence",
+        {"method": "encoder", "append_facts": True},
+        OFFLINE,
+        headline=True,
     ),
     "kaid-hyper": Variant("hypernyms alone", {"relations": ("hypernym",)}, CPU_ONLY),
     "kaid-syn": Variant("synonyms alone", {"relations": ("synonym",)}, CPU_ONLY),
@@ -211,7 +214,7 @@ VARIANTS = {
     "kaid-masked": Variant("with masked knowledge modelling, too", {"masked_weight": 1.0}, ("smoke",)),
     "kaid-mined": Variant("triples that rules found in definitions", {"knowledge": "mined"}, OFFLINE),
     "acquire": Variant("acquisition: triples out of text by rules", {"method": "acquire"}, OFFLINE),
-    "3L-kd-kaid": Variant("student of kaid", KAID_3L | {"deploy": True}, OFFLINE, "kaid", headline=True),
+    "3L-kd-kaid": Variant("student of kaid", KAID_3L | {"deploy": True}, OFFLINE, "kaid"),
     "3L-ft": Variant("student of 3 layers, labels alone", KAID_3L | {"teacher": False}, OFFLINE, "plm"),
     "3L-kd-plm": Variant("student of the plain encoder", KAID_3L, OFFLINE, "plm"),
     "3L-kd-plm-labelled": Variant(
