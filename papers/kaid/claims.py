@@ -112,7 +112,7 @@ CLAIMS = (
         _KNOWLEDGE, "kaid", "entity-no-genus", headline=True,
     ),
     Claim(
-        "align-over-entity", 2, "They do with the same loss, alignment alone.", _OURS,
+        "align-over-entity", 2, "They do without relation classification, by alignment alone.", _OURS,
         _KNOWLEDGE, "kaid-align", "entity",
     ),
     Claim(

@@ -48,8 +48,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
     Returns: of acquisition see :func:`acquisition`, of students :func:`students`; of all others for every task
         `<task>_accuracy_percent`, `_f1_percent` and for matching `_auc_percent`, with the main number of labels;
-        `_covered_` and `_uncovered_` of examples whose terms the knowledge has or lacks; `_<labels>_` of the other
-        numbers; means over tasks `knowledge_percent` (those that need knowledge), `control_percent`, and so on.
+        `_covered_` and `_uncovered_` of examples whose terms the knowledge has or lacks; `_<labels>_` of every number
+        of labels; means over tasks `knowledge_percent` (those that need knowledge), `control_percent`, and so on.
     """
     if config.method == "acquire":
         return acquisition(config, run)
@@ -119,7 +119,7 @@ def task_metrics(config: Config, task: Task, predictions: Predictions, seed: int
         for group, chosen in groups.items():
             if shots == main:
                 found |= {f"{task.name}_{group}{k}": x for k, x in _measured(task, logits, examples, chosen).items()}
-            elif not group:
+            if not group:
                 name = f"{task.name}_{shots}_accuracy_percent"
                 found[name] = _measured(task, logits, examples, chosen)["accuracy_percent"]
     return found

@@ -83,6 +83,7 @@ def _labels(found: Metrics) -> Figure:
     """Mean accuracy over the number of labels a class."""
     figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     axis = figure.subplots()
+    shown: set[int] = set()
     for row in ("plm", "plm+cont", "entity", "kaid", "text"):
         by_labels: dict[int, list[float]] = defaultdict(list)
         for metrics in found[row].values():
@@ -92,11 +93,13 @@ def _labels(found: Metrics) -> Figure:
                     by_labels[int(middle)].append(value)
         if by_labels:
             labels = sorted(by_labels)
+            shown |= by_labels.keys()
             means, below, above = zip(*(_interval(by_labels[n]) for n in labels), strict=True)
             axis.errorbar(labels, means, [below, above], marker="o", ms=3, capsize=2, label=row)
     axis.set(xlabel="labels a class", ylabel="mean accuracy of tasks (%)")
     axis.set_xscale("log")
     axis.minorticks_off()
+    axis.set_xticks(sorted(shown), [str(n) for n in sorted(shown)])
     axis.legend(fontsize=8)
     return figure
 
