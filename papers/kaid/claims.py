@@ -157,14 +157,6 @@ CLAIMS = (
         "distilled_percent", "3L-kd-kaid", "3L-kd-kaid-labelled",
     ),
     Claim(
-        "over-kd-plm-labelled", 4, "Knowledge reaches a student without unlabelled queries.", _OURS,
-        "distilled_percent", "3L-kd-kaid-labelled", "3L-kd-plm-labelled",
-    ),
-    Claim(
-        "fused-target", 4, "The fused feature is a better last target than the encoder's last layer.", _OURS,
-        "distilled_percent", "3L-kd-kaid", "3L-kd-last",
-    ),
-    Claim(
         "four-times-faster", 4, "The student in int8 is four times as fast as its teacher, 8 tokens on a CPU thread.",
         _ABSTRACT, "teacher_fp32_8_time_ratio", "3L-kd-kaid", "3L-kd-kaid", metric_b="student_onnx_int8_8_time_ratio",
         margin=4.0, relation="ratio", headline=True,

@@ -24,7 +24,7 @@ from ..states import Encoder, LiveStates
 from ..tuning.features import features
 from ..tuning.finetune import fit_head, warmup_and_decay
 
-LABELLED_SHARE = 0.25  # of the samples where there are unlabelled ones, too
+LABELLED_SHARE = 0.25  # of the sentences to classify where there are unlabelled ones, too
 
 
 class Student(nn.Module):
@@ -79,7 +79,7 @@ class Teacher(nn.Module):
 
 
 class Queries:
-    """Samples of distillation: a sentence to classify and a pair to match, labelled or not.
+    """Samples of distillation: a sentence to classify, labelled or not, and a labelled pair to match.
 
     Args:
         labelled: the labelled examples of the classification and of the matching task, the same that the teacher has.
@@ -93,15 +93,16 @@ class Queries:
         return len(self.unlabelled) or max(len(examples) for examples in self.labelled.values())
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """By task, an example; an unlabelled one has the label -100."""
+        """By task, an example; an unlabelled one has the label -100.
+
+        Pairs are always labelled ones: two unlabelled queries almost never match, and a student would learn just that.
+        """
         found: dict[str, Any] = {}
         for name, examples in self.labelled.items():
-            if not self.unlabelled or rng.random() < LABELLED_SHARE:
+            if not self.unlabelled or examples[0].other is not None or rng.random() < LABELLED_SHARE:
                 found[name] = examples[rng.integers(len(examples))]
-            elif examples[0].other is None:
-                found[name] = Example(-100, self.unlabelled[index])
             else:
-                found[name] = Example(-100, self.unlabelled[index], self.unlabelled[rng.integers(len(self))])
+                found[name] = Example(-100, self.unlabelled[index])
         return found
 
 
