@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shared.reproduce.verdicts import paired_interval
@@ -15,9 +14,13 @@ from shared.support.figures import write_figure
 COLOURS = 256  # of a figure's palette
 Metrics = dict[str, dict[int, dict[str, float]]]
 ROWS = ("plm+params", "plm+cont", "entity-no-genus", "entity", "kaid-mined", "kaid", "text")
-MODELS = {"teacher": "o", "encoder": "s", "student": "^"}
-FORMS = ("fp32", "int8", "onnx", "onnx_int8")
-NAMED = {"teacher": "teacher (6 layers, adapters)", "encoder": "6 layers", "student": "student (3 layers)"}
+MODELS = {
+    "teacher": ("teacher (6 layers, adapters)", "tab:blue"),
+    "encoder": ("plain encoder (6 layers)", "tab:orange"),
+    "student": ("student (3 layers)", "tab:green"),
+}
+FORMS = {"fp32": ("fp32", "o"), "int8": ("int8", "s"), "onnx": ("ONNX", "^"), "onnx_int8": ("ONNX int8", "D")}
+TICKS = (0.05, 0.1, 0.2, 0.5, 1)  # of the times
 
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
@@ -105,37 +108,30 @@ def _labels(found: Metrics) -> Figure:
 
 
 def _latency(deployed: Sequence[dict[str, float]], found: Metrics) -> Figure:
-    """Accuracy of the product classification against CPU time, of teacher, encoder and student in every form.
+    """Accuracy of the product classification against CPU time: a colour a model, a marker a form.
 
-    The encoder of 6 layers has the accuracy of the variant `plm`.
+    The encoder of 6 layers has the accuracy of the variant `plm` in every form: its time alone is measured.
     """
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     lengths = sorted({int(key.split("_")[-3]) for key in deployed[0] if key.endswith("_time_ratio")})
+    plain = [
+        x["distilled_cls_products_percent"] for x in found["plm"].values() if "distilled_cls_products_percent" in x
+    ]
     for axis, length in zip(figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0], lengths, strict=True):
-        for model, marker in MODELS.items():
-            _scatter(axis, deployed, found, model, marker, length)
+        for model, (name, colour) in MODELS.items():
+            for form, (form_name, marker) in FORMS.items():
+                time = np.exp(np.mean([np.log(x[f"{model}_{form}_{length}_time_ratio"]) for x in deployed]))
+                own = [x[f"{model}_{form}_accuracy_percent"] for x in deployed]
+                accuracy = np.mean(plain if model == "encoder" and plain else own)
+                axis.plot(time, accuracy, marker, color=colour, ms=7, label=f"{name}, {form_name}")
         axis.set_xscale("log")
+        axis.minorticks_off()
+        axis.set_xticks(TICKS, [str(x) for x in TICKS])
         axis.set(xlabel="CPU time of a sentence (teacher in fp32 = 1)", title=f"{length} tokens, batch 1, one thread")
         axis.grid(alpha=0.3)
     figure.axes[0].set_ylabel("accuracy (%), product classification")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, ncols=3, loc="outside lower center")
     return figure
-
-
-def _scatter(
-    axis: Axes, deployed: Sequence[dict[str, float]], found: Metrics, model: str, marker: str, length: int
-) -> None:
-    times, heights = [], []
-    plain = [
-        x["distilled_cls_products_percent"] for x in found["plm"].values() if "distilled_cls_products_percent" in x
-    ]
-    for form in FORMS:
-        times.append(np.exp(np.mean([np.log(x[f"{model}_{form}_{length}_time_ratio"]) for x in deployed])))
-        own = [x[f"{model}_{form}_accuracy_percent"] for x in deployed]
-        heights.append(float(np.mean(plain if model == "encoder" and plain else own)))
-    axis.plot(times, heights, marker, ls=":", lw=0.8, label=NAMED[model])
-    for x, y, form in zip(times, heights, FORMS, strict=True):
-        axis.annotate(form.replace("_", " "), (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
 
 
 def _means(found: Metrics) -> Figure:
