@@ -1,11 +1,11 @@
 """The one place where a configuration and weights become models."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from shared import UserError
 from shared.offline.towers import SentenceEncoder
@@ -141,6 +141,21 @@ def head(config: Config, task: Task, width: int) -> ClassificationHead:
     """A new head for a task; pairs of separate sentences have two vectors."""
     pairs = task.is_matching and config.matching == "bi"
     return ClassificationHead(2 * width if pairs else width, len(task.classes), dense=config.dense_head, of_pairs=pairs)
+
+
+def head_name(task: Task, shots: int, draw: int) -> str:
+    """Name of a fitted head in a run's weights."""
+    return f"{task.name}/{shots}/{draw}"
+
+
+def stored_head(
+    config: Config, task: Task, width: int, stored: Mapping[str, Tensor], shots: int, draw: int = 0
+) -> ClassificationHead:
+    """A fitted head, frozen, out of a run's weights."""
+    found = head(config, task, width)
+    prefix = f"{head_name(task, shots, draw)}."
+    found.load_state_dict({name.removeprefix(prefix): x for name, x in stored.items() if name.startswith(prefix)})
+    return found.requires_grad_(False).eval()
 
 
 def domain_file(domain: str) -> str:

@@ -22,6 +22,7 @@ from .build import (
     load_knowledge,
     load_student,
     state_source,
+    stored_head,
     task_file,
     wanted_states,
 )
@@ -33,7 +34,6 @@ from .figures import figures as figures
 from .states import Encoder, LiveStates
 from .students.deploy import Classifier, engines, latency_ratios, logits_of
 from .tuning.features import TaskModel, features
-from .tuning.finetune import head_name
 from .tuning.overlap import overlap_logits
 
 LENGTHS = (8, 32)  # tokens of a sentence whose time is measured
@@ -92,9 +92,7 @@ def predict_task(config: Config, run: Run, source: Encoder | None, domain: Domai
     predictions: Predictions = {}
     for shots in config.shots:
         for draw in range(config.draws):
-            fitted = head(config, task, source.width).to(run.device)
-            prefix = f"{head_name(task, shots, draw)}."
-            fitted.load_state_dict({k.removeprefix(prefix): x for k, x in stored.items() if k.startswith(prefix)})
+            fitted = stored_head(config, task, source.width, stored, shots, draw).to(run.device)
             predictions.setdefault(shots, []).append(fitted(of_examples).cpu().numpy())
     return predictions
 
@@ -263,10 +261,7 @@ def deployed(config: Config, run: Run, domain: Domain, source: Encoder) -> dict[
 def classifiers(config: Config, run: Run, domain: Domain, task: Task, source: Encoder) -> dict[str, Classifier]:
     """Teacher, plain encoder (with the teacher's head: it is for its time) and student of a task, on the CPU."""
     assert run.start is not None
-    weights = load_weights(run.start_weights)
-    prefix = f"{head_name(task, config.shots[-1], 0)}."
-    fitted = head(config, task, source.width)
-    fitted.load_state_dict({k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)})
+    fitted = stored_head(config, task, source.width, load_weights(run.start_weights), config.shots[-1])
     adapters = weights_file(run.start, domain_file(domain.name))
     student, heads = load_student(config, source, domain.tasks, weights_file(run.folder, domain_file(domain.name)))
     plain = knowledge_model(config, source, ())

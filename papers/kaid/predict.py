@@ -17,7 +17,15 @@ from shared import UserError
 from shared.support.command_line import can_write, command
 from shared.support.weights import load_weights, open_trained_run
 
-from .build import domain_file, encoder, head, knowledge_model, load_knowledge, load_student, wanted_states
+from .build import (
+    domain_file,
+    encoder,
+    knowledge_model,
+    load_knowledge,
+    load_student,
+    stored_head,
+    wanted_states,
+)
 from .config import Config
 from .data import task_outlines
 from .datasets.tasks import Example, Task
@@ -25,7 +33,6 @@ from .model import ClassificationHead, KnowledgeModel
 from .states import Encoder, LiveStates
 from .students.deploy import Classifier, Engine, export_onnx, onnx_engine, seconds
 from .tuning.features import features
-from .tuning.finetune import head_name
 
 RUN = Path(__file__).parent / "weights" / "kaid.json"
 SHOWN = 3  # classes that are printed
@@ -72,7 +79,7 @@ def predict(options: Options) -> None:
     source = encoder(config).requires_grad_(False)
     file = domain_file(domain)
     with open_trained_run(run, "kaid", Config) as (_, _, weights):
-        fitted = stored_head(config, task, stored, source.width)
+        fitted = stored_head(config, task, source.width, stored, config.shots[-1])
     model = load_knowledge(config, source, None)
     if config.method == "adapters":
         with open_trained_run(run, "kaid", Config, file) as (_, _, adapters):
@@ -110,14 +117,6 @@ def chosen_task(options: Options, config: Config, stored: dict[str, Tensor]) -> 
         sentences = "two sentences" if pairs else "one sentence"
         raise UserError(f"--task is {name or 'not given'}; for {sentences} the run has {', '.join(found) or 'none'}.")
     return found[name]
-
-
-def stored_head(config: Config, task: Task, stored: dict[str, Tensor], width: int) -> ClassificationHead:
-    """The head that was fitted to most labels."""
-    prefix = f"{head_name(task, config.shots[-1], 0)}."
-    fitted = head(config, task, width)
-    fitted.load_state_dict({k.removeprefix(prefix): x for k, x in stored.items() if k.startswith(prefix)})
-    return fitted.eval()
 
 
 Answer = Callable[[], np.ndarray]

@@ -15,7 +15,7 @@ from shared.loading import Batches
 from shared.run import Run
 from shared.support.weights import load_weights, weights_file
 
-from ..build import domain_file, head, knowledge_model, load_knowledge, student_encoder
+from ..build import domain_file, head, knowledge_model, load_knowledge, stored_head, student_encoder
 from ..config import Config
 from ..datasets.tasks import Domain, Example, Task, few_shot, texts_of
 from ..losses import attention_loss, hidden_loss, logit_loss
@@ -117,11 +117,9 @@ def teacher(config: Config, run: Run, domain: Domain, source: Encoder) -> Teache
     weights = load_weights(run.start_weights)
     adapters = weights_file(run.start, domain_file(domain.name))
     model = load_knowledge(config, source, adapters if adapters.exists() else None)
-    heads = {}
-    for task in student_tasks(domain):
-        heads[task.name] = fitted = head(config, task, source.width)
-        prefix = f"{task.name}/{config.shots[-1]}/0."
-        fitted.load_state_dict({k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)})
+    heads = {
+        task.name: stored_head(config, task, source.width, weights, config.shots[-1]) for task in student_tasks(domain)
+    }
     found = Teacher(config, source, model, heads)
     return found.requires_grad_(False).eval().to(run.device)
 

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from shared.loading import Batches
 from shared.run import Run
 
-from ..build import head, wanted_states
+from ..build import head, head_name, wanted_states
 from ..config import Config
 from ..datasets.tasks import Example, Task, few_shot
 from ..model import ClassificationHead, KnowledgeModel
@@ -35,10 +35,6 @@ def fit_heads(
             label = torch.tensor([example.label for example in chosen], device=of_pool.device)
             fitted = head(config, task, model.width).to(of_pool.device)
             yield head_name(task, shots, draw), fit_head(config, fitted, of_pool[rows], label)
-
-
-def head_name(task: Task, shots: int, draw: int) -> str:
-    return f"{task.name}/{shots}/{draw}"
 
 
 def fit_head(config: Config, fitted: ClassificationHead, of_texts: Tensor, label: Tensor) -> ClassificationHead:
