@@ -1,6 +1,7 @@
 """Teacher, encoder and student for a CPU: int8 weights, ONNX files, and how long a sentence takes."""
 
 import copy
+import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +86,11 @@ def export_onnx(classifier: Classifier, path: Path, *, int8: bool = False) -> No
 
         whole = path.with_suffix(".float.onnx")
         path.rename(whole)
-        quantize_dynamic(whole, path)
+        logging.disable(logging.WARNING)  # it asks for shapes of activations, which dynamic quantisation does not need
+        try:
+            quantize_dynamic(whole, path)
+        finally:
+            logging.disable(logging.NOTSET)
         whole.unlink()
 
 
