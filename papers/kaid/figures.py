@@ -29,7 +29,7 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     gains = {row: gain for row in ROWS if (gain := _gains(found, row))}
     if gains:
         write_figure(_bars(gains), target / "gains.png", colours=COLOURS)
-    if "kaid" in found and "plm" in found:
+    if found["kaid"] and found["plm"]:
         write_figure(_labels(found), target / "labels.png", colours=COLOURS)
     deployed = [x for x in found["3L-kd-kaid"].values() if "teacher_fp32_accuracy_percent" in x]
     if deployed:
