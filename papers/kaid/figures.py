@@ -139,6 +139,8 @@ def _means(found: Metrics) -> Figure:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axis = figure.subplots()
     for row, by_seed in found.items():
+        if not by_seed:
+            continue
         shown = {key: x for key, x in next(iter(by_seed.values())).items() if key.endswith("_percent")}
         axis.plot(list(shown.values()), marker="o", ms=3, label=row)
     axis.set(ylabel="%", xlabel="metric")
