@@ -50,7 +50,7 @@ class HeteroModel(nn.Module):
     def __init__(self, model: EncoderDecoderModel, labels: int, pooling: Literal["first", "mean"] = "first") -> None:
         super().__init__()
         self.model: Any = model  # as which its parts have the types that transformers does not tell
-        config: BertConfig = self.model.encoder.config
+        config: Any = self.model.encoder.config
         self.pooling = pooling
         self.lm_head = MLMHead(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

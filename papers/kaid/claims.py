@@ -9,9 +9,11 @@ PAPER = Paper(
     arxiv="2109.10547",
     summary="relational domain knowledge for question answering: acquired cheaply, infused by adapters, distilled",
     conclusion=(
-        "Not run yet: the offline experiment is built, and its final seeds are still to come. "
-        "It will say whether relations that adapters learn help with rare terms, more than definitions do. "
-        "It will also say whether a small student keeps what its teacher knows, at a fraction of the time."
+        "Relations between terms, learned by adapters beside a frozen encoder, help to classify and match questions with "
+        "rare terms. The gain is largest for terms in the knowledge, smaller for withheld ones, and absent from sentiment. "
+        "Definitions do not help and shuffled pairs do harm: the plain encoder and adapters that are not infused are the "
+        "rivals to judge by. Pairs that rules mine from text cost next to nothing and did not help. "
+        "A small student answers many times faster; it keeps a part of the gain, and how large a part is not settled."
     ),
 )
 

@@ -57,7 +57,7 @@ class LocalEngine:
         return answered, state, ""
 
     def work(self, number: int, order: Packet) -> tuple[Packet, Packet]:
-        """What a client does with an order; tests put failures here."""
+        """A client carries out an order; tests put failures here."""
         return answer(self.clients[number], self.states[number], order)
 
     # -- what a killed course goes on from ----------------------------------------------------------------------------

@@ -185,7 +185,7 @@ class Server:
         return order
 
     def last_order(self, client: int) -> Packet:
-        """What ends a stage: the client takes the server's copy beside its own parts and forgets its optimizer."""
+        """The end of a stage: the client takes the server's copy beside its own parts and forgets its optimizer."""
         return Packet(named("weights", self.copies[client]), {"kind": "finish"})
 
     def aggregate(self, number: int, answers: Mapping[int, Packet]) -> None:
