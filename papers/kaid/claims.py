@@ -9,11 +9,11 @@ PAPER = Paper(
     arxiv="2109.10547",
     summary="relational domain knowledge for question answering: acquired cheaply, infused by adapters, distilled",
     conclusion=(
-        "Relations between terms, learned by adapters beside a frozen encoder, help to classify and match questions with "
-        "rare terms. The gain is largest for terms in the knowledge, smaller for withheld ones, and absent from sentiment. "
-        "Definitions do not help and shuffled pairs do harm: the plain encoder and adapters that are not infused are the "
-        "rivals to judge by. Pairs that rules mine from text cost next to nothing and did not help. "
-        "A small student answers many times faster; it keeps a part of the gain, and how large a part is not settled."
+        "Relations between terms, learned by adapters beside a frozen encoder, help to classify and match questions "
+        "with rare terms. The gain is largest for terms in the knowledge, smaller for withheld ones, and absent from "
+        "sentiment. Definitions do not help and shuffled pairs do harm: the plain encoder and adapters that are not "
+        "infused are the rivals to judge by. Pairs that rules mine from text cost next to nothing and did not help. "
+        "A small student answers many times faster; it keeps a part of the gain, and how much is not settled."
     ),
 )
 

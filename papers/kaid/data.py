@@ -120,7 +120,7 @@ def _check(config: Config) -> None:
 
 
 def _content(config: Config) -> tuple[Any, ...]:
-    """What the embedded domains depend on."""
+    """The sources on which the embedded domains depend."""
     sizes = (config.embedded, config.class_terms, config.pairs, config.snippets)
     return (offline, tasks, wordnet, mining, triples, *sizes)
 

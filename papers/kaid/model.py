@@ -135,7 +135,7 @@ class Fusion(nn.Module):
 
 
 class KnowledgeModel(nn.Module):
-    """What stands beside the encoder: stacks of adapters and their fusion with its last layer.
+    """Stacks of adapters beside the encoder, and their fusion with its last layer.
 
     Args:
         stacks: adapters by the kind of knowledge; none: the feature is the encoder's own.
