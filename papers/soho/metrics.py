@@ -30,6 +30,15 @@ def recalls(scores: Tensor, image_of: Tensor) -> dict[str, float]:
     return {f"{name}{k}_percent": 100 * (rank < k).float().mean().item() for name, rank in by_direction for k in TOP}
 
 
+def ranks(scores: Tensor) -> dict[int, float]:
+    """Recall in percent of queries with scores (Q, C), the right candidate first: {1: ..., 5: ..., 10: ...}.
+
+    A candidate of the same score stands before the right one.
+    """
+    rank = (scores[:, 1:] >= scores[:, :1]).sum(1)
+    return {k: 100 * (rank < k).float().mean().item() for k in TOP}
+
+
 def fold_recalls(scores: Tensor, image_of: Tensor, folds: int) -> dict[str, float]:
     """The mean of `recalls` over folds of consecutive images: COCO's 1k protocol has 5, its 5k protocol 1."""
     size = len(scores) // folds

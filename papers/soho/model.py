@@ -94,18 +94,15 @@ class Pretraining(nn.Module):
         self.soho, self.mask_probability, self.grouped = soho, mask_probability, grouped
         self.match = nn.Linear(width, 2, bias=False)
 
-    def forward(self, images: Images, words: Tensor) -> Predictions:
-        """Score the words (B, n, L) of n texts of each image; in training, codes are masked."""
-        visual = self.soho.see(images).repeated(words.shape[1])
-        return self.score(visual, words.flatten(0, 1))
+    def forward(self, images: Images, words: Tensor, of: Tensor) -> Predictions:
+        """Score words (R, L) with the image ``of`` (R, 1) each; in training, codes are masked."""
+        return self.score(self.soho.see(images).at(of[:, 0]), words)
 
-    def score(self, visual: Visual, words: Tensor) -> Predictions:
-        """Score R pairs of an image, seen before, with words (R, L)."""
-        labels, masked = None, None
-        if self.training and visual.index is not None and self.mask_probability > 0:
+    def score(self, visual: Visual, words: Tensor, labels: Tensor | None = None) -> Predictions:
+        """Score R pairs of an image, seen before, with words (R, L); ``labels`` (R, P) are codes to mask."""
+        if labels is None and self.training and visual.index is not None and self.mask_probability > 0:
             labels = self.masked_codes(visual.index, visual.real)
-            masked = labels >= 0
-        states = self.soho.fuse(words, visual, masked)
+        states = self.soho.fuse(words, visual, None if labels is None else labels >= 0)
         of_text, of_image = states.split([words.shape[1], states.shape[1] - words.shape[1]], 1)
         codes = None
         if isinstance(self.soho.visual, VisualEmbedding) and self.soho.visual.dictionary is not None:
@@ -132,19 +129,21 @@ class Downstream(nn.Module):
         width: of the Transformer.
         classes: of the task.
         images: of a text, whose states are concatenated (NLVR2 has two).
-        hidden: width of the head's hidden layer; 0 for a single linear layer without bias, as that of matching.
+        matching: a single linear layer without bias, as that of image-text matching, in place of two layers.
     """
 
-    def __init__(self, soho: SOHO, width: int, classes: int, images: int, hidden: int) -> None:
+    def __init__(self, soho: SOHO, width: int, classes: int, images: int, matching: bool = False) -> None:
         super().__init__()
-        self.soho, self.images = soho, images
-        self.head: nn.Module = answer_head(images * width, hidden, classes)
-        if not hidden:
-            self.head = nn.Linear(images * width, classes, bias=False)
+        self.soho = soho
+        self.head = nn.Linear(width, 2, bias=False) if matching else answer_head(images * width, 4 * width, classes)
 
-    def forward(self, images: Images, words: Tensor) -> Tensor:
-        """Logits (B, classes) of words (B, L); image j of text i is number ``i * images + j``."""
-        states = self.soho.fuse(words.repeat_interleave(self.images, 0), self.soho.see(images))
+    def forward(self, images: Images, words: Tensor, of: Tensor) -> Tensor:
+        """Logits (R, classes) of words (R, L), each with the images ``of`` (R, images)."""
+        return self.score(self.soho.see(images), words, of)
+
+    def score(self, visual: Visual, words: Tensor, of: Tensor) -> Tensor:
+        """Logits as above, of images that were seen before."""
+        states = self.soho.fuse(words.repeat_interleave(of.shape[1], 0), visual.at(of.flatten()))
         logits: Tensor = self.head(states[:, 0].reshape(len(words), -1))
         return logits
 

@@ -1,32 +1,176 @@
-"""Training: an explicit loop that reads like the paper's method section."""
+"""Pre-training with masked words, masked codes and matching; fine-tuning for a downstream task.
+
+``python -m papers.soho.train --variant soho --seed 0`` pre-trains one network; ``make reproduce`` trains all.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import torch
-from torch.nn.functional import mse_loss
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from shared.loading import Batches
 from shared.run import Run
+from shared.support.files import write_json
 
-from .build import build_model
+from .build import downstream, pretraining
 from .config import Config
-from .data import load
+from .data import captioned, classes, texts, vocabulary
+from .losses import answer_loss, decayed, masked_loss, match_loss, text_rows
+from .sampling import OneOrientation, Pairs, Questions, Sampled, collate, images
+from .visual.dictionary import VisualDictionary
 
 
 def train(config: Config, run: Run) -> None:
-    """Train one variant."""
-    points = load(run.cache, "train")
-    batches = Batches(points, config.batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
-    model = build_model(config)
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
-    model, optimizer = run.accelerator.prepare(model, optimizer)
-    state = {"model": model, "optimizer": optimizer, "batches": batches}
-    for step in run.steps(config.steps, save_every=config.save_every, **state):
-        batch = next(batches)
-        loss = mse_loss(model(batch["x"]), batch["y"])
-        run.log(step, loss=loss, samples=batch["name"])
-        optimizer.zero_grad()
-        run.accelerator.backward(loss)
-        optimizer.step()
+    """Train one stage of one variant; leaves the weights in the run's folder."""
+    match config.task:
+        case "speed":
+            run.export({"nothing": torch.zeros(1)})
+        case "pretrain":
+            pretrain(config, run)
+        case "vqa" | "nlvr2" | "snli-ve" | "retrieval":
+            fine_tune(config, run)
+
+
+def pretrain(config: Config, run: Run) -> None:
+    """Pre-train on images with captions: three losses, added up."""
+    words = vocabulary(config)
+    with run.accelerator.main_process_first():  # boxes of photographs are detected once
+        found = captioned(config, run.cache, "train")
+    dataset = Pairs(found, words, texts=config.texts, length=config.length, mask=config.mask_words)
+
+    def losses(model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        predicted = model(images(batch, config.blind), batch["words"], batch["of"])
+        rows = text_rows(batch["match"], positives_only=config.positives_only)
+        found = {
+            "words": masked_loss(predicted.words, batch["word_labels"], rows),
+            "match": match_loss(predicted.match, batch["match"]),
+        }
+        if predicted.codes is not None and predicted.code_labels is not None:
+            found["codes"] = masked_loss(predicted.codes, predicted.code_labels, rows)
+        return found
+
+    optimise(config, run, pretraining(config, words), dataset, losses)
+
+
+def fine_tune(config: Config, run: Run) -> None:
+    """Train for a downstream task, from the weights of pre-training or from scratch."""
+    words, names = vocabulary(config), classes(config)
+    with run.accelerator.main_process_first():
+        found = captioned(config, run.cache, "train") if config.task == "retrieval" else texts(config, run.cache, "train")
+    dataset: Sampled
+    if config.task == "retrieval":
+        dataset = Pairs(found, words, texts=config.texts, length=config.length, mask=0)
+    else:
+        dataset = Questions(found, names, words, texts=config.texts, length=config.length)
+
+    def losses(model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        logits = model(images(batch, config.blind), batch["words"], batch["of"])
+        if config.task == "retrieval":
+            return {"match": match_loss(logits, batch["match"])}
+        if config.task == "vqa":
+            return {"answers": answer_loss(logits, batch["target"])}
+        return {"labels": F.cross_entropy(logits.float(), batch["target"].argmax(1))}
+
+    start = run.start_weights if run.start else None
+    if run.accelerator.is_main_process:
+        write_json(run.folder / "classes.json", names)  # prediction needs them without the data
+    optimise(config, run, downstream(config, words, names, start), dataset, losses)
+
+
+def optimise(
+    config: Config,
+    run: Run,
+    network: nn.Module,
+    dataset: Sampled,
+    losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
+) -> None:
+    """The loop that all stages have: SGD for the CNN and AdamW for the rest, under one schedule; exports the weights."""
+    if config.group > 1:
+        dataset = OneOrientation(dataset, config.group)
+    batches = Batches(
+        dataset,
+        config.batch_size // config.group,
+        seed=run.seed,
+        accelerator=run.accelerator,
+        workers=config.workers,
+        collate=partial(collate, most_boxes=config.most_boxes),
+    )
+    network = run.sync_batch_norm(network)
+    trunk = {name for name, _ in network.named_parameters() if name.startswith("soho.trunk.")}
+    trained = {name: x for name, x in network.named_parameters() if x.requires_grad}
+    sgd, adamw = optimizers(
+        [x for name, x in trained.items() if name in trunk],
+        [x for name, x in trained.items() if name not in trunk],
+        sgd_rate=config.trunk_rate,
+        rate=config.learning_rate,
+        sgd_decay=config.trunk_decay,
+        decay=config.weight_decay,
+    )
+    milestones = tuple(round(share * config.steps) for share in config.milestones)
+    factor = partial(decayed, warmup=config.warmup, warmup_ratio=1 / 3, milestones=milestones)
+    schedules = [LambdaLR(optimizer, factor) for optimizer in (sgd, adamw)]
+    model, sgd, adamw = run.accelerator.prepare(network, sgd, adamw)
+    run.reseed(per_process=True)  # dropout and masked codes differ between processes
+
+    for step in run.steps(
+        config.steps,
+        save_every=config.save_every,
+        model=model,
+        sgd=sgd,
+        adamw=adamw,
+        sgd_schedule=schedules[0],
+        adamw_schedule=schedules[1],
+        batches=batches,
+    ):
+        model.train()
+        for optimizer in (sgd, adamw):
+            optimizer.zero_grad()
+        logged: dict[str, Tensor] = {}
+        names: list[str] = []
+        for _ in range(config.accumulate):
+            batch = next(batches)
+            parts = losses(model, batch)
+            run.accelerator.backward(torch.stack(list(parts.values())).sum() / config.accumulate)
+            logged = {name: logged.get(name, 0) + x.detach() / config.accumulate for name, x in parts.items()}
+            names += batch["name"]
+        total = torch.stack(list(logged.values())).sum()
+        run.log(step, loss=total, samples=names, **{f"loss_{name}": x for name, x in logged.items()}, **usage(network))
+        run.accelerator.clip_grad_norm_(trained.values(), config.clip)
+        for optimizer, schedule in zip((sgd, adamw), schedules, strict=True):
+            optimizer.step()
+            schedule.step()
     run.export(run.accelerator.unwrap_model(model).state_dict())
+
+
+def usage(network: nn.Module) -> dict[str, float]:
+    """Codes that the last batch used, and their perplexity."""
+    for module in network.modules():
+        if isinstance(module, VisualDictionary) and not module.frozen:
+            share = module.last_counts / module.last_counts.sum()
+            return {"codes_used": float((share > 0).sum()), "perplexity": float(torch.special.entr(share).sum().exp())}
+    return {}
+
+
+def optimizers(
+    trunk: Iterable[nn.Parameter],
+    others: Iterable[nn.Parameter],
+    *,
+    sgd_rate: float,
+    rate: float,
+    sgd_decay: float,
+    decay: float,
+) -> tuple[Optimizer, Optimizer]:
+    """SGD with momentum for the CNN, AdamW for everything else (section 4.1).
+
+    A frozen CNN leaves SGD with one parameter that nothing uses.
+    """
+    sgd = torch.optim.SGD(list(trunk) or [nn.Parameter(torch.zeros(1))], sgd_rate, momentum=0.9, weight_decay=sgd_decay)
+    return sgd, torch.optim.AdamW(list(others), rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=decay)
 
 
 if __name__ == "__main__":

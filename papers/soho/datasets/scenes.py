@@ -6,13 +6,14 @@ questions about it are *outside the boxes*. The scenes of a split are drawn with
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
 from shared.offline.scenes import Scene, compose_scene, with_article
 from shared.support.progress import track
+
+from .texts import Text
 
 SIZE = 128  # pixels of a scene
 CELLS = 4  # of the grid on which it is known what a scene shows
@@ -42,7 +43,6 @@ PLACES = {
 """Photograph of each place; a scene shows a random part of it."""
 SIDES = ("left", "right", "top", "bottom")
 NUMBERS = ("one", "two", "three")
-TASKS = ("questions", "statements", "hypotheses")
 INSIDE, OUTSIDE = ("object", "colour", "count", "presence"), ("place", "empty side", "place check")
 """Kinds of question: about what boxes show, and about what they do not."""
 OBJECT_NAMES = tuple(name for names in COLOURS.values() for name in names)
@@ -51,22 +51,6 @@ ANSWERS = ("yes", "no", *NUMBERS, *SIDES, *PLACES, *OBJECT_NAMES, *COLOURS)
 """Answers of the questions: "orange" is a colour alone, as no orange is shown."""
 TRUTH = ("false", "true")
 ENTAILMENT = ("contradiction", "neutral", "entailment")
-
-
-@dataclass(frozen=True)
-class Text:
-    """One labelled text about one image or two.
-
-    Attributes:
-        images: numbers of the scenes.
-        label: number among ANSWERS, TRUTH or ENTAILMENT.
-        kind: of question, statement or hypothesis.
-    """
-
-    images: tuple[int, ...]
-    text: str
-    label: int
-    kind: str
 
 
 def cutouts(unseen: bool = False) -> list[Cutout]:
@@ -163,7 +147,7 @@ def questions(number: int, scene: Scene, rng: np.random.Generator, unseen: bool 
         asked.append(("which side is empty?", side, "empty side"))
     if unseen:
         asked = [row for row in asked if row[2] not in ("object", "presence")]
-    return [Text((number,), text, ANSWERS.index(answer), kind) for text, answer, kind in asked]
+    return [Text((number,), text, {answer: 1.0}, kind) for text, answer, kind in asked]
 
 
 def statements(scenes: Sequence[Scene], numbers: tuple[int, int], rng: np.random.Generator) -> list[Text]:
@@ -198,7 +182,7 @@ def statements(scenes: Sequence[Scene], numbers: tuple[int, int], rng: np.random
         for _ in range(20):
             text, truth = draw()
             if truth == wanted:
-                found.append(Text(numbers, text, int(truth), kind))
+                found.append(Text(numbers, text, {TRUTH[truth]: 1.0}, kind))
                 break
     return found
 
@@ -228,7 +212,7 @@ def hypotheses(number: int, scene: Scene, rng: np.random.Generator) -> list[Text
             (f"the {b} is {relation} the {a}", "contradiction", "relation"),
             (f"the {unknown[0]} is {relation} the {unknown[1]}", "neutral", "relation"),
         ]
-    return [Text((number,), text, ENTAILMENT.index(label), kind) for text, label, kind in texts]
+    return [Text((number,), text, {label: 1.0}, kind) for text, label, kind in texts]
 
 
 def _other(names: Sequence[str], without: Sequence[str], rng: np.random.Generator) -> str:

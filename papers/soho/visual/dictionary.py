@@ -21,15 +21,19 @@ class VisualDictionary(nn.Module):
             batch replaces every code, and a code that nothing maps to shrinks towards zero. ``written`` is the paper's
             equation: a code moves towards the mean of its group, and stays where it is if the group is empty.
         decay: gamma, the share of the past in a moving average.
+        frozen: leave the codes as they are, in training too.
     """
 
     embed: Tensor
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, codes: int, width: int, rule: Rule = "official", decay: float = 0.4) -> None:
+    def __init__(
+        self, codes: int, width: int, rule: Rule = "official", decay: float = 0.4, frozen: bool = False
+    ) -> None:
         super().__init__()
-        self.rule, self.decay = rule, decay
+        self.rule, self.decay, self.frozen = rule, decay, frozen
+        self.last_counts = torch.zeros(codes)  # of the last batch, for the log
         self.register_buffer("embed", torch.randn(codes, width))
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("sums", torch.zeros(codes, width))
@@ -43,7 +47,7 @@ class VisualDictionary(nn.Module):
         with torch.autocast(x.device.type, enabled=False), torch.no_grad():
             features = x.detach().float().flatten(0, -2)
             index = self.nearest(features)
-            if self.training:
+            if self.training and not self.frozen:
                 self.update(features, index)
             codes = self.embed[index].view_as(x).to(x.dtype)
         return x + (codes - x).detach(), index.view(x.shape[:-1])
@@ -59,6 +63,7 @@ class VisualDictionary(nn.Module):
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(counts)
             dist.all_reduce(sums)
+        self.last_counts = counts
         if self.rule == "official":
             self.counts.lerp_(counts, 1 - self.decay)
             self.sums.lerp_(sums, 1 - self.decay)

@@ -1,6 +1,7 @@
 """From a feature map, or from boxes, to the visual tokens of the Transformer."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .dictionary import VisualDictionary
 
-Path = Literal["gate", "add", "code"]
+Mixture = Literal["gate", "add", "code"]
 """What the Transformer is given of feature and code: a learned mixture, their sum, or the code alone."""
 
 
@@ -27,10 +28,22 @@ class Visual:
     index: Tensor | None = None
     """(B, P) int64, codes of the dictionary."""
 
-    def repeated(self, times: int) -> "Visual":
-        """Each image as often as it has texts."""
-        parts = (self.embedding, self.position, self.real, self.index)
-        return Visual(*(None if x is None else x.repeat_interleave(times, 0) for x in parts))  # type: ignore[arg-type]
+    def at(self, of: Tensor) -> "Visual":
+        """The images with the numbers ``of`` (R,)."""
+        return Visual(*(None if x is None else x[of] for x in self.parts))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> "Visual":
+        return Visual(*(None if x is None else x.to(device) for x in self.parts))  # type: ignore[arg-type]
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        return self.embedding, self.position, self.real, self.index
+
+    @staticmethod
+    def cat(visuals: "Sequence[Visual]") -> "Visual":
+        """Images with the same number of positions, one after another."""
+        columns = zip(*(visual.parts for visual in visuals), strict=True)
+        return Visual(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
 class VisualEmbedding(nn.Module):
@@ -40,21 +53,21 @@ class VisualEmbedding(nn.Module):
         channels: of the feature map.
         width: c, of the Transformer.
         dictionary: None leaves out the lookup and what belongs to it.
-        path: see `Path`; with a dictionary.
+        mixture: see `Mixture`; with a dictionary.
     """
 
     def __init__(
-        self, channels: int, width: int, dictionary: VisualDictionary | None = None, path: Path = "gate"
+        self, channels: int, width: int, dictionary: VisualDictionary | None = None, mixture: Mixture = "gate"
     ) -> None:
         super().__init__()
-        self.path = path
+        self.mixture = mixture
         self.conv = nn.Conv2d(channels, width, 1, bias=False)
         self.bn = nn.BatchNorm2d(width)
         self.dictionary = dictionary
         if dictionary is not None:
             self.line = nn.Linear(width, width)
             self.mask_token = nn.Parameter(0.02 * torch.randn(width))
-            if path == "gate":
+            if mixture == "gate":
                 self.gate = nn.Sequential(nn.Conv2d(2 * width, 2, 1, bias=False), nn.BatchNorm2d(2))
         self.norm = nn.LayerNorm(width)
 
@@ -67,11 +80,11 @@ class VisualEmbedding(nn.Module):
         if self.dictionary is not None:
             codes, index = self.dictionary(x.permute(0, 2, 3, 1))
             codes = self.line(codes).permute(0, 3, 1, 2)
-            if self.path == "gate":
+            if self.mixture == "gate":
                 share = self.gate(torch.cat([codes, x], 1)).softmax(1)
                 embedding = share[:, :1] * codes + share[:, 1:] * x
             else:
-                embedding = codes + x if self.path == "add" else codes
+                embedding = codes + x if self.mixture == "add" else codes
             index = index.flatten(1)
         return Visual(embedding.flatten(2).transpose(1, 2), position, real.flatten(1), index)
 

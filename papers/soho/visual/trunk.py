@@ -12,7 +12,9 @@ from shared.support.weights import finite_weights, load_checkpoint
 
 Name = Literal["resnet18", "resnet50", "resnet101", "lite0", "small"]
 CHANNELS = {"resnet18": 512, "resnet50": 2048, "resnet101": 2048, "lite0": 80, "small": 16}
-STRIDE = {"resnet18": 32, "resnet50": 32, "resnet101": 32, "lite0": 16, "small": 16}
+_IMAGENET, _HALF = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5,) * 3, (0.5,) * 3)
+NORMALISATION = {"resnet18": _IMAGENET, "resnet50": _IMAGENET, "resnet101": _IMAGENET, "lite0": _HALF, "small": _HALF}
+"""Mean and standard deviation of RGB in [0, 1]."""
 
 
 class Trunk(nn.Module):
@@ -58,8 +60,8 @@ def build_trunk(name: Name, weights: str | None, trained: bool = True) -> Trunk:
         early = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[:3])
         return Trunk(early, model.blocks[3], trained)
     if name == "small":
-        early = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU())
-        return Trunk(early, nn.Sequential(nn.Conv2d(8, 16, 2, 2), nn.BatchNorm2d(16), nn.ReLU()), trained)
+        early = nn.Sequential(nn.AvgPool2d(4), nn.PixelUnshuffle(2))  # nothing random: its maps are computed once
+        return Trunk(early, nn.Sequential(nn.Conv2d(12, 16, 2, 2), nn.BatchNorm2d(16), nn.ReLU()), trained)
     import torchvision
 
     resnet = torchvision.models.get_model(name, weights="DEFAULT" if weights == "imagenet" else None)

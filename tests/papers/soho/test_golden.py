@@ -71,12 +71,12 @@ def test_dictionary_over_several_batches(name: str) -> None:
     close(dictionary.embed, g["embed_after_eval"])
 
 
-@pytest.mark.parametrize(("name", "path"), [("neck_gate_train", "gate"), ("neck_add_eval", "add")])
-def test_tokens_with_masked_codes(name: str, path: Any) -> None:
+@pytest.mark.parametrize(("name", "mixture"), [("neck_gate_train", "gate"), ("neck_add_eval", "add")])
+def test_tokens_with_masked_codes(name: str, mixture: Any) -> None:
     g = load(name)
     state = weights(g)
     dictionary = VisualDictionary(len(state["dictionary.embed"]), g["tokens"].shape[2], decay=g["decay"])
-    embedding = VisualEmbedding(g["feat"].shape[1], g["tokens"].shape[2], dictionary, path)
+    embedding = VisualEmbedding(g["feat"].shape[1], g["tokens"].shape[2], dictionary, mixture)
     embedding.load_state_dict(state)
     embedding.train(name.endswith("train"))
     visual = embedding(g["feat"], g["img_shape"] / g["pad_shape"])
