@@ -49,7 +49,9 @@ def downstream(
     elif start is not None:
         given = {name.replace("match.", "head."): x for name, x in load_weights(start).items()}
         own = network.state_dict()
-        network.load_state_dict(own | {name: x for name, x in given.items() if name in own and (matching or "head" not in name)})
+        network.load_state_dict(
+            own | {name: x for name, x in given.items() if name in own and (matching or "head" not in name)}
+        )
     return network
 
 
@@ -63,11 +65,18 @@ def _soho(config: Config, vocabulary: Vocabulary, pretrained: bool) -> SOHO:
     else:
         tuned = config.task != "pretrain"
         looked_up = config.dictionary and (config.keep_dictionary or not tuned)
-        codes = VisualDictionary(config.codes, width, config.rule, config.decay, frozen=tuned) if looked_up else None
+        codes = (
+            VisualDictionary(code_count(config), width, config.rule, config.decay, frozen=tuned) if looked_up else None
+        )
         visual = VisualEmbedding(channels, width, codes, config.mixture)
         if looked_up and tuned:
             visual.mask_token.requires_grad_(False)  # nothing is masked
     return SOHO(trunk, visual, _bert(config, vocabulary, pretrained))
+
+
+def code_count(config: Config) -> int:
+    """K."""
+    return round(config.code_factor * config.codes)
 
 
 def _bert(config: Config, vocabulary: Vocabulary, pretrained: bool) -> BertModel:

@@ -50,6 +50,8 @@ class Config:
     """Look features up in the visual dictionary."""
     codes: int = 2048
     """Codes of the dictionary, K."""
+    code_factor: float = 1.0
+    """Factor on the number of codes, for a sweep."""
     rule: Rule = "official"
     """Update of the dictionary: that of the official code, or the one that the paper writes."""
     decay: float = 0.4
@@ -78,26 +80,39 @@ class Config:
     short_sides: tuple[int, int] | None = None
     """Range of the short side in training, drawn for each photograph; None: always `short_side`."""
     group: int = 16
-    """Photographs of one orientation that are read together, so that little is padded; a divisor of `batch_size`."""
+    """Photographs of one orientation that are read together, so that little is padded; a divisor of the batch sizes."""
     batch_size: int = 128
-    """Images of an optimizer step, over all processes."""
+    """Images of a batch of pre-training, over all processes."""
     accumulate: int = 2
     """Batches whose gradients are added up for one optimizer step."""
     steps: int = 33_000
+    """Optimizer steps of pre-training."""
     learning_rate: float = 1e-4
-    """Highest rate of AdamW, for all but the CNN."""
+    """Highest rate of AdamW in pre-training, for all but the CNN."""
+    trunk_rate: float = 1e-2
+    """Highest rate of SGD in pre-training, for the CNN."""
+    milestones: tuple[float, ...] = (25 / 40, 35 / 40)
+    """Shares of pre-training after which both rates fall to a tenth."""
+    clip: float = 10.0
+    """Largest norm of the whole gradient in pre-training."""
+    tuning_batch_size: int = 64
+    """Images, or pairs of images, of a batch of a downstream task, over all processes."""
+    tuning_steps: int = 26_000
+    """Optimizer steps of a downstream task."""
+    tuning_rate: float = 1e-4
+    """Highest rate of AdamW in a downstream task."""
+    tuning_trunk_rate: float = 1e-2
+    """Highest rate of SGD in a downstream task."""
+    tuning_milestones: tuple[float, ...] = (12 / 20, 16 / 20)
+    """Shares of a downstream task after which both rates fall to a tenth."""
+    tuning_clip: float = 4.0
+    """Largest norm of the whole gradient in a downstream task."""
     weight_decay: float = 0.01
     """Of AdamW, decoupled, on norms and biases as well."""
-    trunk_rate: float = 1e-2
-    """Highest rate of SGD, for the CNN."""
     trunk_decay: float = 1e-4
     """Of SGD, in its gradient."""
     warmup: int = 1000
     """Steps in which the rates rise from a third."""
-    milestones: tuple[float, ...] = (25 / 40, 35 / 40)
-    """Shares of the training after which both rates fall to a tenth."""
-    clip: float = 10.0
-    """Largest norm of the whole gradient."""
     blind: bool = False
     """Control: blank images, so that the text is all there is."""
     precision: Literal["no", "fp16", "bf16"] = "fp16"
@@ -123,6 +138,8 @@ CPU = Config(
     trunk_weights=None,
     most_boxes=3,
     crop=64,
+    short_side=128,
+    long_side=256,
     bert=None,
     word_vectors=True,
     width=64,
@@ -136,7 +153,9 @@ CPU = Config(
     accumulate=1,
     steps=1200,
     learning_rate=1e-3,
-    trunk_rate=1e-2,
+    tuning_batch_size=16,
+    tuning_steps=400,
+    tuning_rate=1e-3,
     warmup=50,
     precision="no",
     workers=0,
@@ -153,7 +172,9 @@ PRESETS = {
         test_scenes=12,
         candidates=6,
         batch_size=4,
+        tuning_batch_size=4,
         steps=6,
+        tuning_steps=4,
         warmup=2,
         save_every=3,
         repeats=1,
@@ -163,6 +184,52 @@ PRESETS = {
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
+SCENES = ("smoke", "cpu")  # rows that need composed scenes
+BEYOND_SMOKE = ("cpu", "paper")  # rows that add no code to the smoke preset
+REGIONS = {"regions": True, "dictionary": False}
+NO_DICTIONARY = {"dictionary": False}
+WRITTEN = {"rule": "written", "mixture": "code", "decay": 0.99}
+FROZEN = {"trunk_trained": False}
+
+
+def _tuned(task: Task, description: str, start: str | None, presets: tuple[str, ...] = (), **changes: Any) -> Variant:
+    headline = task == "vqa" and start in ("soho", "no-dictionary", "regions", None)
+    return Variant(description, {"task": task, **changes}, presets or ("smoke", "cpu", "paper"), start, headline)
+
+
 VARIANTS = {
-    "soho": Variant("pre-training: SOHO", headline=True),
+    # Pre-training.
+    "soho": Variant("pre-training: SOHO, dictionary by the official code", headline=True),
+    "written": Variant("pre-training: dictionary by the paper's equation, codes alone", WRITTEN),
+    "no-dictionary": Variant("pre-training: no dictionary, no masked codes", NO_DICTIONARY, headline=True),
+    "no-mvm": Variant("pre-training: dictionary, no masked codes", {"mask_codes": 0.0}, BEYOND_SMOKE),
+    "single-mvm": Variant("pre-training: one position masked, not all of a code", {"grouped": False}),
+    "frozen": Variant("pre-training: CNN frozen", FROZEN),
+    "regions": Variant("pre-training: boxes of objects in place of the image", REGIONS, headline=True),
+    "codes-half": Variant("pre-training: half as many codes", {"code_factor": 0.5}, BEYOND_SMOKE),
+    "codes-double": Variant("pre-training: twice as many codes", {"code_factor": 2.0}, ("paper",)),
+    "codes-fourfold": Variant("pre-training: four times as many codes", {"code_factor": 4.0}, BEYOND_SMOKE),
+    # Questions.
+    "soho-vqa": _tuned("vqa", "questions, from SOHO", "soho"),
+    "written-vqa": _tuned("vqa", "questions, from the paper's equation", "written", BEYOND_SMOKE, **WRITTEN),
+    "no-dictionary-vqa": _tuned("vqa", "questions, from no dictionary", "no-dictionary", **NO_DICTIONARY),
+    "no-mvm-vqa": _tuned("vqa", "questions, from no masked codes", "no-mvm", BEYOND_SMOKE),
+    "single-mvm-vqa": _tuned("vqa", "questions, from single positions masked", "single-mvm", BEYOND_SMOKE),
+    "frozen-vqa": _tuned("vqa", "questions, CNN frozen throughout", "frozen", **FROZEN),
+    "kept-vqa": _tuned("vqa", "questions, from SOHO, dictionary kept", "soho", keep_dictionary=True),
+    "regions-vqa": _tuned("vqa", "questions, from boxes", "regions", **REGIONS),
+    "scratch-vqa": _tuned("vqa", "questions, from scratch", None, **NO_DICTIONARY),
+    "blind-vqa": _tuned("vqa", "questions, from SOHO, blank images", "soho", blind=True),
+    # Statements about two images, entailment, retrieval.
+    **{
+        f"{name}-{task.replace('snli-ve', 've')}": _tuned(task, f"{what}, from {source}", start, presets, **changes)
+        for task, what in (("nlvr2", "statements"), ("snli-ve", "entailment"), ("retrieval", "retrieval"))
+        for name, source, start, presets, changes in (
+            ("soho", "SOHO", "soho", (), {}),
+            ("no-dictionary", "no dictionary", "no-dictionary", BEYOND_SMOKE, NO_DICTIONARY),
+            ("regions", "boxes", "regions", BEYOND_SMOKE, REGIONS),
+            ("scratch", "scratch", None, BEYOND_SMOKE, NO_DICTIONARY),
+        )
+    },
+    "speed": Variant("latencies of untrained networks", {"task": "speed"}, SCENES),
 }

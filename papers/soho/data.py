@@ -178,11 +178,14 @@ def _check(config: Config) -> None:
     """Raises UserError for options that contradict each other, before anything is trained."""
     if config.data is None and (config.trunk.startswith("resnet") or config.group > 1):
         raise UserError(f"Composed scenes need --trunk lite0 and --group 1; found {config.trunk} and {config.group}.")
-    if config.batch_size % config.group:
-        raise UserError(f"--batch-size {config.batch_size} is no multiple of --group {config.group}.")
+    for name in ("batch_size", "tuning_batch_size"):
+        if getattr(config, name) % config.group:
+            raise UserError(
+                f"--{name.replace('_', '-')} {getattr(config, name)} is no multiple of --group {config.group}."
+            )
     if config.width % config.heads or config.width % 4:
         raise UserError(f"--width is {config.width}; expected a multiple of 4 and of --heads, {config.heads}.")
-    for name in ("codes", "steps", "texts", "length", "scenes", "test_scenes"):
+    for name in ("codes", "steps", "tuning_steps", "texts", "length", "scenes", "test_scenes"):
         if getattr(config, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected 1 or more.")
 

@@ -12,7 +12,7 @@ from shared.run import Run
 from shared.support.files import write_atomic
 from shared.support.weights import load_weights
 
-from .build import downstream, pretraining
+from .build import code_count, downstream, pretraining
 from .config import Config
 from .data import Captions, Texts, captioned, classes, scene_arrays, scene_texts, texts, vocabulary
 from .datasets import scenes
@@ -171,11 +171,13 @@ def dictionary_metrics(config: Config, run: Run, network: Pretraining, visuals: 
     kinds = len(scenes.OBJECT_NAMES) + 1
     keep_patches(config, run, index, arrays["images"])
     of_objects = content > 0
-    chosen = (index[of_objects], content[of_objects], kinds, config.codes)
+    chosen = (index[of_objects], content[of_objects], kinds, code_count(config))
+    elsewhere = index.roll(len(index) // 2, 0)[of_objects]
     return {
         "codes_used": float(len(index.unique())),
-        "perplexity": perplexity(index, config.codes),
+        "perplexity": perplexity(index, code_count(config)),
         "purity_percent": 100 * purity(*chosen),
+        "purity_shuffled_percent": 100 * purity(elsewhere, *chosen[1:]),
         "information_percent": 100 * normalised_information(*chosen),
     }
 
@@ -183,11 +185,13 @@ def dictionary_metrics(config: Config, run: Run, network: Pretraining, visuals: 
 def keep_patches(config: Config, run: Run, index: Tensor, pictures: np.ndarray) -> None:
     """``shown.npz``: patches (codes, PATCHES, h, w, 3) of the most frequent codes, and how often each occurs."""
     side = scenes.SIZE // scenes.CELLS
-    counts = torch.bincount(index.flatten(), minlength=config.codes)
+    counts = torch.bincount(index.flatten(), minlength=code_count(config))
     frequent = counts.argsort(descending=True, stable=True)[:24]
     patches = np.zeros((len(frequent), PATCHES, side, side, 3), np.uint8)
     for row, code in enumerate(frequent):
-        for column, (image, cell) in enumerate((index == code).nonzero()[:: max(1, int(counts[code]) // PATCHES)][:PATCHES]):
+        for column, (image, cell) in enumerate(
+            (index == code).nonzero()[:: max(1, int(counts[code]) // PATCHES)][:PATCHES]
+        ):
             top, left = side * (int(cell) // scenes.CELLS), side * (int(cell) % scenes.CELLS)
             patches[row, column] = pictures[int(image), top : top + side, left : left + side]
     kept = {"patches": patches, "counts": counts[frequent].numpy(), "codes": frequent.numpy()}
@@ -212,7 +216,9 @@ def masked_code_metrics(
     for name, grouped in (("code", True), ("code_single", False)):
         labels = torch.cat(
             [
-                mask_codes(visuals.index[k : k + 1], visuals.real[k : k + 1], position.to(device), chosen, grouped=grouped)
+                mask_codes(
+                    visuals.index[k : k + 1], visuals.real[k : k + 1], position.to(device), chosen, grouped=grouped
+                )
                 for k, position in enumerate(positions)
             ]
         )
@@ -293,9 +299,7 @@ class Shuffled:
 
 
 @torch.no_grad()
-def answered(
-    config: Config, network: Downstream, found: Texts, words: Vocabulary, device: torch.device
-) -> Tensor:
+def answered(config: Config, network: Downstream, found: Texts, words: Vocabulary, device: torch.device) -> Tensor:
     """Logits (N, classes) of the texts, in their order, on the CPU."""
     number = {id(text): k for k, text in enumerate(found.texts)}
     groups = by_images(found.texts)

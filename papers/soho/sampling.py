@@ -55,7 +55,9 @@ class Pairs:
 class Questions:
     """An image, or two, with n of the texts about it and the scores of the answers."""
 
-    def __init__(self, found: Texts, classes: Sequence[str], vocabulary: Vocabulary, *, texts: int, length: int) -> None:
+    def __init__(
+        self, found: Texts, classes: Sequence[str], vocabulary: Vocabulary, *, texts: int, length: int
+    ) -> None:
         self.source, self.texts, self.classes = found.source, texts, classes
         known = set(classes)
         self.groups = by_images([text for text in found.texts if known & text.scores.keys()])

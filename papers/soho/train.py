@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,9 @@ def fine_tune(config: Config, run: Run) -> None:
     """Train for a downstream task, from the weights of pre-training or from scratch."""
     words, names = vocabulary(config), classes(config)
     with run.accelerator.main_process_first():
-        found = captioned(config, run.cache, "train") if config.task == "retrieval" else texts(config, run.cache, "train")
+        found = (
+            captioned(config, run.cache, "train") if config.task == "retrieval" else texts(config, run.cache, "train")
+        )
     dataset: Sampled
     if config.task == "retrieval":
         dataset = Pairs(found, words, texts=config.texts, length=config.length, mask=0)
@@ -82,6 +84,25 @@ def fine_tune(config: Config, run: Run) -> None:
     optimise(config, run, downstream(config, words, names, start), dataset, losses)
 
 
+class Stage(NamedTuple):
+    """The numbers of pre-training, or of a downstream task."""
+
+    batch_size: int
+    steps: int
+    learning_rate: float
+    trunk_rate: float
+    milestones: tuple[float, ...]
+    clip: float
+
+
+def stage_of(config: Config) -> Stage:
+    """The numbers of the stage that a configuration asks for."""
+    prefix = "" if config.task == "pretrain" else "tuning_"
+    fields = ("batch_size", "steps", "trunk_rate", "milestones", "clip")
+    values = {name: getattr(config, prefix + name) for name in fields}
+    return Stage(learning_rate=getattr(config, prefix + "rate" if prefix else "learning_rate"), **values)
+
+
 def optimise(
     config: Config,
     run: Run,
@@ -90,11 +111,12 @@ def optimise(
     losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
 ) -> None:
     """The loop that all stages have: SGD for the CNN and AdamW for the rest, under one schedule; exports the weights."""
+    stage = stage_of(config)
     if config.group > 1:
         dataset = OneOrientation(dataset, config.group)
     batches = Batches(
         dataset,
-        config.batch_size // config.group,
+        stage.batch_size // config.group,
         seed=run.seed,
         accelerator=run.accelerator,
         workers=config.workers,
@@ -106,19 +128,19 @@ def optimise(
     sgd, adamw = optimizers(
         [x for name, x in trained.items() if name in trunk],
         [x for name, x in trained.items() if name not in trunk],
-        sgd_rate=config.trunk_rate,
-        rate=config.learning_rate,
+        sgd_rate=stage.trunk_rate,
+        rate=stage.learning_rate,
         sgd_decay=config.trunk_decay,
         decay=config.weight_decay,
     )
-    milestones = tuple(round(share * config.steps) for share in config.milestones)
+    milestones = tuple(round(share * stage.steps) for share in stage.milestones)
     factor = partial(decayed, warmup=config.warmup, warmup_ratio=1 / 3, milestones=milestones)
     schedules = [LambdaLR(optimizer, factor) for optimizer in (sgd, adamw)]
     model, sgd, adamw = run.accelerator.prepare(network, sgd, adamw)
     run.reseed(per_process=True)  # dropout and masked codes differ between processes
 
     for step in run.steps(
-        config.steps,
+        stage.steps,
         save_every=config.save_every,
         model=model,
         sgd=sgd,
@@ -140,7 +162,7 @@ def optimise(
             names += batch["name"]
         total = torch.stack(list(logged.values())).sum()
         run.log(step, loss=total, samples=names, **{f"loss_{name}": x for name, x in logged.items()}, **usage(network))
-        run.accelerator.clip_grad_norm_(trained.values(), config.clip)
+        run.accelerator.clip_grad_norm_(trained.values(), stage.clip)
         for optimizer, schedule in zip((sgd, adamw), schedules, strict=True):
             optimizer.step()
             schedule.step()

@@ -32,7 +32,9 @@ def karpathy(root: Path, which: Set, splits: tuple[str, ...]) -> list[Captioned]
     """
 
     def parse(content: Any) -> list[Captioned]:
-        return files.some([_captioned(root, which, row) for row in content["images"] if row["split"] in splits], "image")
+        return files.some(
+            [_captioned(root, which, row) for row in content["images"] if row["split"] in splits], "image"
+        )
 
     return files.read(root / "karpathy" / f"dataset_{which}.json", parse)
 

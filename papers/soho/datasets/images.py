@@ -111,7 +111,9 @@ def read_pixels(path: Path) -> Tensor:
     except PermissionError:
         raise UserError(f"No permission to read {path}; make it readable.") from None
     except UNDECODABLE as error:
-        raise UserError(f"{path} is damaged or not an image ({error}); copy it again from where it came from.") from error
+        raise UserError(
+            f"{path} is damaged or not an image ({error}); copy it again from where it came from."
+        ) from error
 
 
 def resized(pixels: Tensor, short_side: int, long_side: int) -> Tensor:

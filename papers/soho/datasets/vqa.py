@@ -14,7 +14,9 @@ LAYOUT = """\
                               (images: coco/train2014, coco/val2014)"""
 LEAST = 9  # times that an answer has to occur in training: 3,129 of them
 HUMANS = 3  # who give an answer that is right in full
-NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), "0 0 1 2 3 4 5 6 7 8 9 10".split()))
+NUMBERS = dict(
+    zip("none zero one two three four five six seven eight nine ten".split(), "0 0 1 2 3 4 5 6 7 8 9 10".split())
+)
 PUNCTUATION = re.compile(r"[;/\[\]\"{}()=+\\_\-><@`,?!]")
 
 
@@ -67,4 +69,8 @@ def answers(texts: list[Text], least: int = LEAST) -> tuple[str, ...]:
 def check(root: Path) -> list[str]:
     """Lines on the splits that are there."""
     found = [split for split in ("train", "val") if (root / "vqa").is_dir()]
-    return [complete(f"VQA 2.0, {split}, {len(texts)} questions", images) for split in found for images, texts in [read(root, split)]]
+    return [
+        complete(f"VQA 2.0, {split}, {len(texts)} questions", images)
+        for split in found
+        for images, texts in [read(root, split)]
+    ]

@@ -40,6 +40,8 @@ def detected(files: Sequence[Path], most: int, stored: Path) -> list[np.ndarray]
         model = detector(True).to(device)
         found = [detect(model, read_pixels(file).to(device), most) for file in track(files, "detecting boxes")]
         counts = np.array([len(x) for x in found])
-        write_atomic(stored, lambda file: np.savez(file, allow_pickle=False, boxes=np.concatenate(found), counts=counts))
+        write_atomic(
+            stored, lambda file: np.savez(file, allow_pickle=False, boxes=np.concatenate(found), counts=counts)
+        )
     with np.load(stored) as content:
         return np.split(content["boxes"], content["counts"].cumsum()[:-1])
