@@ -41,7 +41,8 @@ COLUMNS = (
         Column(f"{name}_batch{size}_ratio", f"{words}, batch {size}", 1, presets=OFFLINE)
         for size in (1, 8)
         for name, words in (
-            ("crops10", "10 crops"), ("crops36", "36 crops"), ("detector", "detector"), ("pipeline", "36 crops and detector"),
+            ("crops10", "10 crops"), ("crops36", "36 crops"), ("detector", "detector"),
+            ("pipeline", "36 crops and detector"),
         )
     ),
 )  # fmt: skip

@@ -192,9 +192,13 @@ WRITTEN = {"rule": "written", "mixture": "code", "decay": 0.99}
 FROZEN = {"trunk_trained": False}
 
 
-def _tuned(task: Task, description: str, start: str | None, presets: tuple[str, ...] = (), **changes: Any) -> Variant:
-    headline = task == "vqa" and start in ("soho", "no-dictionary", "regions", None)
-    return Variant(description, {"task": task, **changes}, presets or ("smoke", "cpu", "paper"), start, headline)
+EVERY = ("smoke", "cpu", "paper")
+
+
+def _tuned(
+    task: str, what: str, start: str | None, changes: dict[str, Any], presets: tuple[str, ...] = EVERY
+) -> Variant:
+    return Variant(what, {"task": task, **changes}, presets, start, headline=task == "vqa" and presets == EVERY)
 
 
 VARIANTS = {
@@ -210,25 +214,25 @@ VARIANTS = {
     "codes-double": Variant("pre-training: twice as many codes", {"code_factor": 2.0}, ("paper",)),
     "codes-fourfold": Variant("pre-training: four times as many codes", {"code_factor": 4.0}, BEYOND_SMOKE),
     # Questions.
-    "soho-vqa": _tuned("vqa", "questions, from SOHO", "soho"),
-    "written-vqa": _tuned("vqa", "questions, from the paper's equation", "written", BEYOND_SMOKE, **WRITTEN),
-    "no-dictionary-vqa": _tuned("vqa", "questions, from no dictionary", "no-dictionary", **NO_DICTIONARY),
-    "no-mvm-vqa": _tuned("vqa", "questions, from no masked codes", "no-mvm", BEYOND_SMOKE),
-    "single-mvm-vqa": _tuned("vqa", "questions, from single positions masked", "single-mvm", BEYOND_SMOKE),
-    "frozen-vqa": _tuned("vqa", "questions, CNN frozen throughout", "frozen", **FROZEN),
-    "kept-vqa": _tuned("vqa", "questions, from SOHO, dictionary kept", "soho", keep_dictionary=True),
-    "regions-vqa": _tuned("vqa", "questions, from boxes", "regions", **REGIONS),
-    "scratch-vqa": _tuned("vqa", "questions, from scratch", None, **NO_DICTIONARY),
-    "blind-vqa": _tuned("vqa", "questions, from SOHO, blank images", "soho", blind=True),
+    "soho-vqa": _tuned("vqa", "questions, from SOHO", "soho", {}),
+    "written-vqa": _tuned("vqa", "questions, from the paper's equation", "written", WRITTEN, BEYOND_SMOKE),
+    "no-dictionary-vqa": _tuned("vqa", "questions, from no dictionary", "no-dictionary", NO_DICTIONARY),
+    "no-mvm-vqa": _tuned("vqa", "questions, from no masked codes", "no-mvm", {}, BEYOND_SMOKE),
+    "single-mvm-vqa": _tuned("vqa", "questions, from single positions masked", "single-mvm", {}, BEYOND_SMOKE),
+    "frozen-vqa": _tuned("vqa", "questions, CNN frozen throughout", "frozen", FROZEN),
+    "kept-vqa": _tuned("vqa", "questions, from SOHO, dictionary kept", "soho", {"keep_dictionary": True}, BEYOND_SMOKE),
+    "regions-vqa": _tuned("vqa", "questions, from boxes", "regions", REGIONS),
+    "scratch-vqa": _tuned("vqa", "questions, from scratch", None, NO_DICTIONARY),
+    "blind-vqa": _tuned("vqa", "questions, from SOHO, blank images", "soho", {"blind": True}),
     # Statements about two images, entailment, retrieval.
     **{
-        f"{name}-{task.replace('snli-ve', 've')}": _tuned(task, f"{what}, from {source}", start, presets, **changes)
+        f"{name}-{task.replace('snli-ve', 've')}": _tuned(task, f"{what}, from {source}", start, changes, presets)
         for task, what in (("nlvr2", "statements"), ("snli-ve", "entailment"), ("retrieval", "retrieval"))
-        for name, source, start, presets, changes in (
-            ("soho", "SOHO", "soho", (), {}),
-            ("no-dictionary", "no dictionary", "no-dictionary", BEYOND_SMOKE, NO_DICTIONARY),
-            ("regions", "boxes", "regions", BEYOND_SMOKE, REGIONS),
-            ("scratch", "scratch", None, BEYOND_SMOKE, NO_DICTIONARY),
+        for name, source, start, changes, presets in (
+            ("soho", "SOHO", "soho", {}, EVERY),
+            ("no-dictionary", "no dictionary", "no-dictionary", NO_DICTIONARY, BEYOND_SMOKE),
+            ("regions", "boxes", "regions", REGIONS, BEYOND_SMOKE),
+            ("scratch", "scratch", None, NO_DICTIONARY, BEYOND_SMOKE),
         )
     },
     "speed": Variant("latencies of untrained networks", {"task": "speed"}, SCENES),

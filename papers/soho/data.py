@@ -150,7 +150,8 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
         UserError: if ``config.data`` does not hold what LAYOUT says, or options do not fit it.
     """
     _check(config)
-    size = f"{config.trunk}, {config.layers} layers of width {config.width}, {config.steps} steps of {config.batch_size} images"
+    network = f"{config.trunk}, {config.layers} layers of width {config.width}"
+    size = f"{network}, {config.steps} and {config.tuning_steps} steps of {config.batch_size} images"
     if config.data is not None:
         root = Path(config.data)
         found = captions.pretraining(root)

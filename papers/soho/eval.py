@@ -1,7 +1,7 @@
 """Metrics of a trained stage: nouns, retrieval, the dictionary; answers of downstream tasks; latencies."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,11 @@ from shared.support.weights import load_weights
 
 from .build import code_count, downstream, pretraining
 from .config import Config
-from .data import Captions, Texts, captioned, classes, scene_arrays, scene_texts, texts, vocabulary
+from .data import Texts, captioned, classes, scene_arrays, scene_texts, texts, vocabulary
 from .datasets import scenes
 from .datasets.images import Image, Source, batch
 from .datasets.texts import by_images
 from .figures import figures
-from .losses import IGNORED
 from .metrics import fold_recalls, normalised_information, perplexity, purity, ranks, soft_score
 from .model import SOHO, Downstream, Pretraining
 from .sampling import images, targets
@@ -155,7 +154,7 @@ def candidate_recalls(
     candidates = torch.cat([torch.arange(queries)[:, None], candidates], 1)
     told = words.encode([of_image[0] for of_image in captions], config.length)
     own = torch.arange(queries)[:, None].expand_as(candidates)
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, image_of, text_of in (("tr", own, candidates), ("ir", candidates, own)):
         visual = visuals.at(image_of.flatten().to(visuals.real.device))
         scores = match_scores(network, visual, told[text_of.flatten()]).view(candidates.shape)

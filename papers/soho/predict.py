@@ -4,7 +4,6 @@
 the wall' --out codes.png"``. The committed networks know the objects and places of the composed scenes alone.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

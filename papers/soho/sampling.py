@@ -120,8 +120,10 @@ def wide(image: Image) -> bool:
 
 
 def collate(samples: Sequence[dict[str, Any]], most_boxes: int) -> dict[str, Any]:
-    """A batch of samples, or of groups of them: ``pixels``, ``valid``, ``boxes``, ``real`` of the images one after another;
-    ``words`` and labels of all texts; ``of`` (R, k), the images of each text; ``name``, a list.
+    """A batch of samples, or of groups of them.
+
+    Returns: ``pixels``, ``valid``, ``boxes`` and ``real`` of the images, one after another; ``words`` and labels of all
+        texts; ``of`` (R, k), the images of each text; ``name``, a list.
     """
     samples = [x for sample in samples for x in sample.get("group", [sample])]
     images = [image for sample in samples for image in sample["images"]]

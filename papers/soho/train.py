@@ -60,15 +60,14 @@ def pretrain(config: Config, run: Run) -> None:
 def fine_tune(config: Config, run: Run) -> None:
     """Train for a downstream task, from the weights of pre-training or from scratch."""
     words, names = vocabulary(config), classes(config)
-    with run.accelerator.main_process_first():
-        found = (
-            captioned(config, run.cache, "train") if config.task == "retrieval" else texts(config, run.cache, "train")
-        )
     dataset: Sampled
-    if config.task == "retrieval":
-        dataset = Pairs(found, words, texts=config.texts, length=config.length, mask=0)
-    else:
-        dataset = Questions(found, names, words, texts=config.texts, length=config.length)
+    with run.accelerator.main_process_first():  # as above
+        if config.task == "retrieval":
+            found = captioned(config, run.cache, "train")
+            dataset = Pairs(found, words, texts=config.texts, length=config.length, mask=0)
+        else:
+            asked = texts(config, run.cache, "train")
+            dataset = Questions(asked, names, words, texts=config.texts, length=config.length)
 
     def losses(model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         logits = model(images(batch, config.blind), batch["words"], batch["of"])
@@ -110,7 +109,7 @@ def optimise(
     dataset: Sampled,
     losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
 ) -> None:
-    """The loop that all stages have: SGD for the CNN and AdamW for the rest, under one schedule; exports the weights."""
+    """The loop of all stages, with SGD for the CNN and AdamW for the rest under one schedule; exports the weights."""
     stage = stage_of(config)
     if config.group > 1:
         dataset = OneOrientation(dataset, config.group)

@@ -58,7 +58,10 @@ def early_maps(name: Name, network: Trunk, pixels: Tensor, what: str) -> np.ndar
 
 
 def _texts(composed: Sequence[Scene], rng: np.random.Generator, unseen: bool) -> dict[str, Any]:
-    """Captions, nouns, and the texts of each task. Scenes of unseen objects have questions alone: captions would name the objects."""
+    """Captions, nouns, and the texts of each task.
+
+    Scenes of unseen objects have questions alone, as captions would name the objects.
+    """
     tasks: dict[str, list[Text]] = {"vqa": [], "nlvr2": [], "snli-ve": []}
     told: dict[str, Any] = {"captions": [], "nouns": []}
     for k, scene in enumerate(composed):

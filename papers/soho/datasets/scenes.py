@@ -143,8 +143,8 @@ def questions(number: int, scene: Scene, rng: np.random.Generator, unseen: bool 
     asked.append(("where is it?", place, "place"))
     where, answer = (place, "yes") if rng.random() < 0.5 else (_other(tuple(PLACES), [place], rng), "no")
     asked.append((f"is it by the {where}?", answer, "place check"))
-    if side := empty_side(scene):
-        asked.append(("which side is empty?", side, "empty side"))
+    if (empty := empty_side(scene)) is not None:
+        asked.append(("which side is empty?", empty, "empty side"))
     if unseen:
         asked = [row for row in asked if row[2] not in ("object", "presence")]
     return [Text((number,), text, {answer: 1.0}, kind) for text, answer, kind in asked]
@@ -223,7 +223,7 @@ def _other(names: Sequence[str], without: Sequence[str], rng: np.random.Generato
 def _either(shown: Sequence[str], names: Sequence[str], rng: np.random.Generator) -> str:
     """One of those shown, or as often any."""
     chosen = shown if rng.random() < 0.5 else names
-    return chosen[rng.integers(len(chosen))]
+    return chosen[int(rng.integers(len(chosen)))]
 
 
 def corpus() -> list[str]:

@@ -10,7 +10,7 @@ from .captions import complete
 from .texts import Text
 
 LAYOUT = """\
-  snli_ve/                    snli_ve_{train,dev,test}.jsonl (a hypothesis a line; images: flickr30k/flickr30k-images)"""
+  snli_ve/                    snli_ve_{train,dev,test}.jsonl (a hypothesis a line; images: those of flickr30k)"""
 CLASSES = ("contradiction", "neutral", "entailment")
 
 

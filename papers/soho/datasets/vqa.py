@@ -10,19 +10,18 @@ from .captions import complete
 from .texts import Text
 
 LAYOUT = """\
-  vqa/                        v2_OpenEnded_mscoco_{train,val}2014_questions.json, v2_mscoco_{train,val}2014_annotations.json
-                              (images: coco/train2014, coco/val2014)"""
+  vqa/                        v2_OpenEnded_mscoco_{train,val}2014_questions.json,
+                              v2_mscoco_{train,val}2014_annotations.json (images: coco/train2014, coco/val2014)"""
 LEAST = 9  # times that an answer has to occur in training: 3,129 of them
 HUMANS = 3  # who give an answer that is right in full
-NUMBERS = dict(
-    zip("none zero one two three four five six seven eight nine ten".split(), "0 0 1 2 3 4 5 6 7 8 9 10".split())
-)
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBERS = {"none": "0"} | {word: str(k) for k, word in enumerate(_WORDS)}
 PUNCTUATION = re.compile(r"[;/\[\]\"{}()=+\\_\-><@`,?!]")
 
 
 def normalised(answer: str) -> str:
     """An answer as the official evaluation compares it: no articles or punctuation, numbers as digits."""
-    spaced = PUNCTUATION.sub(" ", answer.lower().replace("'s", "'s"))
+    spaced = PUNCTUATION.sub(" ", answer.lower())
     spaced = re.sub(r"(?<!\d)\.|\.(?!\d)", "", spaced)
     words = [NUMBERS.get(word, word) for word in spaced.split() if word not in ("a", "an", "the")]
     return " ".join(words)

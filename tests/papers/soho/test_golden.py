@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 from papers.soho.losses import accuracy, answer_loss, code_scores, decayed, masked_loss, match_loss
 from papers.soho.metrics import soft_score
 from papers.soho.model import SOHO, answer_head
-from papers.soho.text import Vocabulary, replace_words
+from papers.soho.text import MASKED, RANDOM, Vocabulary, replace_words
 from papers.soho.train import optimizers
 from papers.soho.visual.dictionary import VisualDictionary, mask_codes
 from papers.soho.visual.embedding import Visual, VisualEmbedding, sine_position, valid_cells
@@ -196,7 +196,9 @@ def test_masked_words() -> None:
     words, labels = replace_words(
         g["input_ids"].numpy()[None],
         Vocabulary(),
-        *(g[key].numpy() < p for key, p in (("u_select", g["mlm_prob"]), ("u_mask80", 0.8), ("u_rand50", 0.5))),
+        g["u_select"].numpy() < g["mlm_prob"],
+        g["u_mask80"].numpy() < MASKED,
+        g["u_rand50"].numpy() < RANDOM,
         g["random_ids"].numpy(),
     )
     assert torch.equal(torch.from_numpy(words).flatten(), g["out_ids"].flatten())

@@ -15,12 +15,12 @@ RULES: tuple[Rule, ...] = ("official", "written")
 
 def alone(dictionary: VisualDictionary, x: torch.Tensor) -> torch.Tensor:
     """The codes of a whole batch, as a single process has them."""
-    dist.is_initialized, known = (lambda: False), dist.is_initialized  # type: ignore[assignment]
+    dist.is_initialized, known = (lambda: False), dist.is_initialized
     try:
         codes: torch.Tensor = dictionary(x)[0]
         return codes
     finally:
-        dist.is_initialized = known  # type: ignore[assignment]
+        dist.is_initialized = known
 
 
 def main() -> None:
