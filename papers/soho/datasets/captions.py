@@ -1,8 +1,11 @@
 """Captions of COCO and Flickr30k in Karpathy's splits, and of the regions of Visual Genome."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from shared import UserError
 
 from . import files
 
@@ -13,7 +16,6 @@ DATA/
   vg/                         region_descriptions.json, image_data.json, VG_100K, VG_100K_2: <number>.jpg
   flickr30k/flickr30k-images/ <number>.jpg"""
 Set = Literal["coco", "flickr30k"]
-FOLDERS = {"coco": "coco", "flickr30k": "flickr30k"}
 
 
 @dataclass(frozen=True)
@@ -84,21 +86,25 @@ def pretraining(root: Path) -> list[Captioned]:
 
 def check(root: Path) -> list[str]:
     """Lines on the sets of captions that are there."""
-    lines = []
-    if (root / "karpathy" / "dataset_coco.json").exists():
-        lines.append(_complete("pre-training, COCO and Visual Genome", pretraining(root)))
-    for which in ("coco", "flickr30k"):
-        if (root / "karpathy" / f"dataset_{which}.json").exists():
-            lines.append(_complete(f"retrieval, {which}, test", karpathy(root, which, ("test",))))
-    return lines
+    if not (root / "karpathy").is_dir():
+        return []
+    return [
+        complete("pre-training, COCO and Visual Genome", lambda: [x.file for x in pretraining(root)]),
+        *(
+            complete(
+                f"retrieval, {which}, test", lambda which=which: [x.file for x in karpathy(root, which, ("test",))]
+            )
+            for which in ("coco", "flickr30k")
+        ),
+    ]
 
 
-def _complete(name: str, found: list[Captioned]) -> str:
-    return complete(name, [x.file for x in found])
-
-
-def complete(name: str, images: list[Path]) -> str:
-    """How many images there are, and which one is missing."""
-    missing = [path for path in images if not path.is_file()]
-    said = f"{name}: {len(images)} images"
-    return f"{said}, but {len(missing)} files are missing, such as {missing[0]}" if missing else said
+def complete(name: str, images: Callable[[], list[Path]]) -> str:
+    """How many images a set has, and which one is missing; or what keeps it from being read."""
+    try:
+        found = images()
+    except UserError as error:
+        return f"{name}: {error}"
+    missing = [path for path in found if not path.is_file()]
+    said = f"{name}: {len(found):,} images"
+    return f"{said}, but {len(missing):,} files are missing, such as {missing[0]}" if missing else said

@@ -68,9 +68,9 @@ def build_trunk(name: Name, weights: str | None, trained: bool = True) -> Trunk:
     if weights not in (None, "imagenet"):
         try:
             resnet.load_state_dict(finite_weights(load_checkpoint(Path(weights))))
-        except (RuntimeError, AttributeError, ValueError) as error:
+        except (RuntimeError, AttributeError, TypeError, ValueError) as error:
             raise UserError(
-                f"{weights} cannot be used: it is no state dict of torchvision's {name} ({error})."
+                f"{weights} cannot be used: it is no state dict of torchvision's {name} ({str(error).splitlines()[0].rstrip(':')})."
             ) from error
     early = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1)
     return Trunk(early, nn.Sequential(resnet.layer2, resnet.layer3, resnet.layer4), trained)
