@@ -71,7 +71,7 @@ def _soho(config: Config, vocabulary: Vocabulary, pretrained: bool) -> SOHO:
         visual = VisualEmbedding(channels, width, codes, config.mixture)
         if looked_up and tuned:
             visual.mask_token.requires_grad_(False)  # nothing is masked
-    return SOHO(trunk, visual, _bert(config, vocabulary, pretrained))
+    return SOHO(trunk.to(memory_format=torch.channels_last), visual, _bert(config, vocabulary, pretrained))
 
 
 def code_count(config: Config) -> int:
@@ -120,7 +120,7 @@ def _begin_with(bert: BertModel, published: BertModel, name: str) -> None:
 
 
 def principal_components(table: Tensor, width: int) -> Tensor:
-    """The rows of a table (V, D) along the ``width`` directions in which they vary most, at the scale of BERT's.
+    """The rows of a table (V, D) along the ``width`` directions in which they vary most, of length 1 on average.
 
     Where there are fewer directions than that, the rest is 0.
     """
@@ -128,4 +128,4 @@ def principal_components(table: Tensor, width: int) -> Tensor:
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     found = torch.zeros(len(table), width, dtype=torch.float64)
     found[:, : min(width, len(directions))] = centred @ directions[:width].T
-    return (0.02 * found / found.std()).float()
+    return (found / found.std() / width**0.5).float()

@@ -190,8 +190,10 @@ def optimizers(
 
     A frozen CNN leaves SGD with one parameter that nothing uses.
     """
-    sgd = torch.optim.SGD(list(trunk) or [nn.Parameter(torch.zeros(1))], sgd_rate, momentum=0.9, weight_decay=sgd_decay)
-    return sgd, torch.optim.AdamW(list(others), rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=decay)
+    convolutions = list(trunk) or [nn.Parameter(torch.zeros(1))]
+    sgd = torch.optim.SGD(convolutions, sgd_rate, momentum=0.9, weight_decay=sgd_decay, fused=True)
+    adamw = torch.optim.AdamW(list(others), rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=decay, fused=True)
+    return sgd, adamw
 
 
 if __name__ == "__main__":
