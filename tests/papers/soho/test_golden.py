@@ -167,7 +167,9 @@ def test_transformer() -> None:
 
 def test_two_rules_of_descent() -> None:
     g = load("adamwsgd")
-    trunk, others = (torch.nn.ParameterList([torch.nn.Parameter(g[f"{name}0"].clone()) for name in names]) for names in ("a", "bc"))
+    trunk, others = (
+        torch.nn.ParameterList([torch.nn.Parameter(g[f"{name}0"].clone()) for name in names]) for names in ("a", "bc")
+    )
     sgd, adamw = optimizers(
         trunk, others, sgd_rate=g["hp_lr"] * g["lr_mult"], rate=g["hp_lr"],
         sgd_decay=g["hp_sgd_weight_decay"], decay=g["hp_adamw_weight_decay"],
