@@ -162,8 +162,8 @@ CLAIMS = (
 
 REPORTED = (
     Reported("soho-vqa", "VQA v2 test-dev / test-std, ResNet-101", "73.25 / 73.47", "a leaderboard", headline=True),
-    Reported("soho-nlvr2", "NLVR2 dev / test-P", "76.37 / 77.3", "a leaderboard and a model card", headline=True),
-    Reported("soho-ve", "SNLI-VE val / test", "85.0 / 85.0", "a model card", headline=True),
-    Reported("soho-retrieval", "Flickr30k R@1, text / image", "86.5 / 72.5", "a leaderboard", headline=True),
+    Reported("soho-nlvr2", "NLVR2 dev / test-P", "76.37 / 77.3", "a leaderboard and a model card"),
+    Reported("soho-ve", "SNLI-VE val / test", "85.0 / 85.0", "a model card"),
+    Reported("soho-retrieval", "Flickr30k R@1, text / image", "86.5 / 72.5", "a leaderboard"),
     Reported("soho-retrieval", "COCO 5k R@1, text / image", "66.4 / 50.6", "recollection of the paper's table"),
 )

@@ -52,11 +52,13 @@ def whole_image(network: Pretraining, pixels: torch.Tensor, words: torch.Tensor)
     return lambda: network(seen, words, of)
 
 
-def crops(network: Pretraining, size: int, count: int, words: torch.Tensor) -> Callable[[], object]:
-    """Pixels of ``count`` boxes to scores: the same CNN on all boxes together, the same Transformer."""
+def crops(
+    network: Pretraining, size: int, count: int, words: torch.Tensor, side: int = CROP
+) -> Callable[[], object]:
+    """``count`` boxes of ``side`` pixels to scores: the same CNN on all boxes together, the same Transformer."""
     places = torch.rand(size, count, 2).sort(-1).values
     seen = Images(
-        torch.rand(size, count, 3, CROP, CROP),
+        torch.rand(size, count, 3, side, side),
         torch.ones(size, 2),
         torch.cat([places, places], -1),
         torch.ones(size, count, dtype=torch.bool),

@@ -71,7 +71,7 @@ def build_trunk(name: Name, weights: str | None, trained: bool = True) -> Trunk:
         except (RuntimeError, AttributeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(":")
             raise UserError(
-                f"{weights} is no state dict of torchvision's {name} that can be used ({reason})."
+                f"{weights} is no usable state dict of torchvision's {name} ({reason})."
             ) from error
     early = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1)
     return Trunk(early, nn.Sequential(resnet.layer2, resnet.layer3, resnet.layer4), trained)

@@ -191,7 +191,7 @@ TABLE: list[Row] = [
         {
             "of another network": (
                 lambda path: torch.save({"x": torch.zeros(2)}, path),
-                "no state dict of",
+                "no usable state dict of",
             ),
             "NaN": (
                 lambda path: torch.save({k: x * float("nan") for k, x in resnet().items()}, path),
