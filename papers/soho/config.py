@@ -95,9 +95,9 @@ class Config:
     """Shares of pre-training after which both rates fall to a tenth."""
     clip: float = 10.0
     """Largest norm of the whole gradient in pre-training."""
-    tuning_batch_size: int = 64
+    tuning_batch_size: int = 128
     """Images, or pairs of images, of a batch of a downstream task, over all processes."""
-    tuning_steps: int = 26_000
+    tuning_steps: int = 13_000
     """Optimizer steps of a downstream task."""
     tuning_rate: float = 1e-4
     """Highest rate of AdamW in a downstream task."""

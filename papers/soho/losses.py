@@ -53,12 +53,6 @@ def decayed(step: int, *, warmup: int, warmup_ratio: float, milestones: tuple[in
     return factor
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of the labels that are not ignored whose logit is the largest, (); 0 of none."""
-    known = labels != IGNORED
-    return ((logits.argmax(-1) == labels) & known).sum() / known.sum().clamp(min=1)
-
-
 def text_rows(match: Tensor, *, positives_only: bool) -> Tensor:
     """Rows of a batch (B,) whose masked words and codes are predicted: matched pairs, or all of them."""
     return match == 1 if positives_only else torch.ones_like(match, dtype=torch.bool)

@@ -52,9 +52,7 @@ def whole_image(network: Pretraining, pixels: torch.Tensor, words: torch.Tensor)
     return lambda: network(seen, words, of)
 
 
-def crops(
-    network: Pretraining, size: int, count: int, words: torch.Tensor, side: int = CROP
-) -> Callable[[], object]:
+def crops(network: Pretraining, size: int, count: int, words: torch.Tensor, side: int = CROP) -> Callable[[], object]:
     """``count`` boxes of ``side`` pixels to scores: the same CNN on all boxes together, the same Transformer."""
     places = torch.rand(size, count, 2).sort(-1).values
     seen = Images(

@@ -32,7 +32,7 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
                 folder = folder / str(files.number(row["directory"]))
             pair = identifier.rpartition("-")[0]
             both = [images.setdefault(folder / f"{pair}-img{k}.png", len(images)) for k in (0, 1)]
-            found.append(Text(tuple(both), files.text(row["sentence"]), {label: 1.0}, "", identifier))
+            found.append(Text(tuple(both), files.text(row["sentence"]), {label: 1.0}))
         return files.some(found, "statement")
 
     texts = files.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)

@@ -26,7 +26,7 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
             if row["gold_label"] not in CLASSES:
                 raise ValueError(f"expected one of {', '.join(CLASSES)}, found the label {row['gold_label']!r}")
             image = images.setdefault(files.plain_name(str(row["Flickr30K_ID"])), len(images))
-            found.append(Text((image,), files.text(row["sentence2"]), {row["gold_label"]: 1.0}, "", str(row["pairID"])))
+            found.append(Text((image,), files.text(row["sentence2"]), {row["gold_label"]: 1.0}))
         return files.some(found, "hypothesis")
 
     texts = files.read(root / "snli_ve" / f"snli_ve_{split}.jsonl", parse, lines=True)

@@ -13,14 +13,12 @@ class Text:
         images: numbers of the images.
         scores: of each answer, in [0, 1]; empty where the answer is not published.
         kind: for tables of accuracy by kind.
-        name: the dataset's own, for files of answers.
     """
 
     images: tuple[int, ...]
     text: str
     scores: dict[str, float]
     kind: str = ""
-    name: str = ""
 
 
 def by_images(texts: Sequence[Text]) -> list[list[Text]]:

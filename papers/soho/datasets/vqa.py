@@ -50,7 +50,7 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
         for row in content["questions"]:
             image = images.setdefault(files.number(row["image_id"]), len(images))
             scores, kind = answers[files.number(row["question_id"])]
-            found.append(Text((image,), files.text(row["question"]), scores, kind, str(row["question_id"])))
+            found.append(Text((image,), files.text(row["question"]), scores, kind))
         return files.some(found, "question")
 
     texts = files.read(root / "vqa" / f"v2_OpenEnded_mscoco_{split}2014_questions.json", parse_questions)

@@ -70,8 +70,6 @@ def build_trunk(name: Name, weights: str | None, trained: bool = True) -> Trunk:
             resnet.load_state_dict(finite_weights(load_checkpoint(Path(weights))))
         except (RuntimeError, AttributeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(":")
-            raise UserError(
-                f"{weights} is no usable state dict of torchvision's {name} ({reason})."
-            ) from error
+            raise UserError(f"{weights} is no usable state dict of torchvision's {name} ({reason}).") from error
     early = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1)
     return Trunk(early, nn.Sequential(resnet.layer2, resnet.layer3, resnet.layer4), trained)
