@@ -213,7 +213,7 @@ VARIANTS = {
     "single-mvm": Variant("pre-training: one position masked, not all of a code", {"grouped": False}),
     "frozen": Variant("pre-training: CNN frozen", FROZEN),
     "regions": Variant("pre-training: boxes of objects in place of the image", REGIONS, headline=True),
-    "codes-half": Variant("pre-training: half as many codes", {"code_factor": 0.5}, BEYOND_SMOKE),
+    "codes-half": Variant("pre-training: half as many codes", {"code_factor": 0.5}, ("paper",)),
     "codes-double": Variant("pre-training: twice as many codes", {"code_factor": 2.0}, ("paper",)),
     "codes-fourfold": Variant("pre-training: four times as many codes", {"code_factor": 4.0}, BEYOND_SMOKE),
     # Questions.
@@ -233,7 +233,7 @@ VARIANTS = {
         for task, what in (("nlvr2", "statements"), ("snli-ve", "entailment"), ("retrieval", "retrieval"))
         for name, source, start, changes, presets in (
             ("soho", "SOHO", "soho", {}, EVERY),
-            ("no-dictionary", "no dictionary", "no-dictionary", NO_DICTIONARY, BEYOND_SMOKE),
+            ("no-dictionary", "no dictionary", "no-dictionary", NO_DICTIONARY, ("paper",)),
             ("regions", "boxes", "regions", REGIONS, BEYOND_SMOKE),
             ("scratch", "scratch", None, NO_DICTIONARY, BEYOND_SMOKE),
         )

@@ -14,7 +14,7 @@ from .datasets.scenes import INSIDE, OUTSIDE
 
 CODES = 12  # codes whose patches are shown
 BARS = ("soho-vqa", "no-dictionary-vqa", "regions-vqa", "scratch-vqa", "blind-vqa")
-USED = ("soho", "written", "no-mvm", "single-mvm", "codes-half", "codes-fourfold")
+USED = ("soho", "written", "no-mvm", "single-mvm", "codes-fourfold")
 COLOURS = 128
 
 

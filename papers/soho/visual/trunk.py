@@ -50,15 +50,15 @@ def build_trunk(name: Name, weights: str | None, trained: bool = True) -> Trunk:
     """A trunk with ImageNet weights, those of a file (a state dict of torchvision's model), or random ones (None).
 
     ResNets freeze stem and first stage, as the official code does. EfficientNet-Lite0 is cut after its fourth stage
-    (80 channels at stride 16) and freezes what leads to stride 8; it always has its packaged weights.
+    (80 channels at stride 16) and trains the two blocks that end it; it always has its packaged weights.
 
     Raises:
         UserError: if the file cannot be read, or holds weights of another model.
     """
     if name == "lite0":
         model = efficientnet_lite0()
-        early = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[:3])
-        return Trunk(early, model.blocks[3], trained)
+        early = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[:3], model.blocks[3][0])
+        return Trunk(early, model.blocks[3][1:], trained)
     if name == "small":
         early = nn.Sequential(nn.AvgPool2d(4), nn.PixelUnshuffle(2))  # nothing random: its maps are computed once
         return Trunk(early, nn.Sequential(nn.Conv2d(12, 16, 2, 2), nn.BatchNorm2d(16), nn.ReLU()), trained)

@@ -63,7 +63,7 @@ def test_a_frozen_cnn_has_nothing_to_train_and_fixed_statistics() -> None:
 def test_early_maps_take_the_place_of_pixels() -> None:
     trunk = build_trunk("lite0", None).eval()
     pixels = torch.randn(1, 3, 64, 64)
-    assert trunk.early(pixels).shape == (1, 40, 8, 8)
+    assert trunk.early(pixels).shape == (1, 80, 4, 4)
     torch.testing.assert_close(trunk(trunk.early(pixels)), trunk(pixels))
     assert trunk(pixels).shape == (1, 80, 4, 4)
 
