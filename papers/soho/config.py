@@ -99,7 +99,7 @@ class Config:
     """Images, or pairs of images, of a batch of a downstream task, over all processes."""
     tuning_steps: int = 13_000
     """Optimizer steps of a downstream task."""
-    tuning_rate: float = 1e-4
+    tuning_learning_rate: float = 1e-4
     """Highest rate of AdamW in a downstream task."""
     tuning_trunk_rate: float = 1e-2
     """Highest rate of SGD in a downstream task."""
@@ -115,7 +115,8 @@ class Config:
     """Steps in which the rates rise from a third."""
     blind: bool = False
     """Control: blank images, so that the text is all there is."""
-    precision: Literal["no", "fp16", "bf16"] = "fp16"
+    precision: Literal["no", "bf16"] = "bf16"
+    """Number format of the network in training: float32, or bfloat16 in part."""
     workers: int = 8
     save_every: int = 500
 
@@ -157,7 +158,7 @@ CPU = Config(
     milestones=(0.8, 0.95),
     tuning_batch_size=16,
     tuning_steps=300,
-    tuning_rate=2e-3,
+    tuning_learning_rate=2e-3,
     tuning_milestones=(0.8, 0.95),
     warmup=50,
     precision="no",

@@ -97,9 +97,7 @@ class Stage(NamedTuple):
 def stage_of(config: Config) -> Stage:
     """The numbers of the stage that a configuration asks for."""
     prefix = "" if config.task == "pretrain" else "tuning_"
-    fields = ("batch_size", "steps", "trunk_rate", "milestones", "clip")
-    values = {name: getattr(config, prefix + name) for name in fields}
-    return Stage(learning_rate=getattr(config, prefix + "rate" if prefix else "learning_rate"), **values)
+    return Stage(*(getattr(config, prefix + name) for name in Stage._fields))
 
 
 def optimise(
