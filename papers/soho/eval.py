@@ -33,7 +33,7 @@ ROWS = 512  # pairs of image and text that go through the Transformer together
 QUERIES = 200  # of retrieval among scenes
 FOLDS = {"coco": 5, "flickr30k": 1}
 SHOWN = 4  # questions' images in the figures
-PATCHES = 10  # of a code in the figures
+CODES, PATCHES = 12, 10  # codes in the figures, and patches of each
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
@@ -168,7 +168,7 @@ def dictionary_metrics(config: Config, run: Run, network: Pretraining, visuals: 
     index, arrays = visuals.index.cpu(), scene_arrays(config, run.cache, config.split)
     content = torch.from_numpy(arrays["content"]).flatten(1).long()
     kinds = len(scenes.OBJECT_NAMES) + 1
-    keep_patches(config, run, index, arrays["images"])
+    keep_patches(config, run, index, content, arrays["images"])
     of_objects = content > 0
     chosen = (index[of_objects], content[of_objects], kinds, code_count(config))
     elsewhere = index.roll(len(index) // 2, 0)[of_objects]
@@ -181,19 +181,23 @@ def dictionary_metrics(config: Config, run: Run, network: Pretraining, visuals: 
     }
 
 
-def keep_patches(config: Config, run: Run, index: Tensor, pictures: np.ndarray) -> None:
-    """``shown.npz``: patches (codes, PATCHES, h, w, 3) of the most frequent codes, and how often each occurs."""
+def keep_patches(config: Config, run: Run, index: Tensor, content: Tensor, pictures: np.ndarray) -> None:
+    """``shown.npz``: patches (CODES, PATCHES, h, w, 3) of codes, and how often each code occurs.
+
+    Half of them are the most frequent codes of all positions, half those of positions that show an object.
+    """
     side = scenes.SIZE // scenes.CELLS
     counts = torch.bincount(index.flatten(), minlength=code_count(config))
-    frequent = counts.argsort(descending=True, stable=True)[:24]
-    patches = np.zeros((len(frequent), PATCHES, side, side, 3), np.uint8)
-    for row, code in enumerate(frequent):
-        for column, (image, cell) in enumerate(
-            (index == code).nonzero()[:: max(1, int(counts[code]) // PATCHES)][:PATCHES]
-        ):
-            top, left = side * (int(cell) // scenes.CELLS), side * (int(cell) % scenes.CELLS)
-            patches[row, column] = pictures[int(image), top : top + side, left : left + side]
-    kept = {"patches": patches, "counts": counts[frequent].numpy(), "codes": frequent.numpy()}
+    of_objects = torch.bincount(index[content > 0], minlength=code_count(config))
+    frequent = counts.argsort(descending=True, stable=True)[: CODES // 2].tolist()
+    codes = frequent + [k for k in of_objects.argsort(descending=True, stable=True).tolist() if k not in frequent]
+    patches = np.full((CODES, PATCHES, side, side, 3), 255, np.uint8)
+    for row, code in enumerate(codes[:CODES]):
+        places = (index == code).nonzero()
+        for column, (image, cell) in enumerate(places[:: max(1, len(places) // PATCHES)][:PATCHES].tolist()):
+            top, left = side * (cell // scenes.CELLS), side * (cell % scenes.CELLS)
+            patches[row, column] = pictures[image, top : top + side, left : left + side]
+    kept = {"patches": patches[: len(codes)], "counts": counts[codes[:CODES]].numpy(), "codes": np.array(codes[:CODES])}
     write_atomic(run.folder / "shown.npz", lambda file: np.savez_compressed(file, allow_pickle=False, **kept))
 
 

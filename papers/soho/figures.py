@@ -12,7 +12,6 @@ from shared.support.figures import write_figure
 
 from .datasets.scenes import INSIDE, OUTSIDE
 
-CODES = 12  # codes whose patches are shown
 BARS = ("soho-vqa", "no-dictionary-vqa", "regions-vqa", "scratch-vqa", "blind-vqa")
 USED = ("soho", "written", "no-mvm", "single-mvm", "codes-fourfold")
 COLOURS = 128
@@ -51,22 +50,21 @@ def _arrays(folder: Path | None) -> dict[str, np.ndarray]:
 
 
 def _patches(shown: dict[str, np.ndarray]) -> Figure:
-    """A row a code, two columns of rows: patches of test scenes that map to it, unselected."""
-    chosen = [k for k in range(len(shown["codes"])) if shown["counts"][k] >= shown["patches"].shape[1]][:CODES]
-    chosen = chosen or [0]
-    per_column = -(-len(chosen) // 2)
-    side = shown["patches"].shape[2]
-    figure = Figure(figsize=(10, 0.55 * per_column + 0.4), layout="constrained")
+    """A row a code: patches of test scenes that map to it, evenly spread over the scenes and unselected."""
+    count, per_code, side = shown["patches"].shape[:3]
+    per_column = -(-count // 2)
+    figure = Figure(figsize=(10, 0.6 * per_column + 0.5), layout="constrained")
     axes = figure.subplots(per_column, 2, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for place, k in enumerate(chosen):
-        strip = np.full((side, len(shown["patches"][k]) * (side + 2), 3), 255, np.uint8)
-        for column, patch in enumerate(shown["patches"][k]):
+    for k, patches in enumerate(shown["patches"]):
+        strip = np.full((side, per_code * (side + 2), 3), 255, np.uint8)
+        for column, patch in enumerate(patches):
             strip[:, column * (side + 2) : column * (side + 2) + side] = patch
-        axis = axes[place % per_column, place // per_column]
+        axis = axes[k % per_column, k // per_column]
         axis.imshow(strip, interpolation="nearest")
         axis.set_title(f"code {shown['codes'][k]}, {shown['counts'][k]} patches", fontsize=6, loc="left", pad=2)
+    figure.suptitle("left: the most frequent codes; right: those of positions that show an object", fontsize=8)
     return figure
 
 
