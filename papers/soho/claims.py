@@ -38,7 +38,7 @@ COLUMNS = (
     Column("code_single_percent", "masked codes, single", 1, presets=OFFLINE),
     Column("code_frequent_percent", "most frequent code", 1, presets=OFFLINE),
     *(
-        Column(f"{name}_batch{size}_ratio", f"{words}, batch {size}", 1, presets=OFFLINE)
+        Column(f"{name}_batch{size}_ratio", f"{words}, batch {size}", 1, presets=("cpu",))
         for size in (1, 8)
         for name, words in (
             ("crops10", "10 crops"), ("crops36", "36 crops"), ("detector", "detector"),

@@ -78,3 +78,15 @@ def test_latencies_are_multiples_of_the_whole_image(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(ticks)))
     found = speed.medians({"whole": lambda: None, "boxes": lambda: next(ticks)}, 3)
     assert found == {"whole": 1.0, "boxes": 2.0}
+
+
+def test_every_latency_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a detector that takes a moment."""
+    monkeypatch.setattr(speed, "detector", lambda pretrained, **options: lambda pixels: speed.time.sleep(0.05))
+    found = speed.latencies(replace(SMOKE, task="speed", repeats=1))
+    names = ("crops10", "crops36", "detector", "pipeline")
+    assert found.keys() == {"whole_ratio", *(f"{name}_batch{size}_ratio" for name in names for size in (1, 8))}
+    assert found["whole_ratio"] == 1 and all(x > 0 for x in found.values())
+    assert found["pipeline_batch1_ratio"] == pytest.approx(
+        found["detector_batch1_ratio"] + found["crops36_batch1_ratio"]
+    )
