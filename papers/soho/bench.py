@@ -13,8 +13,8 @@ from .config import PRESETS, VARIANTS, Config
 from .losses import masked_loss, match_loss
 from .model import Images, Pretraining
 from .speed import crops, whole_image
-from .text import Vocabulary
 from .visual.dictionary import VisualDictionary
+from .wordpiece import Vocabulary
 
 CODES, WIDTH, POSITIONS = 2048, 768, 16 * 144  # a batch of 16 photographs with 144 tokens each
 TOLD = ["an owl and a pig by the castle"]

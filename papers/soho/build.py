@@ -13,10 +13,10 @@ from shared.support.weights import load_weights
 
 from .config import Config
 from .model import SOHO, Downstream, Pretraining
-from .text import Vocabulary
 from .visual.dictionary import VisualDictionary
 from .visual.embedding import RegionEmbedding, VisualEmbedding
 from .visual.trunk import CHANNELS, build_trunk
+from .wordpiece import Vocabulary
 
 
 def pretraining(config: Config, vocabulary: Vocabulary, weights: Mapping[str, Tensor] | None = None) -> Pretraining:
@@ -89,6 +89,7 @@ def _bert(config: Config, vocabulary: Vocabulary, pretrained: bool) -> BertModel
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout,
         max_position_embeddings=512 if config.bert else config.length,
+        initializer_range=config.width**-0.5,  # BERT's 0.02 is too little for few channels: no image gets through
     )
     bert = BertModel(shape, add_pooling_layer=False)
     if pretrained and config.bert:

@@ -19,9 +19,9 @@ from .datasets import images as pictures
 from .datasets import texts as labelled
 from .datasets.images import Photographs, Scenes, Source
 from .datasets.texts import Text
-from .text import Vocabulary
 from .visual import boxes, trunk
 from .visual.trunk import NORMALISATION
+from .wordpiece import Vocabulary
 
 LAYOUT = "\n".join([captions.LAYOUT, vqa.LAYOUT, nlvr2.LAYOUT, snli_ve.LAYOUT])
 TESTING = {

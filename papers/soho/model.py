@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from .losses import code_scores
-from .text import PAD
 from .visual.dictionary import mask_codes
 from .visual.embedding import RegionEmbedding, Visual, VisualEmbedding
 from .visual.trunk import Trunk
+from .wordpiece import PAD
 
 HIDDEN = -10_000.0  # added to the attention of padding
 

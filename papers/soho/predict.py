@@ -27,9 +27,9 @@ from .datasets import files
 from .datasets.images import Image, batch, resized
 from .model import Downstream, Pretraining
 from .sampling import images
-from .text import Vocabulary, wordpiece
 from .visual.embedding import VisualEmbedding
 from .visual.trunk import NORMALISATION
+from .wordpiece import Vocabulary, wordpiece
 
 WEIGHTS = Path(__file__).parent / "weights"
 BEST = 3  # answers that are printed

@@ -12,7 +12,7 @@ from .datasets.images import Image, batch
 from .datasets.texts import Text, by_images
 from .losses import IGNORED
 from .model import Images
-from .text import Vocabulary, mask_words
+from .wordpiece import Vocabulary, mask_words
 
 OTHER = 0.5  # probability that a caption is one of another image
 

@@ -66,7 +66,7 @@ class VisualEmbedding(nn.Module):
         self.dictionary = dictionary
         if dictionary is not None:
             self.line = nn.Linear(width, width)
-            self.mask_token = nn.Parameter(0.02 * torch.randn(width))
+            self.mask_token = nn.Parameter(torch.randn(width))
             if mixture == "gate":
                 self.gate = nn.Sequential(nn.Conv2d(2 * width, 2, 1, bias=False), nn.BatchNorm2d(2))
         self.norm = nn.LayerNorm(width)

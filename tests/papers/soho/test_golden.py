@@ -13,11 +13,11 @@ from transformers import BertConfig, BertModel
 from papers.soho.losses import answer_loss, code_scores, decayed, masked_loss, match_loss
 from papers.soho.metrics import soft_score
 from papers.soho.model import SOHO, answer_head
-from papers.soho.text import MASKED, RANDOM, Vocabulary, replace_words
 from papers.soho.train import optimizers
 from papers.soho.visual.dictionary import VisualDictionary, mask_codes
 from papers.soho.visual.embedding import Visual, VisualEmbedding, sine_position, valid_cells
 from papers.soho.visual.trunk import build_trunk
+from papers.soho.wordpiece import MASKED, RANDOM, Vocabulary, replace_words
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "soho"
 NAMES = {

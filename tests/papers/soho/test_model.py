@@ -88,6 +88,16 @@ def test_every_parameter_has_a_gradient(changes: dict[str, object]) -> None:
     assert (found.codes is None) == (not config.dictionary or config.regions)
 
 
+def test_words_depend_on_the_image_before_any_training() -> None:
+    """With BERT's initial weights of 0.02 so few channels let nothing through, and the CNN has no gradient."""
+    config = replace(PRESETS["cpu"], dictionary=False)
+    torch.manual_seed(0)
+    network = build.pretraining(config, vocabulary(config)).train()
+    told, of = words(config, CAPTIONS[:1] * 2), torch.tensor([[0], [1]])
+    logits = network(Images(torch.randn(2, 80, 8, 8), torch.ones(2, 2)), told, of).words
+    assert (logits[0] - logits[1]).norm() > 0.1 * logits[0].norm()
+
+
 def test_codes_are_masked_in_training_alone() -> None:
     config = replace(SMOKE, mask_codes=1.0)
     torch.manual_seed(0)
