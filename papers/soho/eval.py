@@ -23,9 +23,9 @@ from .metrics import fold_recalls, normalised_information, perplexity, purity, r
 from .model import SOHO, Downstream, Pretraining
 from .sampling import images, targets
 from .speed import latencies
-from .text import Vocabulary
 from .visual.dictionary import mask_codes
 from .visual.embedding import Visual, VisualEmbedding
+from .wordpiece import Vocabulary
 
 __all__ = ["evaluate", "figures"]
 IMAGES = 64  # scenes that go through the network together; photographs one by one, as their sizes differ
@@ -261,8 +261,9 @@ def retrieval_metrics(config: Config, run: Run) -> dict[str, float]:
 def task_metrics(config: Config, run: Run) -> dict[str, float]:
     """Scores of a task in percent: of all texts, by kind, and with the images of other texts (``shuffled``).
 
-    Questions about scenes are also averaged by what they ask for: inside the boxes of objects, or outside; and
-    ``unseen_percent`` are questions about objects that no training scene shows.
+    Questions about scenes are also averaged by what they ask for: inside the boxes of objects, or outside;
+    ``background_percent`` leaves out the empty side, which coordinates of boxes tell as well. ``unseen_percent`` are
+    questions about scenes of objects that no training scene shows.
     """
     words, names = vocabulary(config), classes(config)
     network = downstream(config, words, names, weights=load_weights(run.weights)).to(run.device).eval()
@@ -279,7 +280,8 @@ def task_metrics(config: Config, run: Run) -> dict[str, float]:
         others = answered(config, network, Texts(Shuffled(found.source), found.texts), words, run.device)
         metrics["shuffled_percent"] = 100 * soft_score(others, target).mean().item()
     if config.data is None and config.task == "vqa":
-        for name, kinds in (("inside", scenes.INSIDE), ("outside", scenes.OUTSIDE)):
+        groups = (("inside", scenes.INSIDE), ("outside", scenes.OUTSIDE), ("background", scenes.BACKGROUND))
+        for name, kinds in groups:
             metrics[f"{name}_percent"] = float(np.mean([x for kind in kinds for x in by_kind[kind]]))
         unseen = texts(config, run.cache, "unseen")
         about = answered(config, network, unseen, words, run.device)

@@ -43,8 +43,12 @@ PLACES = {
 """Photograph of each place; a scene shows a random part of it."""
 SIDES = ("left", "right", "top", "bottom")
 NUMBERS = ("one", "two", "three")
-INSIDE, OUTSIDE = ("object", "colour", "count", "presence"), ("place", "empty side", "place check")
-"""Kinds of question: about what boxes show, and about what they do not."""
+INSIDE = ("object", "colour", "count", "presence")
+"""Kinds of question about what boxes show."""
+BACKGROUND = ("place", "place check")
+"""Kinds of question about what lies outside of the boxes."""
+OUTSIDE = (*BACKGROUND, "empty side")
+"""The same, and which side is empty: a picture shows it, but so do the coordinates of the boxes."""
 OBJECT_NAMES = tuple(name for names in COLOURS.values() for name in names)
 COLOUR_OF = {name: colour for table in (COLOURS, UNSEEN) for colour, names in table.items() for name in names}
 ANSWERS = ("yes", "no", *NUMBERS, *SIDES, *PLACES, *OBJECT_NAMES, *COLOURS)
@@ -151,7 +155,7 @@ def questions(number: int, scene: Scene, rng: np.random.Generator, unseen: bool 
 
 
 def statements(scenes: Sequence[Scene], numbers: tuple[int, int], rng: np.random.Generator) -> list[Text]:
-    """Four statements about two images, as often true as false (NLVR2): on objects, places, and both.
+    """Three or four statements about two images, as often true as false (NLVR2): on objects, places and numbers.
 
     Each is drawn until its truth is the one that a coin asks for, so that the text alone tells nothing.
     """
@@ -175,7 +179,9 @@ def statements(scenes: Sequence[Scene], numbers: tuple[int, int], rng: np.random
         k = int(rng.integers(2))
         return f"there are more things in the {SIDES[k]} image", len(tags[k]) > len(tags[1 - k])
 
-    kinds: dict[str, Callable[[], tuple[str, bool]]] = {"one": one, "neither": neither, "place": place, "more": more}
+    kinds: dict[str, Callable[[], tuple[str, bool]]] = {"one": one, "neither": neither, "place": place}
+    if len(first.tags) != len(second.tags):  # otherwise "more" would be false of either image
+        kinds["more"] = more
     found = []
     for kind, draw in kinds.items():
         wanted = bool(rng.integers(2))
