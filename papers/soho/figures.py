@@ -13,7 +13,7 @@ from shared.support.figures import write_figure
 from .datasets.scenes import INSIDE, OUTSIDE
 
 BARS = ("soho-vqa", "no-dictionary-vqa", "regions-vqa", "scratch-vqa", "blind-vqa")
-USED = ("soho", "written", "no-mvm", "single-mvm", "codes-fourfold")
+USED = ("soho", "written", "no-mvm", "single-mvm")
 COLOURS = 128
 
 
