@@ -77,14 +77,12 @@ class Config:
     """Pixels of the short side of a photograph."""
     long_side: int = 1000
     """Pixels of the long side of a photograph at most."""
-    short_sides: tuple[int, int] | None = None
-    """Range of the short side in training, drawn for each photograph; None: always `short_side`."""
     group: int = 16
     """Photographs of one orientation that are read together, so that little is padded; a divisor of the batch sizes."""
     batch_size: int = 128
     """Images of a batch of pre-training, over all processes."""
     accumulate: int = 2
-    """Batches whose gradients are added up for one optimizer step."""
+    """Batches whose gradients are added up for one optimizer step of pre-training."""
     steps: int = 33_000
     """Optimizer steps of pre-training."""
     learning_rate: float = 1e-4
@@ -95,8 +93,13 @@ class Config:
     """Shares of pre-training after which both rates fall to a tenth."""
     clip: float = 10.0
     """Largest norm of the whole gradient in pre-training."""
+    tuning_sides: tuple[int, int, int] | None = (400, 800, 1333)
+    """Training of a downstream task draws the short side of a photograph between the first two, its long side is the
+    third at most; None: sizes as in pre-training."""
     tuning_batch_size: int = 128
     """Images, or pairs of images, of a batch of a downstream task, over all processes."""
+    tuning_accumulate: int = 1
+    """Batches whose gradients are added up for one optimizer step of a downstream task."""
     tuning_steps: int = 13_000
     """Optimizer steps of a downstream task."""
     tuning_learning_rate: float = 1e-4
@@ -156,6 +159,7 @@ CPU = Config(
     steps=1000,
     learning_rate=4e-3,
     milestones=(0.8, 0.95),
+    tuning_sides=None,
     tuning_batch_size=16,
     tuning_steps=300,
     tuning_learning_rate=3e-3,

@@ -104,7 +104,7 @@ def _photographs(config: Config, cache: Path, files: Sequence[Path]) -> Photogra
         std,
         short_side=config.short_side,
         long_side=config.long_side,
-        short_sides=config.short_sides,
+        training_sides=None if config.task == "pretrain" else config.tuning_sides,
         boxes=found,
         crop=config.crop,
     )

@@ -87,6 +87,7 @@ class Stage(NamedTuple):
     """The numbers of pre-training, or of a downstream task."""
 
     batch_size: int
+    accumulate: int
     steps: int
     learning_rate: float
     trunk_rate: float
@@ -151,11 +152,11 @@ def optimise(
             optimizer.zero_grad()
         logged: dict[str, Tensor] = {}
         names: list[str] = []
-        for _ in range(config.accumulate):
+        for _ in range(stage.accumulate):
             batch = next(batches)
             parts = losses(model, batch)
-            run.accelerator.backward(torch.stack(list(parts.values())).sum() / config.accumulate)
-            logged = {name: logged.get(name, 0) + x.detach() / config.accumulate for name, x in parts.items()}
+            run.accelerator.backward(torch.stack(list(parts.values())).sum() / stage.accumulate)
+            logged = {name: logged.get(name, 0) + x.detach() / stage.accumulate for name, x in parts.items()}
             names += batch["name"]
         total = torch.stack(list(logged.values())).sum()
         run.log(step, loss=total, samples=names, **{f"loss_{name}": x for name, x in logged.items()}, **usage(network))

@@ -61,7 +61,7 @@ class Photographs:
         files: one an image.
         mean, std: of the trunk, for RGB in [0, 1].
         short_side, long_side: pixels; the long side may make the short one shorter.
-        short_sides: range that training draws the short side from.
+        training_sides: least and most pixels of the short side that training draws, and the most of the long side.
         boxes: (R, 4) xyxy shares of each image, for the baseline of regions.
         crop: pixels of a box after resizing.
     """
@@ -74,13 +74,13 @@ class Photographs:
         *,
         short_side: int,
         long_side: int,
-        short_sides: tuple[int, int] | None = None,
+        training_sides: tuple[int, int, int] | None = None,
         boxes: Sequence[np.ndarray] | None = None,
         crop: int = 224,
     ) -> None:
         self.files, self.boxes, self.crop = files, boxes, crop
         self.mean, self.std = (torch.tensor(x)[:, None, None] for x in (mean, std))
-        self.short_side, self.long_side, self.short_sides = short_side, long_side, short_sides
+        self.short_side, self.long_side, self.training_sides = short_side, long_side, training_sides
 
     def __len__(self) -> int:
         return len(self.files)
@@ -91,10 +91,11 @@ class Photographs:
         if self.boxes is not None:
             boxes = torch.from_numpy(self.boxes[index])
             return Image(self.normalised(crops(pixels, boxes, self.crop)), boxes)
-        short = self.short_side
-        if rng is not None and self.short_sides is not None:
-            short = int(rng.integers(self.short_sides[0], self.short_sides[1] + 1))
-        return Image(self.normalised(resized(pixels, short, self.long_side)))
+        short, long = self.short_side, self.long_side
+        if rng is not None and self.training_sides is not None:
+            least, most, long = self.training_sides
+            short = int(rng.integers(least, most + 1))
+        return Image(self.normalised(resized(pixels, short, long)))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         return (pixels - self.mean) / self.std

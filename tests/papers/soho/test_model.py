@@ -218,6 +218,7 @@ def test_stages_have_their_own_numbers() -> None:
     config = replace(Config(), steps=7, tuning_steps=9, trunk_rate=0.5)
     assert stage_of(config).steps == 7 and stage_of(config).trunk_rate == 0.5
     assert stage_of(replace(config, task="vqa")).steps == 9 and stage_of(replace(config, task="vqa")).clip == 4.0
+    assert stage_of(config).accumulate == 2 and stage_of(replace(config, task="vqa")).accumulate == 1
 
 
 def test_a_frozen_cnn_leaves_an_optimizer_without_work() -> None:
