@@ -69,7 +69,7 @@ def _soho(config: Config, vocabulary: Vocabulary, pretrained: bool) -> SOHO:
             VisualDictionary(code_count(config), width, config.rule, config.decay, frozen=tuned) if looked_up else None
         )
         visual = VisualEmbedding(channels, width, codes, config.mixture)
-        if looked_up and tuned:
+        if looked_up and (tuned or not config.mask_codes):
             visual.mask_token.requires_grad_(False)  # nothing is masked
     return SOHO(trunk.to(memory_format=torch.channels_last), visual, _bert(config, vocabulary, pretrained))
 

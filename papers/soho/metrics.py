@@ -19,13 +19,14 @@ def recalls(scores: Tensor, image_of: Tensor) -> dict[str, float]:
 
     Returns:
         ``tr1_percent`` and so on, text retrieval: an image counts if any of its texts is among the first k; and
-        ``ir1_percent`` and so on, image retrieval: a text counts if its image is.
+        ``ir1_percent`` and so on, image retrieval: a text counts if its image is. Others of the same score
+        stand before the right one.
     """
     own = image_of == torch.arange(len(scores))[:, None]
     best_text = scores.masked_fill(~own, -torch.inf).amax(1)
-    text_rank = (scores > best_text[:, None]).sum(1)
+    text_rank = ((scores >= best_text[:, None]) & ~own).sum(1)
     own_image = scores[image_of, torch.arange(scores.shape[1])]
-    image_rank = (scores > own_image).sum(0)
+    image_rank = ((scores >= own_image) & ~own).sum(0)
     by_direction = (("tr", text_rank), ("ir", image_rank))
     return {f"{name}{k}_percent": 100 * (rank < k).float().mean().item() for name, rank in by_direction for k in TOP}
 

@@ -37,6 +37,8 @@ def test_ties_count_against_the_right_candidate() -> None:
     scores = torch.tensor([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
     assert ranks(scores)[1] == 50 and ranks(scores)[5] == 100
     assert ranks(torch.zeros(4, 20))[10] == 0
+    same = recalls(torch.zeros(20, 40), torch.arange(40) // 2)
+    assert same["tr10_percent"] == same["ir10_percent"] == 0
 
 
 def test_soft_scores() -> None:

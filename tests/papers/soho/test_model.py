@@ -69,11 +69,12 @@ def test_early_maps_take_the_place_of_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"dictionary": False}, {"mixture": "code"}, {"mixture": "add"}, {"regions": True}]
+    "changes",
+    [{}, {"dictionary": False}, {"mixture": "code"}, {"mixture": "add"}, {"regions": True}, {"mask_codes": 0.0}],
 )
 def test_every_parameter_has_a_gradient(changes: dict[str, object]) -> None:
     """Otherwise training over several processes stops."""
-    config = replace(SMOKE, mask_codes=1.0, **changes)  # type: ignore[arg-type]
+    config = replace(SMOKE, **({"mask_codes": 1.0} | changes))  # type: ignore[arg-type]
     torch.manual_seed(0)
     network = build.pretraining(config, vocabulary(config)).train()
     seen = boxes() if config.regions else whole()
