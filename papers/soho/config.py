@@ -111,9 +111,9 @@ class Config:
     tuning_clip: float = 4.0
     """Largest norm of the whole gradient in a downstream task."""
     weight_decay: float = 0.01
-    """Of AdamW, decoupled, on norms and biases as well."""
+    """Weight decay of AdamW, decoupled, on norms and biases as well."""
     trunk_decay: float = 1e-4
-    """Of SGD, in its gradient."""
+    """Weight decay of SGD, in its gradient."""
     warmup: int = 1000
     """Steps in which the rates rise from a third."""
     blind: bool = False

@@ -34,7 +34,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What pre-training scores; R rows are the pairs of an image with one of its texts."""
+    """Scores of pre-training; R rows are the pairs of an image with one of its texts."""
 
     words: Tensor
     """(R, L, V) logits of the words at each place of the text."""

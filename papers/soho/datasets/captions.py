@@ -89,14 +89,15 @@ def check(root: Path) -> list[str]:
     if not (root / "karpathy").is_dir():
         return []
     return [
-        complete("pre-training, COCO and Visual Genome", lambda: [x.file for x in pretraining(root)]),
-        *(
-            complete(
-                f"retrieval, {which}, test", lambda which=which: [x.file for x in karpathy(root, which, ("test",))]
-            )
-            for which in ("coco", "flickr30k")
-        ),
+        complete("pre-training, COCO and Visual Genome", lambda: files_of(pretraining(root))),
+        complete("retrieval, coco, test", lambda: files_of(karpathy(root, "coco", ("test",)))),
+        complete("retrieval, flickr30k, test", lambda: files_of(karpathy(root, "flickr30k", ("test",)))),
     ]
+
+
+def files_of(images: list[Captioned]) -> list[Path]:
+    """The files of images with captions."""
+    return [image.file for image in images]
 
 
 def complete(name: str, images: Callable[[], list[Path]]) -> str:

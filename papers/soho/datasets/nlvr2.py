@@ -1,5 +1,6 @@
 """NLVR2: a statement about two photographs, true or false."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,4 +43,9 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test1") if (root / "nlvr2").is_dir() else ()
-    return [complete(f"NLVR2, {split}", lambda split=split: read(root, split)[0]) for split in splits]
+    return [complete(f"NLVR2, {split}", partial(images, root, split)) for split in splits]
+
+
+def images(root: Path, split: str) -> list[Path]:
+    """The files of the images of a split."""
+    return read(root, split)[0]

@@ -243,7 +243,7 @@ def corpus() -> list[str]:
 
 
 def content(scene: Scene) -> np.ndarray:
-    """What each cell of a grid shows, (CELLS, CELLS): object k as k + 1 if it fills a quarter of the cell, else 0."""
+    """The object in each cell of a grid, (CELLS, CELLS): k + 1 if object k fills a quarter of the cell, else 0."""
     side = SIZE // CELLS
     cells = scene.class_map.reshape(CELLS, side, CELLS, side).swapaxes(1, 2).reshape(CELLS, CELLS, -1)
     found = np.zeros((CELLS, CELLS), np.int16)

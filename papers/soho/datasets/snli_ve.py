@@ -1,5 +1,6 @@
 """SNLI-VE: does a photograph of Flickr30k entail a hypothesis, contradict it, or neither?"""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,4 +37,9 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test") if (root / "snli_ve").is_dir() else ()
-    return [complete(f"SNLI-VE, {split}", lambda split=split: read(root, split)[0]) for split in splits]
+    return [complete(f"SNLI-VE, {split}", partial(images, root, split)) for split in splits]
+
+
+def images(root: Path, split: str) -> list[Path]:
+    """The files of the images of a split."""
+    return read(root, split)[0]

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,4 +69,9 @@ def answers(texts: list[Text], least: int = LEAST) -> tuple[str, ...]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "val") if (root / "vqa").is_dir() else ()
-    return [complete(f"VQA 2.0, {split}", lambda split=split: read(root, split)[0]) for split in splits]
+    return [complete(f"VQA 2.0, {split}", partial(images, root, split)) for split in splits]
+
+
+def images(root: Path, split: str) -> list[Path]:
+    """The files of the images of a split."""
+    return read(root, split)[0]

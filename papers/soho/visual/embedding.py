@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .dictionary import VisualDictionary
 
 Mixture = Literal["gate", "add", "code"]
-"""What the Transformer is given of feature and code: a learned mixture, their sum, or the code alone."""
+"""Input of the Transformer, from feature and code: a learned mixture, their sum, or the code alone."""
 
 
 @dataclass(frozen=True)
