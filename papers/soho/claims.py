@@ -8,8 +8,12 @@ PAPER = Paper(
     venue="CVPR 2021 (oral)",
     arxiv="2104.03135",
     summary="image-text pre-training on whole images, with a visual dictionary and masked codes",
-    conclusion="The final seeds are still to be run. Until then no sentence here is a result. Trials on validation "
-    "scenes are told in the list of deviations.",
+    conclusion=(
+        "Whole images tell the place that boxes of objects do not show, and one pass is far more than ten times as fast as "
+        "boxes with their detector. About the objects, the true boxes stay ahead. Codes of the visual dictionary are "
+        "consistent, but the dictionary does not help here: without it the network learns sooner and ends higher. "
+        "Masked codes do harm to masked nouns. Training the CNN along helps pre-training clearly, and questions less so."
+    ),
 )
 
 OFFLINE = ("smoke", "cpu")
