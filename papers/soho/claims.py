@@ -11,9 +11,9 @@ PAPER = Paper(
     conclusion=(
         "Whole images tell the place that boxes of objects do not show, and one pass is far more than ten times as "
         "fast as boxes with their detector. About the objects, the true boxes stay ahead. Codes of the visual "
-        "dictionary are consistent, but the dictionary does not help here: without it the network learns sooner and ends "
-        "higher. Masking codes makes masked nouns harder to find. Training the CNN along helps pre-training clearly, and "
-        "questions in most seeds."
+        "dictionary are consistent, but the dictionary does not help here: without it the network learns sooner and "
+        "ends higher. Masking codes makes masked nouns harder to find. Training the CNN along helps pre-training "
+        "clearly, and questions in most seeds."
     ),
 )
 
