@@ -1,6 +1,7 @@
-"""Rebuild the solo recordings, bit for bit, from the sound font TimGM6mb.sf2 (in the wheel `pretty_midi`).
+"""Rebuild the instruments, bit for bit, from the unpacked Debian packages `gcompris-qt-data` and
+`fluidr3mono-gm-soundfont`.
 
-python -m ci.packs.instruments --source TimGM6mb.sf2
+python -m ci.packs.instruments --source DIR     (DIR holds usr/share of both)
 """
 
 import csv
@@ -9,71 +10,77 @@ import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import tyro
+from PIL import Image
 
+from ci.packs.backgrounds import resource_files
 from shared.offline.packs import PACKS
 
 PACK = PACKS / "instruments"
-COLUMNS = ("instrument", "stamp", "split", "file", "seconds", "notes", "sha256")
-RATE = 16000  # Hz
-SECONDS = {"train": 24.0, "validation": 8.0, "test": 10.0}
+ARCHIVE = "usr/share/gcompris-qt/rcc/instruments.rcc"
+FONT = "usr/share/fluidr3mono-gm-soundfont/FluidR3Mono_GM.sf3"
+RATE = 16_000  # Hz, of the solos
+SOLOS = {"train": (6, 12.0), "validation": (1, 12.0), "test": (1, 18.0)}  # of each instrument: how many, seconds each
 
 # No note is shared by two splits. Pitched instruments: each split has its own pitch classes, interleaved over the
-# same register. Percussion: a sound font has few drums, so each split tunes them differently (in semitones).
+# same register. Percussion: a sound font has few notes, so validation and test tune them differently (in semitones).
 PITCH_CLASSES = {"train": {0, 2, 4, 7, 9}, "validation": {3, 5, 10}, "test": {1, 6, 8, 11}}
 TUNING = {"train": 0.0, "validation": 0.7, "test": -0.7}
+DETUNED = 0.3  # semitones up or down: instruments of training solos are not all at one pitch
 
 Event = tuple[float, float, int, int]  # start (s), duration (s), MIDI key, velocity
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A pitched General MIDI instrument and how it is played here."""
+    """A General MIDI instrument and how it is played here.
 
-    stamp: str
+    `keys` are the lowest and the highest of its usual register, or of percussion all that sound like it.
+    """
+
     program: int
-    low: int  # lowest and highest MIDI key
-    high: int
+    keys: tuple[int, ...]
     beats: tuple[float, ...] = (0.25, 0.5, 0.5, 1.0, 1.0, 1.5)
     overlap: float = 0.9  # share of a note's time that it sounds; above 1 is legato
     chords: float = 0.0  # share of notes that are chords
+    drums: bool = False
 
 
-STRINGS = "hobbies/music/string/"
-BOWED = (0.5, 1.0, 1.0, 1.5, 2.0)
-PITCHED = {
-    "trumpet": Instrument("hobbies/music/brass/trumpet", 56, 55, 82),
-    "cello": Instrument(STRINGS + "cello", 42, 36, 67, beats=BOWED, overlap=1.1),
-    "violin": Instrument(STRINGS + "violin", 40, 55, 88, beats=BOWED, overlap=1.1),
-    "bassoon": Instrument("hobbies/music/wind/bassoon", 70, 34, 65),
-    "classical guitar": Instrument(STRINGS + "guitar_classical", 24, 40, 74, overlap=1.5, chords=0.3),
-    "electric guitar": Instrument(STRINGS + "guitar2", 29, 40, 76, chords=0.2),
-    "electric bass guitar": Instrument(STRINGS + "guitar_electric_bass", 33, 28, 52),
+BOWED, STRUCK = (0.5, 1.0, 1.0, 1.5, 2.0), (0.25, 0.25, 0.5, 0.5, 1.0)
+INSTRUMENTS = {
+    "accordion": Instrument(21, (55, 79), chords=0.3),
+    "banjo": Instrument(105, (50, 74), overlap=1.2, chords=0.1),
+    "bongo": Instrument(0, (60, 61), STRUCK, drums=True),
+    "cello": Instrument(42, (36, 60), BOWED, overlap=1.1),
+    "flute": Instrument(73, (62, 88), overlap=1.0),
+    "guitar": Instrument(24, (40, 67), overlap=1.5, chords=0.3),
+    "harmonica": Instrument(22, (60, 84), chords=0.2),
+    "harp": Instrument(46, (43, 84), overlap=2.0, chords=0.3),
+    "horn": Instrument(60, (43, 65), BOWED, overlap=1.0),
+    "maracas": Instrument(0, (70,), STRUCK, drums=True),
+    "piano": Instrument(0, (41, 79), overlap=1.2, chords=0.4),
+    "saxophone": Instrument(65, (51, 75)),
+    "triangle": Instrument(0, (80, 81), (0.5, 1.0, 1.0, 2.0), drums=True),
+    "trumpet": Instrument(56, (58, 80)),
+    "violin": Instrument(40, (62, 88), BOWED, overlap=1.1),
 }
-DRUMS = {
-    "crash cymbal": "hobbies/music/percussion/cymbal_crash",
-    "floor tom drum": "hobbies/music/percussion/drum_tomtom_floor",
-    "drum kit": "hobbies/music/percussion/drumkit",
-}
-# Drum kit: (preset, kick, snare, hi-hats, toms, crash and ride) of the standard and brush kits.
-KITS = {
-    "train": (0, 36, 38, (42, 46), (41, 45, 48), (49, 51)),
-    "validation": (40, 36, 38, (42, 46), (41, 45, 48), (49, 51)),
-    "test": (0, 35, 40, (44, 46), (43, 47, 50), (57, 59)),
-}
+FILES = {"flute": "flute_traversiere"}  # names in the archive that are not the instrument's
 
 
-def melody(instrument: Instrument, split: str, rng: np.random.Generator) -> list[Event]:
+def melody(instrument: Instrument, split: str, seconds: float, rng: np.random.Generator) -> list[Event]:
     """A random walk over the keys of `split` in phrases of varying note length, loudness and short rests."""
-    keys = [key for key in range(instrument.low, instrument.high + 1) if key % 12 in PITCH_CLASSES[split]]
+    low, high = instrument.keys
+    keys = [key for key in range(low, high + 1) if key % 12 in PITCH_CLASSES[split]]
     beat = 60 / rng.uniform(90, 140)
-    position, time, events = len(keys) // 2, 0.0, []
-    while time < SECONDS[split]:
+    position, time, events = int(rng.integers(len(keys))), 0.0, []
+    while time < seconds:
         step = int(rng.choice([-3, -2, -1, -1, 1, 1, 2, 3]))
         position += step if 0 <= position + step < len(keys) else -step
+        position = min(max(position, 0), len(keys) - 1)
         length = beat * float(rng.choice(instrument.beats))
         velocity = int(rng.integers(70, 120))
         voices = int(rng.integers(2, 4)) if rng.random() < instrument.chords else 1
@@ -86,70 +93,87 @@ def melody(instrument: Instrument, split: str, rng: np.random.Generator) -> list
     return sorted(set(events))
 
 
-def strokes(keys: tuple[int, ...], lengths: tuple[float, ...], split: str, rng: np.random.Generator) -> list[Event]:
-    """A random rhythm on one drum or cymbal; `lengths` in seconds."""
+def strokes(instrument: Instrument, seconds: float, rng: np.random.Generator) -> list[Event]:
+    """A random rhythm on one piece of percussion, some of its strokes early or late."""
+    beat = 60 / rng.uniform(80, 140)
     time, events = 0.0, []
-    while time < SECONDS[split]:
-        length = float(rng.choice(lengths)) * rng.uniform(0.95, 1.05)
-        events.append((time, length, int(rng.choice(keys)), int(rng.integers(60, 127))))
+    while time < seconds:
+        length = beat * float(rng.choice(instrument.beats)) * rng.uniform(0.95, 1.05)
+        events.append((time, length, int(rng.choice(instrument.keys)), int(rng.integers(60, 127))))
         time += length
     return events
 
 
-def groove(split: str, rng: np.random.Generator) -> list[Event]:
-    """Four-beat bars in eighths: hi-hat or ride, kick on 1 and 3, snare on 2 and 4, fills and crashes between."""
-    _, kick, snare, hats, toms, (crash, ride) = KITS[split]
-    eighth = 30 / rng.uniform(95, 130)
-    events: list[Event] = []
-    for step in range(int(SECONDS[split] / eighth) + 1):
-        time, beat, bar = step * eighth, step % 8, step // 8
-        struck = [ride if bar % 4 >= 2 else hats[int(rng.random() < 0.15)]]
-        if beat in (0, 4) or rng.random() < 0.15:
-            struck.append(kick)
-        if beat in (2, 6):
-            struck.append(snare)
-        if bar % 2 and beat >= 6:
-            struck.append(int(rng.choice(toms)))
-        if bar % 4 == 0 and beat == 0:
-            struck.append(crash)
-        events += [(time, eighth, key, int(rng.integers(75, 120))) for key in struck]
-    return events
+class Renderer:
+    """A sound font that plays one solo after the other."""
+
+    def __init__(self, font: Path) -> None:
+        import tinysoundfont  # only a rebuild needs it: see SOURCE.md
+
+        self.synth: Any = tinysoundfont.Synth(samplerate=RATE)
+        self.font = self.synth.sfload(str(font))
+
+    def play(self, events: list[Event], seconds: float, instrument: Instrument, tuning: float) -> np.ndarray:
+        """(N,) float32 mono at 16 kHz with a peak of 0.8 and faded ends."""
+        bank = 128 if instrument.drums else 0
+        self.synth.program_select(0, self.font, bank, instrument.program, instrument.drums)
+        self.synth.set_tuning(0, tuning)
+        total = int(seconds * RATE)
+        # At equal times a note ends before the next begins, or a repeated key would be cut at once.
+        changes = [(round(start * RATE), velocity, key) for start, _, key, velocity in events]
+        changes += [(round((start + duration) * RATE), 0, key) for start, duration, key, _ in events]
+        wave, now = np.zeros(total, np.float32), 0
+        for at, velocity, key in [*sorted(changes), (total, 0, 0)]:
+            at = min(at, total)
+            if at > now:
+                wave[now:at] = self._generate(at - now)
+                now = at
+            if velocity:
+                self.synth.noteon(0, key, velocity)
+            else:
+                self.synth.noteoff(0, key)
+        self.synth.sounds_off()
+        self._generate(RATE)  # what still rings is no part of the next solo
+        fade = np.linspace(0, 1, RATE // 100, dtype=np.float32)
+        wave[: len(fade)] *= fade
+        wave[-len(fade) :] *= fade[::-1]
+        return 0.8 * wave / np.abs(wave).max()
+
+    def _generate(self, samples: int) -> np.ndarray:
+        return np.frombuffer(bytes(self.synth.generate(samples)), np.float32).reshape(-1, 2).mean(1)
 
 
-def render(font: Path, events: list[Event], seconds: float, program: int, drums: bool, tuning: float) -> np.ndarray:
-    """Play `events`; returns (N,) float32 mono at 16 kHz with a peak of 0.8 and faded ends."""
-    import tinysoundfont  # only a rebuild needs it: see SOURCE.md
+def picture(svg: str) -> bytes:
+    """A drawing as a cut-out without empty margins: WebP, shortest side at most 128, longest at most 256."""
+    import resvg_py  # only a rebuild needs it: see SOURCE.md
 
-    synth = tinysoundfont.Synth(samplerate=RATE)
-    synth.program_select(0, synth.sfload(str(font)), 128 if drums else 0, program, drums)
-    synth.set_tuning(0, tuning)
-    total = int(seconds * RATE)
-    # At equal times a note ends before the next begins, or a repeated key would be cut at once.
-    changes = [(round(start * RATE), velocity, key) for start, _, key, velocity in events]
-    changes += [(round((start + duration) * RATE), 0, key) for start, duration, key, _ in events]
-    wave, now = np.zeros(total, np.float32), 0
-    for at, velocity, key in [*sorted(changes), (total, 0, 0)]:
-        at = min(at, total)
-        if at > now:
-            wave[now:at] = np.frombuffer(bytes(synth.generate(at - now)), np.float32).reshape(-1, 2).mean(1)
-            now = at
-        if velocity:
-            synth.noteon(0, key, velocity)
-        else:
-            synth.noteoff(0, key)
-    fade = np.linspace(0, 1, RATE // 100, dtype=np.float32)
-    wave[: len(fade)] *= fade
-    wave[-len(fade) :] *= fade[::-1]
-    return 0.8 * wave / np.abs(wave).max()
+    drawn = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=600)))).convert("RGBA")
+    drawn = drawn.crop(drawn.getchannel("A").point(lambda alpha: 255 * (alpha > 8)).getbbox())
+    scale = min(128 / min(drawn.size), 256 / max(drawn.size))
+    size = (max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale)))
+    encoded = io.BytesIO()
+    drawn.resize(size, Image.Resampling.LANCZOS).save(encoded, "WEBP", quality=85, method=6, exact=True)
+    return encoded.getvalue()
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        crc = byte << 24
+        for _ in range(8):
+            crc = (crc << 1) ^ (0x104C11DB7 if crc & 0x80000000 else 0)
+        table.append(crc)
+    return table
+
+
+CRC = _crc_table()
 
 
 def ogg_crc(page: bytes) -> int:
     """Checksum of an Ogg page (RFC 3533): CRC-32, polynomial 0x04C11DB7, not reflected."""
     crc = 0
     for byte in page:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = (crc << 1) ^ (0x104C11DB7 if crc & 0x80000000 else 0)
+        crc = (crc << 8) & 0xFFFFFFFF ^ CRC[(crc >> 24) ^ byte]
     return crc
 
 
@@ -168,37 +192,51 @@ def with_serial(ogg: bytes, serial: int) -> bytes:
     return b"".join(pages)
 
 
-def build(source: Path, out: Path = PACK) -> None:
-    """Write sounds/ and instruments.csv under `out`."""
-    (out / "sounds").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, name in enumerate([*PITCHED, *DRUMS]):
-        for order, split in enumerate(SECONDS):
-            rng = np.random.default_rng([number, order])
-            drums, tuning = name in DRUMS, TUNING[split] if name in DRUMS else 0.0
-            if name in PITCHED:
-                stamp, program = PITCHED[name].stamp, PITCHED[name].program
-                events = melody(PITCHED[name], split, rng)
-            else:
-                stamp, program = DRUMS[name], KITS[split][0] if name == "drum kit" else 0
-                if name == "crash cymbal":
-                    events = strokes((49, 55, 57), (0.45, 0.6, 0.9), split, rng)
-                elif name == "floor tom drum":
-                    events = strokes((41, 43), (0.15, 0.3, 0.3, 0.6), split, rng)
+def vorbis(wave: np.ndarray, serial: int) -> bytes:
+    """The same bytes for the same samples."""
+    encoded = io.BytesIO()
+    soundfile.write(encoded, wave, RATE, format="OGG", subtype="VORBIS")
+    return with_serial(encoded.getvalue(), serial)
+
+
+def build(source: Path, out: Path = PACK, only: tuple[str, ...] = tuple(INSTRUMENTS)) -> None:
+    """Write images/, recordings/, solos/ and both tables under `out`; `only` some instruments, for a test."""
+    files = {Path(path).name: content for path, content in resource_files((source / ARCHIVE).read_bytes())}
+    renderer = Renderer(source / FONT)
+    for folder in ("images", "recordings", "solos"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    pictured, played = [], []
+    for number, (name, instrument) in enumerate(INSTRUMENTS.items()):
+        if name not in only:
+            continue
+        stem = FILES.get(name, name)
+        image, recording = picture(files[f"{stem}.svg"].decode()), files[f"{stem}.ogg"]
+        (out / "images" / f"{name}.webp").write_bytes(image)
+        (out / "recordings" / f"{name}.ogg").write_bytes(recording)
+        pictured.append((name, *(hashlib.sha256(content).hexdigest() for content in (image, recording))))
+        for order, (split, (count, seconds)) in enumerate(SOLOS.items()):
+            for solo in range(count):
+                rng = np.random.default_rng([number, order, solo])
+                detuned = rng.uniform(-DETUNED, DETUNED) if split == "train" else 0.0
+                if instrument.drums:
+                    events = strokes(instrument, seconds, rng)
                 else:
-                    events = groove(split, rng)
-            wave = render(source, events, SECONDS[split], program, drums, tuning)
-            encoded = io.BytesIO()
-            soundfile.write(encoded, wave, RATE, format="OGG", subtype="VORBIS")
-            content = with_serial(encoded.getvalue(), serial=number * len(SECONDS) + order)
-            file = f"sounds/{name.replace(' ', '_')}-{split}.ogg"
-            (out / file).write_bytes(content)
-            kit = f"drums{program}" if drums else f"program{program}"
-            keys = sorted({key for start, _, key, _ in events if start < SECONDS[split]})
-            notes = " ".join(f"{kit}/{key}{tuning:+.1f}" if tuning else f"{kit}/{key}" for key in keys)
-            rows.append((name, stamp, split, file, len(wave) / RATE, notes, hashlib.sha256(content).hexdigest()))
-    with open(out / "instruments.csv", "w", newline="", encoding="utf-8") as file_:
-        csv.writer(file_, lineterminator="\n").writerows([COLUMNS, *rows])
+                    events = melody(instrument, split, seconds, rng)
+                tuning = TUNING[split] * instrument.drums
+                wave = renderer.play(events, seconds, instrument, tuning + detuned)
+                content = vorbis(wave, serial=100 * number + 10 * order + solo)
+                file = f"{name}-{split}-{solo}.ogg"
+                (out / "solos" / file).write_bytes(content)
+                keys = sorted({key for start, _, key, _ in events if start < seconds})
+                notes = " ".join(f"{key}{tuning:+.1f}" if tuning else str(key) for key in keys)
+                played.append((name, split, file, seconds, notes, hashlib.sha256(content).hexdigest()))
+    _write(out / "instruments.csv", ("name", "image_sha256", "recording_sha256"), pictured)
+    _write(out / "solos.csv", ("instrument", "split", "file", "seconds", "notes", "sha256"), played)
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
 if __name__ == "__main__":

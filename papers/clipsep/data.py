@@ -17,6 +17,7 @@ from .config import Config
 from .datasets import recordings, videos
 from .datasets.clips import Clip, Pair, Queries
 
+EXAMPLES = 4  # mixtures of each split of the videos
 LAYOUT = videos.LAYOUT
 check = videos.check
 
@@ -26,9 +27,10 @@ class Data:
     """Clips for training, mixtures for evaluation and the labels' texts."""
 
     train: list[Clip]
-    validation: list[Pair]
-    tests: dict[str, list[Pair]]
-    """Test sets by name; the first is the headline."""
+    held_out: dict[str, dict[str, list[Pair]]]
+    """Sets of mixtures by name, those of ``validation`` and those of ``test``; each split's first is the headline."""
+    examples: dict[str, list[Pair]]
+    """A few mixtures of each split to look at and to listen to, fixed before any result was seen."""
     queries: Queries
 
 
@@ -49,10 +51,20 @@ def prepare(config: Config, cache: Path) -> dict[str, Any]:
 
 def load(config: Config, cache: Path) -> Data:
     """Read what :func:`prepare` left."""
-    train, validation, tests, queries = (videos if config.data else recordings).load(config, cache)
+    if config.data:
+        train, pairs, tests, queries = videos.load(config, cache)
+        held_out = {"validation": {"validation": pairs}, "test": tests}
+        examples = {split: _evenly(next(iter(sets.values()))) for split, sets in held_out.items()}
+    else:
+        train, held_out, examples, queries = recordings.load(config, cache)
     if config.test_mixtures is not None:
-        tests = {name: pairs[:: -(-len(pairs) // config.test_mixtures)] for name, pairs in tests.items()}
-    return Data(train, validation, tests, queries)
+        most = config.test_mixtures
+        held_out["test"] = {name: pairs[:: -(-len(pairs) // most)] for name, pairs in held_out["test"].items()}
+    return Data(train, held_out, examples, queries)
+
+
+def _evenly(pairs: list[Pair]) -> list[Pair]:
+    return [pairs[int(i)] for i in np.linspace(0, len(pairs) - 1, EXAMPLES + 2)[1:-1]]
 
 
 class MixAndSeparate:

@@ -1,5 +1,6 @@
 """Evaluation on fixed mixtures, and the figures of the README."""
 
+import io
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -20,15 +21,14 @@ from shared.support.files import write_atomic, write_json
 
 from .audio import Spectrogram, magnitude
 from .build import UNTRAINED, build_spectrogram, load_model
-from .config import VARIANTS, Config
+from .config import Config
 from .data import load, mixtures
 from .datasets.clips import Pair, Queries
-from .metrics import bss_eval, si_sdr
+from .metrics import bss_eval, sdr, si_sdr
 
+ITEMS = {"first test set": "items.json", "recordings of other players": "items-recordings.json"}  # SDR by class
 COLOURS = 96  # of a figure's palette
-MARKERS = {"mixture": "_", "clipsep": "o", "clipsep-nit": "^", "labelsep": "s", "ideal-mask": "x"}  # SDR by class
-EXAMPLES = 4  # test mixtures whose estimates are written as WAVs and drawn
-METRICS = ("sdr_db", "sir_db", "sar_db", "si_sdr_db")
+MARKERS = {"mixture": "_", "half-volume": "|", "clipsep": "o", "labelsep": "s", "ideal-mask": "x"}  # SDR by class
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
@@ -58,52 +58,61 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     model = (nn.Identity() if config.model in UNTRAINED else load_model(config, run.weights)).to(run.device)
     metrics: dict[str, float] = {}
     trained = {clip.label for clip in data.train}
-    sets = data.tests if config.split == "test" else {"validation": data.validation}
-    for number, (name, pairs) in enumerate(sets.items()):
+    for number, (name, pairs) in enumerate(data.held_out[config.split].items()):
         if config.model == "labelsep" and any(pair.target.label not in trained for pair in pairs):
             continue  # a label without training clips has no embedding (MUSIC+)
-        shown = _examples(pairs)
-        values, examples = separate_all(config, model, spectrogram, pairs, data.queries, shown)
         prefix = "" if number == 0 else f"{name}_"
+        projected = number == 0 or config.data is not None
+        values = separate_all(config, model, spectrogram, pairs, data.queries, projected)
         metrics |= {prefix + key: value for key, value in summary(values).items()}
         write_json(run.folder / f"items{prefix and f'-{name}'}.json", _items(pairs, values, data.queries))
         if config.noise_heads:
             metrics[f"{prefix}noise_activation_fraction"] = noise_activation(config, model, spectrogram, pairs)
-        if number == 0:
-            _write_examples(run.folder / "examples", config, [pairs[i] for i in shown], examples, data.queries)
+    pairs = data.examples[config.split]
+    _, estimates = separated(config, model, spectrogram, pairs, data.queries)
+    _write_examples(run.folder / "examples", config, pairs, next(iter(estimates.values())), data.queries)
     return metrics
 
 
-@torch.no_grad()
 def separate_all(
-    config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries, kept: list[int]
-) -> tuple[dict[str, dict[str, Tensor]], list[Tensor]]:
+    config: Config,
+    model: Any,
+    spectrogram: Spectrogram,
+    pairs: list[Pair],
+    queries: Queries,
+    projected: bool = True,
+) -> dict[str, dict[str, Tensor]]:
     """Metrics of every mixture by kind of query, ``{"own": {"sdr_db": (P,), ...}, ...}``.
-
-    And the own-query estimates (N,) of the mixtures with the numbers ``kept``.
 
     A metric is NaN where a reference or the estimate is silent; such mixtures are left out of the means, as in the
     official evaluation. That also drops a mixture where the estimate of the interference (of 1 - mask) is silent,
     which counts here.
+
+    Args:
+        projected: with SIR and SAR, whose projections take most of the time.
     """
     values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
-    examples: dict[int, Tensor] = {}
     for start in range(0, len(pairs), config.batch_size):
-        chunk = pairs[start : start + config.batch_size]
-        sources = mixtures(chunk, config).to(spectrogram.window.device)  # (B, 2, N)
-        spectra = spectrogram.stft(sources.unsqueeze(2))
-        mixture = spectra.sum(1)
-        masks = _masks(config, model, spectrogram, spectra, chunk, queries)
-        estimates = torch.stack([spectrogram.reconstruct(mask, mixture).squeeze(1) for mask in masks.values()], dim=1)
-        references = sources[..., : estimates.shape[-1]]
-        for reference, estimate in zip(references, estimates, strict=True):
-            row = bss_eval(reference, estimate) | {"si_sdr_db": si_sdr(reference[0], estimate)}
+        references, estimates = separated(config, model, spectrogram, pairs[start : start + config.batch_size], queries)
+        for reference, estimate in zip(references, torch.stack(list(estimates.values()), dim=1), strict=True):
+            row = bss_eval(reference, estimate) if projected else {"sdr_db": sdr(reference[0], estimate)}
+            row["si_sdr_db"] = si_sdr(reference[0], estimate)
             for metric, of_kind in row.items():
-                for kind, value in zip(masks, of_kind, strict=True):
+                for kind, value in zip(estimates, of_kind, strict=True):
                     values[kind][metric].append(value.cpu())
-        examples |= {i: estimates[i - start, 0].cpu() for i in kept if start <= i < start + len(chunk)}
-    stacked = {k: {m: torch.stack(v) for m, v in by.items()} for k, by in values.items()}
-    return stacked, [examples[i] for i in kept]
+    return {kind: {metric: torch.stack(of) for metric, of in by.items()} for kind, by in values.items()}
+
+
+@torch.no_grad()
+def separated(
+    config: Config, model: Any, spectrogram: Spectrogram, pairs: list[Pair], queries: Queries
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sources (B, 2, N) of some mixtures, and estimates (B, N) of the targets by kind of query; see :func:`_masks`."""
+    sources = mixtures(pairs, config).to(spectrogram.window.device)
+    spectra = spectrogram.stft(sources.unsqueeze(2))
+    masks = _masks(config, model, spectrogram, spectra, pairs, queries)
+    estimates = {kind: spectrogram.reconstruct(mask, spectra.sum(1)).squeeze(1) for kind, mask in masks.items()}
+    return sources[..., : next(iter(estimates.values())).shape[-1]], estimates
 
 
 @torch.no_grad()
@@ -156,10 +165,12 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
         }
     else:
         unselected = {}
-    own = values["own"] | {"sar_db": values["own"]["sar_db"].where(values["own"]["sar_db"] <= 100, torch.nan)}
+    own = dict(values["own"])
+    if "sar_db" in own:
+        own["sar_db"] = own["sar_db"].where(own["sar_db"] <= 100, torch.nan)
     of_own = {}
-    for metric in METRICS:
-        defined = own[metric][~own[metric].isnan()]
+    for metric, of in own.items():
+        defined = of[~of.isnan()]
         if not defined.isfinite().any():
             continue
         name = metric.removesuffix("_db")
@@ -171,7 +182,7 @@ def summary(values: dict[str, dict[str, Tensor]]) -> dict[str, float]:
         f"{metric.removesuffix('_db')}_{kind}_db": float(of[metric].nanmean())
         for kind, of in values.items()
         for metric in ("sdr_db", "sir_db", "si_sdr_db")
-        if kind != "own"
+        if kind != "own" and metric in of
     }
     if "image" in values:
         others["sdr_image_median_db"] = float(np.nanmedian(values["image"]["sdr_db"]))
@@ -182,13 +193,13 @@ def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Que
     """One row a mixture: what it is made of, and the SDR by kind of query (None where undefined)."""
     rows = []
     for i, pair in enumerate(pairs):
-        sdr = {kind: float(by["sdr_db"][i]) for kind, by in values.items()}
+        of_mixture = {kind: float(by["sdr_db"][i]) for kind, by in values.items()}
         rows.append(
             {
                 "target": pair.target.name,
                 "interferer": pair.interferer.name,
                 "label": queries.labels[pair.target.label],
-                "sdr_db": {kind: None if x != x else x for kind, x in sdr.items()},
+                "sdr_db": {kind: None if x != x else x for kind, x in of_mixture.items()},
             }
         )
     return rows
@@ -197,39 +208,29 @@ def _items(pairs: list[Pair], values: dict[str, dict[str, Tensor]], queries: Que
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
-def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: list[Tensor], queries: Queries) -> None:
-    sources = mixtures(pairs, config)
-    for number, estimate in enumerate(estimates):
-        for name, wave in {
-            "mixture": sources[number].sum(0),
-            "target": sources[number, 0],
-            "estimate": estimate,
-        }.items():
-            folder.mkdir(parents=True, exist_ok=True)
+def _write_examples(folder: Path, config: Config, pairs: list[Pair], estimates: Tensor, queries: Queries) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (sources, estimate) in enumerate(zip(mixtures(pairs, config), estimates.cpu(), strict=True)):
+        for name, wave in {"mixture": sources.sum(0), "target": sources[0], "estimate": estimate}.items():
             soundfile.write(folder / f"{number}-{name}.wav", wave.numpy(), config.rate)
     labels = [[queries.labels[clip.label] for clip in (pair.target, pair.interferer)] for pair in pairs]
     write_json(folder / "examples.json", {"labels": labels})
 
 
-def _examples(pairs: list[Pair]) -> list[int]:
-    """Evenly spread over the test set, fixed before any result was seen."""
-    return [int(i) for i in np.linspace(0, len(pairs) - 1, EXAMPLES + 2)[1:-1]]
-
-
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
-    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the WAVs.
+    """Draw the spectrograms of the examples, SDR by class (also a CSV) and the training curves; copy the sounds.
 
     SDR by class is a mean over seeds; all else shows the seed of :func:`_median_seed`.
     """
     target.mkdir(parents=True, exist_ok=True)
     median = _median_seed(runs)
     shown = {variant: folder for (variant, seed), folder in runs.items() if seed == median}
+    main = "clipsep" if "clipsep" in shown else next(iter(shown))
     _copy_examples(shown, target / "audio")
-    shown = {variant: folder for variant, folder in shown.items() if variant != "half-volume"} or shown
-    main = {variant: folder for variant, folder in shown.items() if VARIANTS[variant].headline} or shown
-    write_figure(_spectrograms(main, median), target / "spectrograms.png", colours=COLOURS)
+    _keep_examples(shown[main], main, target / "sounds")
+    write_figure(_separation(shown[main], main, median), target / "spectrograms.png", colours=COLOURS)
     write_figure(_spectrograms(shown, median), target / "spectrograms_all.png", colours=COLOURS)
-    by_class = _sdr_by_class(runs)
+    by_class = {title: of for title, file in ITEMS.items() if (of := _sdr_by_class(runs, file))}
     write_atomic(target / "sdr_by_class.csv", _csv(by_class).encode())
     write_figure(_classes(by_class), target / "sdr_by_class.png", colours=COLOURS)
     write_figure(_training(shown, median), target / "training.png", colours=COLOURS)
@@ -240,8 +241,14 @@ def _median_seed(runs: dict[tuple[str, int], Path]) -> int:
     variants = [variant for variant, _ in runs]
     main = "clipsep" if "clipsep" in variants else variants[0]
     folders = {seed: folder for (variant, seed), folder in runs.items() if variant == main}
-    sdr = {seed: json.loads((run / "result.json").read_text())["metrics"]["sdr_db"] for seed, run in folders.items()}
-    return sorted(sdr, key=lambda seed: sdr[seed])[(len(sdr) - 1) // 2]
+    found = {seed: json.loads((run / "result.json").read_text())["metrics"]["sdr_db"] for seed, run in folders.items()}
+    return sorted(found, key=lambda seed: found[seed])[(len(found) - 1) // 2]
+
+
+def _labels(folder: Path) -> list[tuple[str, str]]:
+    """Names of the target and the interference of each example of a run."""
+    labels = json.loads((folder / "examples" / "examples.json").read_text())["labels"]
+    return [(wanted, other) for wanted, other in labels]
 
 
 def _columns(shown: dict[str, Path]) -> dict[str, tuple[Path, str]]:
@@ -252,86 +259,139 @@ def _columns(shown: dict[str, Path]) -> dict[str, tuple[Path, str]]:
 
 
 def _copy_examples(shown: dict[str, Path], audio: Path) -> None:
+    labels = _labels(next(iter(shown.values())))
     for name, (folder, kind) in _columns(shown).items():
-        for row in range(EXAMPLES):
+        for row in range(len(labels)):
             write_atomic(audio / f"{row}-{name}.wav", (folder / f"{row}-{kind}.wav").read_bytes())
-    folder, _ = _columns(shown)["mixture"]
-    labels = json.loads((folder / "examples.json").read_text())["labels"]
     write_json(audio / "rows.json", [f"{wanted} (with {other})" for wanted, other in labels])
 
 
+def _keep_examples(run: Path, variant: str, sounds: Path) -> None:
+    """The mixture, one variant's estimate and the target of every example, small enough to be committed."""
+    for row, (wanted, other) in enumerate(_labels(run)):
+        stem = f"{row + 1}-{wanted}-with-{other}".replace(" ", "-")
+        for order, kind in enumerate(("mixture", "estimate", "target"), 1):
+            wave, rate, _ = read_audio(run / "examples" / f"{row}-{kind}.wav")
+            name = variant if kind == "estimate" else kind
+            content = io.BytesIO()
+            soundfile.write(content, wave[0].numpy(), rate, format="FLAC", subtype="PCM_16")
+            write_atomic(sounds / f"{stem}-{order}-{name}.flac", content.getvalue())
+
+
+def _separation(run: Path, variant: str, seed: int) -> Figure:
+    """One row an example: the mixture, a variant's estimate asked for with text, the target alone; 50 dB are shown."""
+    labels = _labels(run)
+    figure = Figure(figsize=(9, 1.9 * len(labels) + 0.7), layout="constrained")
+    figure.suptitle(f"Mixtures of two sounds, and the one that a text asks for ({variant}, seed {seed})", fontsize=10)
+    axes = figure.subplots(len(labels), 3, squeeze=False, sharey=True)
+    for row, (wanted, other) in enumerate(labels):
+        waves = {kind: read_audio(run / "examples" / f"{row}-{kind}.wav") for kind in ("mixture", "estimate", "target")}
+        length = min(wave.shape[1] for wave, _, _ in waves.values())
+        level = float(_decibel(waves["mixture"][0][0]).max())
+        titles = (
+            f"heard: {wanted} and {other}",
+            f'asked for: "{wanted}"',
+            f"truth: {wanted} alone",
+        )
+        for axis, title, (kind, (wave, rate, _)) in zip(axes[row], titles, waves.items(), strict=True):
+            _draw(axis, wave[0], rate, level, 50, "log")
+            axis.set_ylim(80, rate / 2)
+            axis.set_title(title, fontsize=8)
+            if kind != "target":
+                decibel = float(sdr(waves["target"][0][0, :length], wave[0, :length]))
+                axis.text(
+                    0.98, 0.96, f"SDR {decibel:.1f} dB", transform=axis.transAxes, ha="right", va="top", fontsize=8,
+                    color="white", bbox={"facecolor": "black", "alpha": 0.6, "lw": 0, "pad": 2},
+                )  # fmt: skip
+            if kind != "mixture":
+                axis.set_ylabel("")
+            if row < len(labels) - 1:
+                axis.set_xlabel("")
+    return figure
+
+
 def _spectrograms(shown: dict[str, Path], seed: int) -> Figure:
-    """One row a fixed test mixture: the mixture, the target, the variants' estimates; 60 dB from black to white."""
+    """One row an example: the mixture, the target, every variant's estimate; 60 dB from black to white."""
     columns = _columns(shown)
-    described = json.loads((columns["mixture"][0] / "examples.json").read_text())
-    figure = Figure(figsize=(1.15 * len(columns), 1.3 * EXAMPLES + 0.7), layout="constrained")
-    figure.suptitle(f"Four test mixtures, seed {seed} (the median seed)", fontsize=8)
-    axes = figure.subplots(EXAMPLES, len(columns), squeeze=False)
-    for row in range(EXAMPLES):
+    labels = _labels(next(iter(shown.values())))
+    figure = Figure(figsize=(1.15 * len(columns), 1.3 * len(labels) + 0.7), layout="constrained")
+    figure.suptitle(f"The examples, seed {seed} (the median seed)", fontsize=8)
+    axes = figure.subplots(len(labels), len(columns), squeeze=False)
+    for row, (wanted, other) in enumerate(labels):
         level = None
         for axis, (name, (folder, kind)) in zip(axes[row], columns.items(), strict=True):
             wave, rate, _ = read_audio(folder / f"{row}-{kind}.wav")
-            hop = max(64, wave.shape[1] // 256)
-            spectrum = torch.stft(wave[0], 512, hop, window=torch.hann_window(512), return_complex=True)
-            decibel = (20 * torch.log10(magnitude(spectrum) + 1e-5)).numpy()
-            level = float(decibel.max()) if level is None else level
-            librosa.display.specshow(
-                decibel,
-                sr=rate,
-                hop_length=hop,
-                x_axis="s",
-                y_axis="hz",
-                ax=axis,
-                vmin=level - 60,
-                vmax=level,
-                cmap="magma",
-            )
-            axis.locator_params(axis="x", nbins=2)
-            axis.xaxis.label.set_size(6)
-            axis.tick_params(labelsize=5, length=2)
+            level = float(_decibel(wave[0]).max()) if level is None else level
+            _draw(axis, wave[0], rate, level, 60, "hz")
             axis.label_outer()
             if row == 0:
                 axis.set_title(name, fontsize=7)
-        wanted, other = described["labels"][row]
         axes[row][0].set_ylabel(f"{wanted}\n+ {other}\nHz", fontsize=6)
     return figure
 
 
-def _sdr_by_class(runs: dict[tuple[str, int], Path]) -> dict[str, dict[str, float]]:
-    """Mean SDR over the test mixtures and seeds, by class and variant."""
+def _decibel(wave: Tensor) -> np.ndarray:
+    spectrum = torch.stft(wave, 512, _hop(wave), window=torch.hann_window(512), return_complex=True)
+    return (20 * torch.log10(magnitude(spectrum) + 1e-5)).numpy()
+
+
+def _hop(wave: Tensor) -> int:
+    return max(64, len(wave) // 256)
+
+
+def _draw(axis: Any, wave: Tensor, rate: int, level: float, span: float, scale: str) -> None:
+    """The spectrogram of a sound (N,) between ``level - span`` and ``level`` dB."""
+    librosa.display.specshow(
+        _decibel(wave),
+        sr=rate,
+        hop_length=_hop(wave),
+        x_axis="s",
+        y_axis=scale,
+        ax=axis,
+        vmin=level - span,
+        vmax=level,
+        cmap="magma",
+    )
+    axis.locator_params(axis="x", nbins=2)
+    axis.xaxis.label.set_size(6)
+    axis.tick_params(labelsize=5, length=2)
+
+
+def _sdr_by_class(runs: dict[tuple[str, int], Path], file: str) -> dict[str, dict[str, float]]:
+    """Mean SDR over the mixtures of a test set and seeds, by class and variant; nothing if no run has this set."""
     ran = dict.fromkeys(variant for variant, _ in runs)
     variants = [variant for variant in MARKERS if variant in ran] or list(ran)
     by_class: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (variant, _), folder in runs.items():
-        if variant in variants:
-            for item in json.loads((folder / "items.json").read_text()):
+        if variant in variants and (folder / file).exists():
+            for item in json.loads((folder / file).read_text()):
                 if (value := item["sdr_db"].get("own")) is not None:  # PIT has two candidates
                     by_class[item["label"]][variant].append(value)
     return {label: {v: float(np.mean(of[v] or np.nan)) for v in variants} for label, of in by_class.items()}
 
 
-def _csv(means: dict[str, dict[str, float]]) -> str:
-    variants = next(iter(means.values()), {})
-    lines = [",".join(["class", *(f"{v} (dB)" for v in variants)])]
-    lines += [",".join([label, *(f"{means[label][v]:.2f}" for v in variants)]) for label in sorted(means)]
+def _csv(by_class: dict[str, dict[str, dict[str, float]]]) -> str:
+    variants = [variant for means in by_class.values() for variant in next(iter(means.values()))]
+    lines = [",".join(["test set", "class", *(f"{v} (dB)" for v in dict.fromkeys(variants))])]
+    for title, means in by_class.items():
+        lines += [",".join([title, label, *(f"{x:.2f}" for x in means[label].values())]) for label in sorted(means)]
     return "\n".join([*lines, ""])
 
 
-def _classes(means: dict[str, dict[str, float]]) -> Figure:
-    """The means of :func:`_sdr_by_class`, a column of markers a class."""
-    variants = next(iter(means.values()), {})
-    order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
-    figure = Figure(figsize=(max(0.16 * len(order) + 1.5, 9.0), 3.6), layout="constrained")
-    axis = figure.subplots()
-    for variant in variants:
-        axis.plot([means[label][variant] for label in order], MARKERS.get(variant, "o"), ms=4, ls="", label=variant)
-    axis.set_xticks(range(len(order)), order, rotation=90, fontsize=6)
-    axis.set(
-        ylabel="SDR (dB)", title="SDR by class (clipsep and clipsep-nit asked with text), mean over mixtures and seeds"
-    )
-    axis.grid(axis="y", lw=0.3)
-    if variants:
-        axis.legend(fontsize=7, ncols=len(variants))
+def _classes(by_class: dict[str, dict[str, dict[str, float]]]) -> Figure:
+    """The means of :func:`_sdr_by_class`, a panel a test set, a column of markers a class."""
+    figure = Figure(figsize=(9, 3.2 * max(len(by_class), 1)), layout="constrained")
+    for axis, (title, means) in zip(
+        np.atleast_1d(figure.subplots(max(len(by_class), 1))), by_class.items(), strict=False
+    ):
+        order = sorted(means, key=lambda label: means[label].get("clipsep", 0.0))
+        for variant in means[order[0]]:
+            axis.plot([means[label][variant] for label in order], MARKERS.get(variant, "o"), ms=5, ls="", label=variant)
+        axis.set_xticks(range(len(order)), order, rotation=60, fontsize=7, ha="right", rotation_mode="anchor")
+        axis.set_title(f"{title} (mean over mixtures and seeds)", fontsize=9)
+        axis.set_ylabel("SDR (dB)")
+        axis.grid(axis="y", lw=0.3)
+        axis.legend(fontsize=7, ncols=len(means[order[0]]))
     return figure
 
 

@@ -98,13 +98,14 @@ def choose_queries(config: Config, step: int, image: Tensor, text_of_label: Tens
 def validate(
     config: Config, model: nn.Module, spectrogram: Spectrogram, data: Data, text_of_label: Tensor, run: Run
 ) -> float:
-    """Mean training loss over the validation mixtures, with the queries the variant is trained with (image first)."""
+    """Mean training loss over the first validation set, with the queries the variant is trained with (image first)."""
     model.eval()
     total = torch.zeros(2, device=run.device)
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    pairs = data.validation[rank::world]
+    mixed = next(iter(data.held_out["validation"].values()))
+    pairs = mixed[rank::world]
     # The loss of NIT has a mean over processes in it: all take as many turns, a share that is used up without weight.
-    for start in range(0, -(-len(data.validation) // world), config.batch_size):
+    for start in range(0, -(-len(mixed) // world), config.batch_size):
         chunk = pairs[start : start + config.batch_size]
         weight, chunk = len(chunk), chunk or pairs[:1]
         sources = mixtures(chunk, config).to(run.device)

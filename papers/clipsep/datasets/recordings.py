@@ -1,19 +1,23 @@
-"""The offline default: recordings of animals, objects and instruments that come with photographs and captions.
+"""The offline default: solos of instruments and recordings of animals, which come with pictures.
 
-Every recording is cut in time into training, validation and test parts; instruments also have solos, rendered with
-notes of their own for each part. Out of the parts come short "videos": a stretch of sound with frames that show the
-photograph on ever new backgrounds. Training videos can carry an off-screen sound, as videos in the wild do.
+Solos have notes of their own for training, validation and test; an animal's recording is cut in time. Out of these
+parts come short "videos": a stretch of sound with frames that show the picture on ever new backgrounds. Training videos
+can carry an off-screen sound, as videos in the wild do. Recordings of other players, from another source than the
+solos, are never trained on.
 """
 
 import hashlib
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import scipy.fft
 import torch
 from safetensors.torch import load_file, save
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, sosfilt
 from torch import Tensor
 
@@ -28,67 +32,106 @@ from shared.support.files import write_atomic
 from shared.support.progress import track
 
 from ..config import Config
-from . import clips, solos
+from . import clips, instruments
 from .clips import PROMPTS, TRAINING_PROMPT, Clip, Pair, Queries, interference_index, scaled_as_queries
-from .solos import load_solos
+from .instruments import Instrument, load_instruments, load_solos
 
-SPLITS = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
-GUARD = 0.03  # seconds between two parts; the filter that resamples to 8 kHz is 0.024 s long
-SHORTEST = 0.6  # seconds; shorter recordings cannot be divided and serve as off-screen sounds in training only
-TEST_CONTAMINATED = 0.8  # share of the test interferers with an off-screen sound; the targets are clean ("clean+")
-VIDEO_SECONDS = 2.0
+# Animals with at least 2.7 s of sound without pauses, whose picture and name the offline towers tell from all others'.
+ANIMALS = (
+    "animals/birds/penguin",
+    "animals/birds/seagull",
+    "animals/birds/tucan",
+    "animals/mammals/aquatic/dolphin",
+    "animals/mammals/badger",
+    "animals/mammals/bears/bear",
+    "animals/mammals/camel/camel",
+    "animals/mammals/cats/tiger",
+    "animals/marsupials/koala",
+)
+SPLITS = {"train": (0.0, 0.55), "validation": (0.55, 0.7), "test": (0.7, 1.0)}  # of an animal's recording
+PLAYERS = {"validation": (0.0, 0.3), "test": (0.3, 1.0)}  # of another player's recording
+GUARD = 0.03  # seconds between two parts; the filter that resamples to 16 kHz is half as long
+VIDEO_SECONDS = 3.0
 FRAMES_PER_SECOND = 4.0
-VIDEOS = {"train": 16, "validation": 3, "test": 3}  # of each class
-TEST_VIEWS = 6  # renderings of each photograph, at most as many as training has
-SCALE = (0.6, 0.9)  # size of the photograph in the frame
+VIDEOS = {"train": 24, "validation": 4, "test": 6}  # of each class
+TEST_VIEWS = 6  # renderings of each picture, at most as many as training has
+SCALE = (0.6, 0.9)  # size of the picture in the frame
 LOUDNESS = 0.1  # root mean square of every recording without its pauses
+OFFSCREEN = (0.4, 1.0)  # range of an off-screen sound's root mean square, as a share of that
 PAUSE = 0.1  # what is quieter than this part of a recording's loudest 50 ms, for 50 ms, is a pause
+OTHER_ROOMS = 0.75  # share of the training videos that are heard through another microphone, in another room
+EXAMPLES = (  # mixtures to look at and to listen to: set, what is asked for, what it is mixed with
+    ("recordings", "maracas", "piano"),
+    ("solos", "flute", "cello"),
+    ("solos", "trumpet", "guitar"),
+    ("solos", "dolphin", "piano"),
+)
+PCM = 32_768  # steps of a 16-bit sample up to 1
+
+Sets = dict[str, list[Pair]]
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Make the videos and embed what they show and are called, once (most of a minute on one core)."""
+    """Make the videos and embed what they show and are called, once (half a minute on one core)."""
     path = stored_file(config, cache)
     if not path.exists():
         write_atomic(path, save(_build(config)))
-    train, _, tests, queries = load(config, cache)
+    train, held_out, _, queries = load(config, cache)
+    tests = held_out["test"]
+    players = len({pair.target.label for pair in tests["recordings"]})
     return {
-        "name": f"embedded recordings of {len(queries)} animals, objects and instruments that have photographs",
+        "name": f"solos of {players} instruments and recordings of {len(queries) - players} animals, with pictures; "
+        f"tested on new notes, and on recordings of other players",
         "train": len(train),
         "test": sum(map(len, tests.values())),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
 
 
-def load(config: Config, cache: Path) -> tuple[list[Clip], list[Pair], dict[str, list[Pair]], Queries]:
-    """Training clips, validation pairs, test sets and label texts, from what :func:`prepare` left."""
+def load(config: Config, cache: Path) -> tuple[list[Clip], dict[str, Sets], Sets, Queries]:
+    """Training clips, held-out sets and examples by split, and label texts, from what :func:`prepare` left.
+
+    The sets are ``solos`` (new notes, and animals), ``recordings`` (other players), and both with off-screen sounds in
+    the interference (``solos+``, ``recordings+``), in which the targets stay clean.
+    """
     stored = load_file(stored_file(config, cache))
     labels = bytes(stored["labels"].tolist()).decode().split("\n")
     queries = Queries(labels, stored["text"], stored["training_text"], scaled_as_queries(stored["sentence"]))
-    train = _clips(stored, labels, "train", config.contaminated)
-    held_out = {}
-    for split in ("validation", "test"):
-        targets = _clips(stored, labels, split, 0.0)
-        held_out[split] = _pairs(targets, _clips(stored, labels, split, TEST_CONTAMINATED))
-    return train, held_out["validation"], {"clean+": held_out["test"]}, queries
+    held_out: dict[str, Sets] = {"validation": {}, "test": {}}
+    examples: Sets = {}
+    for split, sets in held_out.items():
+        clean = {name: _clips(stored, labels, f"{name}.{split}", 0.0) for name in ("solos", "recordings")}
+        for name, clips_ in clean.items():
+            sets[name] = _pairs(clips_, clips_)
+        for name, clips_ in clean.items():
+            sets[f"{name}+"] = _pairs(clips_, _clips(stored, labels, f"{name}.{split}", 1.0))
+        first = {name: {clip.label: clip for clip in reversed(clips_)} for name, clips_ in clean.items()}
+        named = {label: number for number, label in enumerate(labels)}
+        examples[split] = [Pair(first[s][named[wanted]], first[s][named[other]]) for s, wanted, other in EXAMPLES]
+    train = _clips(stored, labels, "solos.train", config.contaminated)
+    return train, held_out, examples, queries
 
 
 def stored_file(config: Config, cache: Path) -> Path:
     """The prepared data."""
-    modules = (clips, solos, shared.clip, towers, cutouts, packs, audio, sys.modules[__name__])
+    modules = (clips, instruments, shared.clip, towers, cutouts, packs, audio, sys.modules[__name__])
     return cache_file(
         cache, "recordings.safetensors", *modules, config.clip, config.clip_weights, config.rate, config.views
     )
 
 
-def _clips(stored: dict[str, Tensor], labels: list[str], split: str, contaminated: float) -> list[Clip]:
-    heard = stored[f"{split}.chance"] < contaminated
-    waves = (stored[f"{split}.wave"] + stored[f"{split}.offscreen"] * heard[:, None]).clamp(-1, 1)
-    shown, views = stored[f"{split}.shown"], stored["views.train" if split == "train" else "views.test"]
-    made = []
-    for number, wave in enumerate(waves):
-        label, which = divmod(number, VIDEOS[split])
-        frames = views[label, shown[number]]
-        made.append(Clip(f"{labels[label]} ({split} {which})", label, partial(_same, wave), frames, FRAMES_PER_SECOND))
+def _clips(stored: dict[str, Tensor], labels: list[str], part: str, contaminated: float) -> list[Clip]:
+    heard = stored[f"{part}.chance"] < contaminated
+    waves = stored[f"{part}.wave"].float()
+    if contaminated:
+        waves += stored[f"{part}.offscreen"] * heard[:, None]
+    waves.div_(PCM).clamp_(-1, 1)
+    views = stored["views.train" if part.endswith(".train") else "views.test"]
+    made, counts = [], [0] * len(labels)
+    for wave, label, shown in zip(waves, stored[f"{part}.label"].tolist(), stored[f"{part}.shown"], strict=True):
+        name = f"{labels[label]} ({part} {counts[label]})"
+        counts[label] += 1
+        made.append(Clip(name, label, partial(_same, wave), views[label, shown], FRAMES_PER_SECOND))
     return made
 
 
@@ -108,10 +151,18 @@ def _pairs(targets: list[Clip], interferers: list[Clip]) -> list[Pair]:
 # -- how the videos are made ------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Source:
+    """A class: what is seen, and its sounds (N,) by part ("solos.train", "recordings.test", ...)."""
+
+    picture: Cutout | Instrument
+    parts: dict[str, Tensor]
+
+
 def _build(config: Config) -> dict[str, Tensor]:
-    """Everything that is stored: sounds, off-screen sounds and frames of each split; embeddings; label names."""
-    found = classes(config.rate)
-    labels = [stamp.label for stamp, _ in found]
+    """Everything that is stored: sounds, off-screen sounds and frames of each part; embeddings; label names."""
+    sources = classes(config.rate)
+    labels = [source.picture.label for source in sources]
     clip = load_clip(config.clip, pretrained=config.clip_weights)
     stored = {
         "labels": torch.tensor(list("\n".join(labels).encode()), dtype=torch.uint8),
@@ -123,88 +174,121 @@ def _build(config: Config) -> dict[str, Tensor]:
     for split, count in views.items():
         rng = np.random.default_rng((0, split == "train"))
         embeddings = []
-        for stamp, _ in track(found, f"embedding {split} photographs"):
-            frames = torch.stack([clip.preprocess(_frame(stamp, split, rng)) for _ in range(count)])
+        for source in track(sources, f"embedding {split} pictures"):
+            frames = torch.stack([clip.preprocess(_frame(source.picture, split, rng)) for _ in range(count)])
             embeddings.append(clip.encode_image(frames))
         stored[f"views.{split}"] = torch.stack(embeddings)
-    for number, split in enumerate(SPLITS):
-        offscreen = _offscreen(config.rate) if split == "train" else []
+    offscreen = _offscreen(config.rate)
+    for number, part in enumerate(dict.fromkeys(part for source in sources for part in source.parts)):
+        sounds = {label: source.parts[part] for label, source in enumerate(sources) if part in source.parts}
+        split = part.rpartition(".")[2]
         count = views["train" if split == "train" else "test"]
-        parts, rng = [p[split] for _, p in found], np.random.default_rng((1, number))
-        stored |= _videos(split, parts, offscreen, count, config.rate, rng)
+        made = _videos(split, sounds, offscreen[split], count, config.rate, np.random.default_rng((1, number)))
+        stored |= {f"{part}.{name}": column for name, column in made.items()}
     return stored
 
 
-def classes(rate: int) -> list[tuple[Cutout, dict[str, Tensor]]]:
-    """Everything with a photograph and :data:`SHORTEST` seconds of sound without pauses, or with a solo.
-
-    Returns: its stamp, and its sound (N,) in each split.
-    """
-    rendered: dict[str, dict[str, np.ndarray]] = {}
+def classes(rate: int) -> list[Source]:
+    """The instruments, then :data:`ANIMALS`: sounds at ``rate`` Hz without pauses, at a common loudness."""
+    solos: dict[str, dict[str, list[np.ndarray]]] = {}
     for solo in track(load_solos(), "reading instrument solos"):
-        rendered.setdefault(solo.stamp, {})[solo.split] = _levelled(solo.sound(rate), rate)
-    found = []
-    for stamp in track(load_cutouts(), "reading recordings"):
-        parts: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
-        if stamp.has_sound and len(wave := _levelled(stamp.sound(rate), rate)) >= SHORTEST * rate:
-            for split, (start, end) in SPLITS.items():
-                parts[split].append(wave[round(start * len(wave)) : round(end * len(wave)) - round(GUARD * rate)])
-        for split, wave in rendered.get(stamp.name, {}).items():
-            parts[split].append(wave)
-        if parts["train"]:
-            found.append((stamp, {split: torch.from_numpy(np.concatenate(p)) for split, p in parts.items()}))
-    return found
+        solos.setdefault(solo.instrument, {}).setdefault(solo.split, []).append(_levelled(solo.sound(rate), rate))
+    sources = []
+    for instrument in load_instruments():
+        parts = {f"solos.{split}": torch.from_numpy(np.concatenate(p)) for split, p in solos[instrument.name].items()}
+        parts |= _cut("recordings", _levelled(instrument.recording(rate), rate), PLAYERS, rate)
+        sources.append(Source(instrument, parts))
+    named = {cutout.name: cutout for cutout in load_cutouts(sounding=True)}
+    for name in ANIMALS:
+        sources.append(Source(named[name], _cut("solos", _levelled(named[name].sound(rate), rate), SPLITS, rate)))
+    return sources
 
 
-def _frame(stamp: Cutout, split: str, rng: np.random.Generator) -> np.ndarray:
-    """The photograph, large, on plain paper or before a monument; training and test never share a monument."""
+def _cut(name: str, wave: np.ndarray, parts: dict[str, tuple[float, float]], rate: int) -> dict[str, Tensor]:
+    """Parts of one recording that are :data:`GUARD` seconds apart."""
+    guard, length = round(GUARD * rate), len(wave)
+    spans = {split: wave[round(start * length) : round(end * length) - guard] for split, (start, end) in parts.items()}
+    return {f"{name}.{split}": torch.from_numpy(span.copy()) for split, span in spans.items()}
+
+
+def _frame(picture: Cutout | Instrument, split: str, rng: np.random.Generator) -> np.ndarray:
+    """The picture, large, on plain paper or before a monument; training and test never share a monument."""
+    cutout = cast(Cutout, picture)  # of which only the image is asked for
     monuments = load_backgrounds("monument")[0 if split == "train" else 1 :: 2]
     if rng.random() < 0.5:
         shade = int(rng.integers(128, 256))
-        return render_cutout(stamp, 224, rng, (shade, shade, shade), scale=SCALE)
-    return render_cutout(stamp, 224, rng, monuments[int(rng.integers(len(monuments)))], scale=SCALE)
+        return render_cutout(cutout, 224, rng, (shade, shade, shade), scale=SCALE)
+    return render_cutout(cutout, 224, rng, monuments[int(rng.integers(len(monuments)))], scale=SCALE)
 
 
-def _offscreen(rate: int) -> list[Tensor]:
-    """Recordings too short to be divided: sounds without a picture, for training clips only."""
-    waves = [_levelled(stamp.sound(rate), rate) for stamp in load_cutouts(sounding=True)]
-    return [torch.from_numpy(wave) for wave in waves if len(wave) < SHORTEST * rate]
+def _offscreen(rate: int) -> dict[str, list[Tensor]]:
+    """Recordings of all else that sounds, some for each split: sounds without a picture, which nobody asks for."""
+    stamps = [stamp for stamp in load_cutouts(sounding=True) if stamp.name not in ANIMALS]
+    stamps = [stamp for stamp in stamps if "music" not in stamp.category]  # instruments are asked for
+    waves = [torch.from_numpy(_levelled(stamp.sound(rate), rate)) for stamp in stamps]
+    turns = ("train", "test", "train", "validation", "train")
+    return {split: [wave for i, wave in enumerate(waves) if turns[i % len(turns)] == split] for split in SPLITS}
 
 
 def _levelled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """The sound without its pauses, at a common loudness: any half second of it is something to separate."""
-    envelope = np.sqrt(np.convolve(wave**2, np.ones(rate // 20) / (rate // 20), "same"))
-    sounding = np.convolve(envelope > PAUSE * envelope.max(), np.ones(rate // 20), "same") > 0.5
-    wave = wave[sounding]
+    """The sound without its pauses, at a common loudness: any second of it is something to separate."""
+    width = rate // 20
+    power = uniform_filter1d(wave.astype(np.float64) ** 2, width, mode="constant")
+    loud = (power > PAUSE**2 * power.max()).astype(np.float64)
+    return _loud(wave[uniform_filter1d(loud, width, mode="constant") > 0.5 / width])
+
+
+def _loud(wave: np.ndarray) -> np.ndarray:
     return np.clip(wave * LOUDNESS / np.sqrt(np.mean(wave**2)), -1, 1).astype(np.float32)
 
 
 def _videos(
-    split: str, parts: list[Tensor], offscreen: list[Tensor], views: int, rate: int, rng: np.random.Generator
+    split: str, sounds: dict[int, Tensor], offscreen: list[Tensor], views: int, rate: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """``VIDEOS[split]`` videos of every class: what is seen and heard, and what is only heard."""
-    length = round(VIDEO_SECONDS * rate)
-    columns: dict[str, list[Any]] = {"wave": [], "offscreen": [], "chance": [], "shown": []}
-    for label, part in enumerate(parts):
-        others = parts[:label] + parts[label + 1 :] + offscreen
+    length, frames = round(VIDEO_SECONDS * rate), round(VIDEO_SECONDS * FRAMES_PER_SECOND)
+    columns: dict[str, list[Any]] = {"wave": [], "offscreen": [], "chance": [], "shown": [], "label": []}
+    for label, sound in sounds.items():
         for _ in range(VIDEOS[split]):
-            columns["wave"].append(_stretch(part, length, rng))
-            columns["offscreen"].append(_contamination(others, length, rate, rng))
+            wave = _stretch(sound, length, rng).numpy()
+            if split == "train" and rng.random() < OTHER_ROOMS:
+                wave = _loud(_in_another_room(wave, rate, rng))
+            columns["wave"].append(_pcm(wave))
+            columns["offscreen"].append(_pcm(_contamination(offscreen, length, rate, rng)))
             columns["chance"].append(torch.tensor(rng.random()))
-            columns["shown"].append(torch.from_numpy(rng.integers(0, views, round(VIDEO_SECONDS * FRAMES_PER_SECOND))))
-    return {f"{split}.{name}": torch.stack(column) for name, column in columns.items()}
+            columns["shown"].append(torch.from_numpy(rng.integers(0, views, frames)))
+            columns["label"].append(torch.tensor(label))
+    return {name: torch.stack(column) for name, column in columns.items()}
+
+
+def _pcm(wave: np.ndarray) -> Tensor:
+    """A sound in 16 bits, as the files of the paper's videos have it."""
+    return torch.from_numpy((wave * PCM).round().clip(-PCM, PCM - 1).astype(np.int16))
 
 
 def _stretch(wave: Tensor, length: int, rng: np.random.Generator) -> Tensor:
     """A random stretch of a sound that is repeated if it is too short."""
-    repeated = wave.repeat(length // len(wave) + 2)
+    repeated = wave.repeat(length // len(wave) + 2) if len(wave) < length else wave
     start = int(rng.integers(0, len(repeated) - length + 1))
     return repeated[start : start + length]
 
 
-def _contamination(others: list[Tensor], length: int, rate: int, rng: np.random.Generator) -> Tensor:
-    """A sound without a picture: another recording or coloured noise; half the noises start quietly."""
-    level = 0.5 * LOUDNESS * rng.uniform(0.4, 1.2)
+def _in_another_room(wave: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """The sound through a random equaliser, with a random echo that dies away."""
+    octaves = 62.5 * 2.0 ** np.arange(8)  # Hz, up to 8 kHz
+    decibel = rng.normal(0, 4, len(octaves))
+    echo = rng.standard_normal(rate // 2) * np.exp(-np.arange(rate // 2) / (rate * rng.uniform(0.02, 0.12)))
+    response = 10 ** (rng.uniform(-15, -3) / 20) * echo / np.sqrt(np.sum(echo**2))
+    response[0] = 1.0
+    size = scipy.fft.next_fast_len(len(wave) + len(response), real=True)
+    hertz = np.fft.rfftfreq(size, 1 / rate)
+    gain = 10 ** (np.interp(np.log2(hertz.clip(min=1)), np.log2(octaves), decibel) / 20)
+    return scipy.fft.irfft(scipy.fft.rfft(wave, size) * scipy.fft.rfft(response, size) * gain, size)[: len(wave)]
+
+
+def _contamination(others: list[Tensor], length: int, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A sound without a picture: a recording of something else or coloured noise; half the noises start quietly."""
+    level = LOUDNESS * rng.uniform(*OFFSCREEN)
     if rng.random() < 0.5:
         sound = _stretch(others[int(rng.integers(len(others)))], length, rng).numpy()
     else:
@@ -214,4 +298,4 @@ def _contamination(others: list[Tensor], length: int, rate: int, rng: np.random.
         sound = sosfilt(butter(4, edges, kind, output="sos"), rng.standard_normal(length))
         if rng.random() < 0.5:
             sound[: length // 2] *= 0.1
-    return torch.from_numpy((level * sound / np.sqrt(np.mean(sound**2))).astype(np.float32))
+    return (level * sound / np.sqrt(np.mean(sound**2))).astype(np.float32)
