@@ -5,6 +5,7 @@ This module needs nothing but the standard library, so ``make list`` works befor
 
 import importlib
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,6 +86,7 @@ class Claim:
         minus_a, minus_b: variants to subtract from ``a`` and ``b`` seed by seed, for a difference (or ratio) of
             differences.
         headline: it belongs to the paper's main claim, whose verdict is told first.
+        presets: those in which the comparison makes sense.
     """
 
     id: str
@@ -102,6 +104,11 @@ class Claim:
     minus_b: str | None = None
     relation: Literal["difference", "ratio"] = "difference"
     headline: bool = False
+    presets: tuple[str, ...] = ("smoke", "cpu", "paper")
+
+    def tested(self, preset: str, ran: Collection[str]) -> bool:
+        """Whether a run of these variants in a preset has all that is compared."""
+        return preset in self.presets and self.variants <= set(ran)
 
     @property
     def variants(self) -> set[str]:

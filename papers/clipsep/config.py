@@ -119,10 +119,10 @@ PRESETS = {
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (1234,)}
 
-NOISY = {"contaminated": 0.8}  # of real videos, most are
+NOISY = {"contaminated": 0.8}
 NIT = {"noise_heads": 2} | NOISY
 BEYOND_SMOKE = ("cpu", "paper")  # variants that run no code which the smoke preset lacks
-CPU_ONLY = ("smoke", "cpu")  # real videos cannot be had with and without noise
+OFFLINE = ("smoke", "cpu")  # real videos cannot be had with and without noise
 VARIANTS = {
     "mixture": Variant("floor: the mixture itself", {"model": "mixture"}, headline=True),
     "half-volume": Variant(
@@ -136,7 +136,7 @@ VARIANTS = {
     "labelsep": Variant("supervised: learned label embeddings", {"model": "labelsep"}, headline=True),
     "bertsep": Variant("supervised: fixed sentence embeddings of the labels", {"model": "bertsep"}),
     "pit": Variant("query-free: permutation invariant training", {"model": "pit"}, headline=True),
-    "clipsep-noisy": Variant("CLIPSep, trained on clips with off-screen sound", NOISY, CPU_ONLY, headline=True),
+    "clipsep-noisy": Variant("CLIPSep, trained on clips with off-screen sound", NOISY, OFFLINE, headline=True),
     "clipsep-nit": Variant(
         "CLIPSep with noise invariant training, γ 0.25, trained on clips with off-screen sound", NIT, headline=True
     ),

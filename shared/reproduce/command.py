@@ -99,7 +99,8 @@ def reproduce(options: Options, start_workers: Callable[[Options], Workers]) -> 
             return [row for job in rows_of if (row := job.result) is not None]
 
         def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
-            return {"rows": rows, "claims": [judge(c, rows) for c in claims.CLAIMS if c.variants <= set(variants)]}
+            tested = [claim for claim in claims.CLAIMS if claim.tested(options.preset, variants)]
+            return {"rows": rows, "claims": [judge(claim, rows) for claim in tested]}
 
         def done(_: Job) -> None:
             nonlocal whole_seeds

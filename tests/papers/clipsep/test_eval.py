@@ -19,7 +19,7 @@ from papers.clipsep.config import PRESETS
 from papers.clipsep.data import Data
 from papers.clipsep.datasets.clips import Clip, Pair, Queries, scaled_as_queries
 from papers.clipsep.datasets.videos import TESTS
-from papers.clipsep.eval import evaluate, noise_activation, separate_all, summary
+from papers.clipsep.eval import evaluate, noise_activation, separate_all, separated, summary
 from shared.run import Run
 
 CONFIG = replace(PRESETS["smoke"], batch_size=2)
@@ -116,9 +116,11 @@ def test_pits_candidates_are_the_first_mask_and_its_complement() -> None:
 
     some, spectrogram = pairs(2, "test"), build_spectrogram(CONFIG)
     config = replace(CONFIG, model="pit")
-    found, kept = separate_all(config, Model(), spectrogram, some, QUERIES, [0, 1])
-    half, kept_of_half = separate_all(replace(CONFIG, model="half-volume"), None, spectrogram, some, QUERIES, [0, 1])
-    estimates, halves = torch.stack(kept), torch.stack(kept_of_half)
+    found = separate_all(config, Model(), spectrogram, some, QUERIES)
+    at_half = replace(CONFIG, model="half-volume")
+    half = separate_all(at_half, None, spectrogram, some, QUERIES)
+    estimates = separated(config, Model(), spectrogram, some, QUERIES)[1]["first"]
+    halves = separated(at_half, None, spectrogram, some, QUERIES)[1]["own"]
     assert list(found) == ["first", "second"] and list(half) == ["own"]
     assert (estimates - 1.6 * halves).abs().max() < 1e-5
     torch.testing.assert_close(found["first"]["si_sdr_db"], half["own"]["si_sdr_db"], atol=1e-3, rtol=0)
@@ -149,7 +151,9 @@ def test_noise_activation_is_that_of_mixtures_asked_for_both_sources() -> None:
 
 @pytest.mark.parametrize(("split", "names"), [("test", ["test 0", "test 1"]), ("validation", ["validation 0"])])
 def test_what_is_evaluated(split: Any, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Data([], pairs(1, "validation"), {"clean+": pairs(2, "test"), "music+": pairs(1, "more")}, QUERIES)
+    test = {"clean+": pairs(2, "test"), "music+": pairs(1, "more")}
+    held_out = {"validation": {"validation": pairs(1, "validation")}, "test": test}
+    given = Data([], held_out, {split: pairs(3, "example") for split in held_out}, QUERIES)
     monkeypatch.setattr(evaluation, "load", lambda config, cache: given)
     run = Run(tmp_path / "run", tmp_path / "cache", seed=100)
     metrics = evaluate(replace(CONFIG, model="half-volume", split=split), run)
@@ -157,12 +161,30 @@ def test_what_is_evaluated(split: Any, names: list[str], tmp_path: Path, monkeyp
     assert [item["target"] for item in found] == names
     assert metrics["sdr_db"] == pytest.approx(np.mean([item["sdr_db"]["own"] for item in found]))
     assert ("music+_sdr_db" in metrics) == (split == "test")
+    assert "sir_db" in metrics and "music+_sir_db" not in metrics  # projections of the first set alone
+    labels = json.loads((tmp_path / "run/examples/examples.json").read_text())["labels"]
+    assert labels == [["dog", "dog"], ["harp", "harp"], ["rain", "rain"]]
+    half, _ = soundfile.read(tmp_path / "run/examples/2-estimate.wav")
+    mixture, _ = soundfile.read(tmp_path / "run/examples/2-mixture.wav")
+    np.testing.assert_allclose(half, mixture[: len(half)] / 2, atol=1e-4)
+
+
+def test_metrics_without_projections_are_the_same() -> None:
+    config, spectrogram, some = replace(CONFIG, model="ideal-mask"), build_spectrogram(CONFIG), pairs(3, "test")
+    few = separate_all(config, None, spectrogram, some, QUERIES, projected=False)["own"]
+    all_ = separate_all(config, None, spectrogram, some, QUERIES)["own"]
+    assert set(few) == {"sdr_db", "si_sdr_db"}
+    for name, values_ in few.items():
+        torch.testing.assert_close(values_, all_[name])
+    assert {name for name in summary({"own": few}) if name.startswith(("sir", "sar"))} == set()
 
 
 def test_columns_of_the_papers_scale_are_those_of_music() -> None:
-    headline = {column.metric for column in COLUMNS if "cpu" in column.presets}
+    headline = {column.metric for column in COLUMNS if {"cpu", "paper"} <= set(column.presets)}
     further = [column.metric for column in COLUMNS if column.presets == ("paper",)]
-    assert len(headline) + len(further) == len(COLUMNS)
+    offline = [column.metric for column in COLUMNS if "paper" not in column.presets]
+    assert len(headline) + len(further) + len(offline) == len(COLUMNS)
+    assert all(metric.startswith(("recordings_", "recordings+_", "solos+_")) for metric in offline)
     names = {name for name in TESTS if all(metric.startswith(f"{name}_") for metric in further)}
     assert names == set(list(TESTS)[1:]) == {"music+"}  # the first set's metrics have no prefix
     assert "music+_sdr_db" in further and {metric.removeprefix("music+_") for metric in further} <= headline
@@ -200,15 +222,21 @@ def test_figures_show_the_median_seed(tmp_path: Path) -> None:
     assert evaluation._median_seed({run: folder for run, folder in runs.items() if run[0] == "pit"}) == 1
 
 
-def test_spectrograms_have_axes_in_seconds_and_hertz(tmp_path: Path) -> None:
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    """A run whose examples are tones of half a second, the estimates at a tenth of the target's distance."""
     rate, examples = 8_000, tmp_path / "clipsep" / "examples"
     examples.mkdir(parents=True)
     tone = (2 * torch.pi * 1_000 * torch.arange(4_000) / rate).sin() / 2
-    for row in range(evaluation.EXAMPLES):
-        for kind in ("mixture", "target", "estimate"):
-            soundfile.write(examples / f"{row}-{kind}.wav", tone.numpy(), rate)
-    (examples / "examples.json").write_text(json.dumps({"labels": [["dog", "$5 harp"]] * evaluation.EXAMPLES}))
-    axes = evaluation._spectrograms({"clipsep": tmp_path / "clipsep"}, 0).axes
+    for row in range(2):
+        for kind, level in {"mixture": 1.0, "target": 0.5, "estimate": 0.45}.items():
+            soundfile.write(examples / f"{row}-{kind}.wav", level * tone.numpy(), rate, "FLOAT")
+    (examples / "examples.json").write_text(json.dumps({"labels": [["dog", "$5 harp"], ["harp", "dog"]]}))
+    return tmp_path / "clipsep"
+
+
+def test_spectrograms_have_axes_in_seconds_and_hertz(tones: Path) -> None:
+    axes = evaluation._spectrograms({"clipsep": tones}, 0).axes
     assert [axis.get_title() for axis in axes[:3]] == ["mixture", "target", "clipsep"]
     assert axes[0].get_ylabel().endswith("\nHz") and axes[-1].get_xlabel() == "Time (seconds)"
     for axis in axes:
@@ -217,3 +245,40 @@ def test_spectrograms_have_axes_in_seconds_and_hertz(tmp_path: Path) -> None:
         row = level.mean(1).argmax()
         assert places[row, 0, 1] < 1_000 < places[row + 1, 0, 1]
         assert places[0, -1, 0] == pytest.approx(0.5, abs=0.01) and axis.get_ylim()[1] == pytest.approx(4_000, abs=20)
+
+
+def test_the_separation_is_drawn_with_its_sdr(tones: Path) -> None:
+    axes = evaluation._separation(tones, "clipsep", 3).axes
+    assert len(axes) == 6
+    assert [axis.get_title() for axis in axes[:3]] == [
+        "heard: dog and $5 harp",
+        'asked for: "dog"',
+        "truth: dog alone",
+    ]
+    assert [[text.get_text() for text in axis.texts] for axis in axes[:3]] == [["SDR 0.0 dB"], ["SDR 20.0 dB"], []]
+
+
+def test_examples_are_kept_small(tones: Path, tmp_path: Path) -> None:
+    evaluation._keep_examples(tones, "clipsep", tmp_path / "sounds")
+    names = sorted(path.name for path in (tmp_path / "sounds").iterdir())
+    assert names[:3] == [f"1-dog-with-$5-harp-{part}.flac" for part in ("1-mixture", "2-clipsep", "3-target")]
+    kept, rate = soundfile.read(tmp_path / "sounds" / names[1])
+    np.testing.assert_allclose(kept, soundfile.read(tones / "examples/0-estimate.wav")[0], atol=1e-4)
+    assert rate == 8_000
+
+
+def test_classes_are_drawn_by_test_set(tmp_path: Path) -> None:
+    runs = {}
+    for variant, values_ in {"mixture": (0.0, 1.0), "clipsep": (5.0, 2.0)}.items():
+        runs[variant, 0] = tmp_path / variant
+        runs[variant, 0].mkdir()
+        items = [{"label": label, "sdr_db": {"own": x}} for label, x in zip(("dog", "harp"), values_, strict=True)]
+        (tmp_path / variant / "items.json").write_text(json.dumps(items))
+    of_recordings = [{"label": "harp", "sdr_db": {"own": 3.0}}]
+    (tmp_path / "clipsep" / "items-recordings.json").write_text(json.dumps(of_recordings))
+    by_class = {file: evaluation._sdr_by_class(runs, file) for file in evaluation.ITEMS.values()}
+    assert by_class["items.json"]["harp"] == {"mixture": 1.0, "clipsep": 2.0}
+    assert by_class["items-recordings.json"]["harp"]["clipsep"] == 3.0
+    assert "items.json,dog,0.00,5.00" in evaluation._csv({"items.json": by_class["items.json"]})
+    panel = evaluation._classes({"new notes": by_class["items.json"]}).axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["harp", "dog"]  # the worst first

@@ -22,10 +22,12 @@ from torchvision.transforms.functional import pil_to_tensor, resize
 from papers.clipsep import predict
 from papers.clipsep.build import build_model, build_spectrogram
 from papers.clipsep.config import PRESETS, VARIANTS
-from papers.clipsep.datasets.recordings import classes
+from papers.clipsep.datasets.instruments import load_solos
+from papers.clipsep.datasets.recordings import SPLITS
 from papers.clipsep.metrics import si_sdr
 from papers.clipsep.predict import main, separate
 from shared.clip import CLIP
+from shared.offline.cutouts import load_cutouts
 
 CONFIG = PRESETS["smoke"]
 WIDTH = 16  # of the stand-in's embeddings
@@ -114,12 +116,15 @@ def read(path: Path) -> np.ndarray:
 
 def test_it_separates_with_what_is_committed(tmp_path: Path) -> None:
     """As a new user does it, from any folder and before anything is trained; the two sounds are easy to tell apart."""
-    parts = {stamp.label: sounds["test"].numpy() for stamp, sounds in classes(8_000)}
-    sources = {name: np.resize(parts[name], 16_000) / 2 for name in ("blackbird", "cello")}
+    rate = 16_000
+    (cello,) = [solo.sound(rate) for solo in load_solos() if (solo.instrument, solo.split) == ("cello", "test")]
+    (dolphin,) = [stamp.sound(rate) for stamp in load_cutouts(sounding=True) if stamp.label == "dolphin"]
+    parts = {"dolphin": dolphin[round(SPLITS["test"][0] * len(dolphin)) :], "cello": cello}
+    sources = {name: 0.1 * np.resize(x, 2 * rate) / np.sqrt(np.mean(x**2)) for name, x in parts.items()}
     mixture = sum(sources.values())
-    soundfile.write(tmp_path / "mix.wav", mixture, 8_000, "FLOAT")
+    soundfile.write(tmp_path / "mix.wav", mixture, rate, "FLOAT")
     command = [sys.executable, "-m", "papers.clipsep.predict", "--audio", "mix.wav"]
-    command += ["--query", "a photo of a blackbird", "a photo of a cello", "--out", "blackbird.wav", "cello.wav"]
+    command += ["--query", "a photo of a dolphin", "a photo of a cello", "--out", "dolphin.wav", "cello.wav"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

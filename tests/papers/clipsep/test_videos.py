@@ -231,13 +231,15 @@ def test_prepare_and_load(config: Config, dataset: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().err == "" and (tmp_path / "bad_rows.txt").read_text() == ""
     loaded = data.load(config, tmp_path)
     assert [clip.name for clip in loaded.train] == [video for video, _ in VGGSOUND["train"]]
-    assert len(loaded.validation) == 3 and {k: len(v) for k, v in loaded.tests.items()} == {
+    assert len(loaded.held_out["validation"]["validation"]) == 3 and {
+        k: len(v) for k, v in loaded.held_out["test"].items()
+    } == {
         "vggsound-clean+": 2,
         "music+": 2,
     }
 
     clip = load_clip(config.clip, pretrained=config.clip_weights)
-    for video in (loaded.train[2], loaded.tests["vggsound-clean+"][0].target):
+    for video in (loaded.train[2], loaded.held_out["test"]["vggsound-clean+"][0].target):
         paths = sorted(frames(dataset, video.name).iterdir())
         direct = clip.encode_image(torch.stack([clip.preprocess(Image.open(path)) for path in paths]))
         assert torch.equal(video.frames, direct)
@@ -248,7 +250,7 @@ def test_prepare_and_load(config: Config, dataset: Path, tmp_path: Path, capsys:
     trained = ["dog barking", "playing harp", "rain", "vehicle horn car horn honking"]
     assert labels == [*trained, "acoustic_guitar", "tuba"]
     assert {clip.label for clip in loaded.train} == {0, 1, 2, 3}
-    assert [pair.target.label for pair in loaded.tests["music+"]] == [4, 5]
+    assert [pair.target.label for pair in loaded.held_out["test"]["music+"]] == [4, 5]
     direct = clip.encode_text([prompt.format("acoustic_guitar") for prompt in PROMPTS]).mean(0)
     torch.testing.assert_close(loaded.queries.text[4], direct)
     torch.testing.assert_close(loaded.queries.training_text[0], clip.encode_text(["a photo of dog barking"])[0])
@@ -278,7 +280,8 @@ def test_settings_are_chosen_on_validation_mixtures(config: Config, tmp_path: Pa
     data.prepare(config, tmp_path / "cache")
     metrics = evaluate(config, Run(tmp_path / "run", tmp_path / "cache", seed=100))
     found = json.loads((tmp_path / "run/items.json").read_text())
-    pairs = [(p.target.name, p.interferer.name) for p in data.load(config, tmp_path / "cache").validation]
+    mixed = data.load(config, tmp_path / "cache").held_out["validation"]["validation"]
+    pairs = [(p.target.name, p.interferer.name) for p in mixed]
     assert [(item["target"], item["interferer"]) for item in found] == pairs
     assert metrics["sdr_db"] == pytest.approx(np.mean([item["sdr_db"]["own"] for item in found]))
     assert all("+" not in name for name in metrics)
@@ -291,8 +294,8 @@ def test_training_on_music_with_the_shipped_list(config: Config, tmp_path: Path)
     assert loaded.queries.labels == ["cello", "tuba", "acoustic_guitar"]
     assert [clip.label for clip in loaded.train] == [1, 0, 0, 1]
     assert [clip.name for clip in loaded.train] == ["tubaTrain_0", "celloTrain0", "celloTrain1", "tubaTrain_1"]
-    assert {p.target.name for p in loaded.validation} == {"tubaVal___0", "celloVal__0"}
-    assert [(p.target.name, p.interferer.name) for p in loaded.tests["music"]] == [
+    assert {p.target.name for p in loaded.held_out["validation"]["validation"]} == {"tubaVal___0", "celloVal__0"}
+    assert [(p.target.name, p.interferer.name) for p in loaded.held_out["test"]["music"]] == [
         ("guitarTest0", "tubaTest__0"),
         ("tubaTest__0", "guitarTest0"),
     ]
@@ -400,7 +403,7 @@ def test_unusable_videos_are_left_out_until_they_are_mended(
     assert said.startswith("2 of ") and str(tmp_path / "bad_rows.txt") in said and len(said.splitlines()) == 1
     loaded = data.load(config, tmp_path)
     assert info["train"] == len(loaded.train) == 5
-    assert [(p.target.name, p.interferer.name) for p in loaded.tests["vggsound-clean+"]] == kept
+    assert [(p.target.name, p.interferer.name) for p in loaded.held_out["test"]["vggsound-clean+"]] == kept
 
     for path, content in zip(broken, contents, strict=True):
         path.write_bytes(content)

@@ -24,7 +24,7 @@ ASKED_WITH_IMAGES = ("image", "noise_activation")  # parts of a metric's name
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data of the preset without its pictures, which take most of a minute: text queries need none."""
+    """The data of the preset without its pictures, which take most of the time: text queries need none."""
     cache = tmp_path_factory.mktemp("cache")
     with open_trained_run(WEIGHTS / "clipsep.json", "clipsep", Config) as (_, config, _):
         pass
@@ -36,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
             encode_image=lambda frames: torch.zeros(len(frames), clip.encode_text(["a dog"]).shape[1]),
         )
         patch.setattr(recordings, "load_clip", lambda name, pretrained: blind)
-        patch.setattr(recordings, "_frame", lambda stamp, split, rng: None)
+        patch.setattr(recordings, "_frame", lambda picture, split, rng: None)
         data.prepare(config, cache)
     return cache
 
