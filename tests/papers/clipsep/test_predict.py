@@ -156,7 +156,7 @@ def test_output_is_like_the_input_and_the_rest_completes_it(
 
 def test_masks_of_ones_give_back_what_the_model_can_hear() -> None:
     seconds = torch.arange(44_100) / 44_100
-    heard, unheard = (2 * torch.pi * 440 * seconds).sin() / 4, (2 * torch.pi * 9_000 * seconds).sin() / 4
+    heard, unheard = (2 * torch.pi * 440 * seconds).sin() / 4, (2 * torch.pi * 12_000 * seconds).sin() / 4
     result = separate(Constant(), build_spectrogram(CONFIG), (heard + unheard)[None], 44_100, torch.tensor([[1.0]]))
     middle = slice(2_000, -2_000)  # resampling filters need some samples at either end
     assert (result.estimates[0, 0] - heard)[middle].abs().max() < 2e-3
@@ -174,7 +174,7 @@ def test_masks_of_ones_give_back_what_the_model_can_hear() -> None:
 )
 def test_several_queries(masks: tuple[float, ...], binary: bool, estimates: tuple[float, ...], rest: float) -> None:
     mixture = torch.from_numpy(noise(2, 30_000)).T
-    result = separate(Constant(), build_spectrogram(CONFIG), mixture, 8_000, torch.tensor(masks)[:, None], binary)
+    result = separate(Constant(), build_spectrogram(CONFIG), mixture, CONFIG.rate, torch.tensor(masks)[:, None], binary)
     for estimate, share in zip(result.estimates, estimates, strict=True):
         assert (estimate - share * mixture).abs().max() < 1e-5
     assert (result.rest - rest * mixture).abs().max() < 1e-5
@@ -235,7 +235,7 @@ def test_channels_share_the_masks_of_their_mean(run: Path) -> None:
     queries = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1))
 
     def separated(*channels: Tensor) -> Tensor:
-        return separate(model, build_spectrogram(config), torch.stack(channels), 8_000, queries).estimates[0]
+        return separate(model, build_spectrogram(config), torch.stack(channels), config.rate, queries).estimates[0]
 
     panned = separated(1.5 * left, 0.5 * left)
     assert (panned - torch.tensor([[1.5], [0.5]]) * separated(left)).abs().max() < 1e-5
@@ -386,10 +386,10 @@ def test_channels_that_cancel_are_told(ask: Callable[..., int], tmp_path: Path, 
 
 
 def test_what_the_model_cannot_hear_is_told(ask: Callable[..., int], tmp_path: Path, capsys) -> None:
-    for rate, told in ((8_000, False), (11_025, True)):
+    for rate, told in ((16_000, False), (22_050, True)):
         soundfile.write(tmp_path / "mix.wav", noise(1, 5_000), rate)
         assert ask("--audio", tmp_path / "mix.wav", "--out", tmp_path / "out.wav") == 0
-        assert ("4000 Hz" in capsys.readouterr().err) == told
+        assert ("8000 Hz" in capsys.readouterr().err) == told
 
 
 # a user's mistakes

@@ -231,12 +231,9 @@ def test_prepare_and_load(config: Config, dataset: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().err == "" and (tmp_path / "bad_rows.txt").read_text() == ""
     loaded = data.load(config, tmp_path)
     assert [clip.name for clip in loaded.train] == [video for video, _ in VGGSOUND["train"]]
-    assert len(loaded.held_out["validation"]["validation"]) == 3 and {
-        k: len(v) for k, v in loaded.held_out["test"].items()
-    } == {
-        "vggsound-clean+": 2,
-        "music+": 2,
-    }
+    counts = {split: {name: len(pairs) for name, pairs in sets.items()} for split, sets in loaded.held_out.items()}
+    assert counts == {"validation": {"validation": 3}, "test": {"vggsound-clean+": 2, "music+": 2}}
+    assert {split: len(pairs) for split, pairs in loaded.examples.items()} == {"validation": 4, "test": 4}
 
     clip = load_clip(config.clip, pretrained=config.clip_weights)
     for video in (loaded.train[2], loaded.held_out["test"]["vggsound-clean+"][0].target):
