@@ -133,8 +133,9 @@ def dataset(intact: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(dataset: Path, weights: str) -> Config:
+    heard = replace(CPU, rate=8_000, segment=4_095, n_fft=512, hop=256)  # another rate than that of the files
     return replace(
-        CPU, data=str(dataset), clip="tiny-clip-videos", clip_weights=weights, frame_margin=3, batch_size=4, width=4
+        heard, data=str(dataset), clip="tiny-clip-videos", clip_weights=weights, frame_margin=3, batch_size=4, width=4
     )
 
 
