@@ -26,7 +26,7 @@ from .data import load, mixtures
 from .datasets.clips import Pair, Queries
 from .metrics import bss_eval, sdr, si_sdr
 
-ITEMS = {"first test set": "items.json", "recordings of other players": "items-recordings.json"}  # SDR by class
+ITEMS = {"headline test set": "items.json", "recordings of other players": "items-recordings.json"}  # SDR by class
 COLOURS = 96  # of a figure's palette
 MARKERS = {"mixture": "_", "half-volume": "|", "clipsep": "o", "labelsep": "s", "ideal-mask": "x"}  # SDR by class
 
