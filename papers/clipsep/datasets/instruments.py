@@ -15,7 +15,7 @@ TABLES = {  # SHA-256 of each table, which holds those of the other files
     "solos": "b8442a24e53ff5d911eba13147a97192c3070925187f31050d747d2e0a9af31c",
 }
 # Words that tell the instrument from other things of that name; the other instruments are asked for by their own.
-LABELS = {"horn": "french horn"}
+LABELS = {"bongo": "bongo drums", "horn": "french horn"}
 
 
 @dataclass(frozen=True)
