@@ -34,15 +34,16 @@ def label_map(
     occupied = occupied > 0
     holes, count = ndimage.label(labels == 0, SIX)
     before = labels.copy()
+    sizes = np.bincount(holes.ravel(), minlength=count + 1)
     for number, box in enumerate(ndimage.find_objects(holes, count), 1):
-        hole = holes == number
-        if box is None or hole.sum() >= hole_voxels:
+        if sizes[number] >= hole_voxels:
             continue
         around = before[tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)]
         around = around[around > 0]
         if len(around):
-            labels[hole] = np.bincount(around).argmax()
-            occupied = occupied | hole
+            hole = holes[box] == number
+            labels[box][hole] = np.bincount(around).argmax()
+            occupied[box][hole] = True
     components, count = ndimage.label(labels > 0, SIX)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     labels[(components > 0) & (sizes <= object_voxels)[components]] = 0

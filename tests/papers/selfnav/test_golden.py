@@ -213,8 +213,10 @@ def _tangential(gradient: Tensor, z: Tensor) -> Tensor:
 
 def test_views_are_resolved() -> None:
     g = load("view_voting")
-    for ours, theirs in (("seal_max", "seal_max"), ("mean", "avg"), ("ours", "ours"), ("max", "max")):
-        classes, probabilities = vote(g["view_probs"], ours)  # type: ignore[arg-type]
+    places, views = g["view_probs"].shape[:2]
+    flat, place = g["view_probs"].reshape(places * views, -1), np.arange(places).repeat(views)
+    for ours, theirs in (("seal_max", "seal_max"), ("mean", "avg"), ("ours", "ours"), ("seal_max", "max")):
+        classes, probabilities = vote(flat, place, places, ours)  # type: ignore[arg-type]
         assert np.array_equal(classes, g[f"{theirs}_class"]), ours
         np.testing.assert_allclose(probabilities, g[f"{theirs}_probs"], atol=1e-9)
 
