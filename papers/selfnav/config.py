@@ -117,6 +117,10 @@ class Config:
     """Metres of a cell of the map."""
     map_cells: int = 224
     """Cells of a side of the map, a multiple of 16."""
+    blob: int = 6
+    """Least pixels of a class in a frame that the map takes in, against single false ones."""
+    confidence: float = 0.7
+    """Least probability of a class that the map takes in."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     workers: int = 4
     save_every: int = 500
@@ -133,17 +137,11 @@ class Config:
     """Actions of an episode."""
     metric: Literal["semexp", "habitat"] = "semexp"
     """Definition of success: to end within a metre of an object, or to stop there as well."""
-    blob: int = 6
-    """Least pixels of a class in a frame that the map takes in, against single false ones."""
-    confidence: float = 0.7
-    """Least probability of a class that the map takes in."""
     split: Literal["test", "validation"] = "test"
     """Houses that are evaluated; settings are chosen on validation (seeds 100 and up)."""
 
 
-EVALUATION = (
-    "held_out", "perception", "nav_houses", "episodes", "max_steps", "metric", "blob", "confidence", "split",
-)  # fmt: skip
+EVALUATION = ("held_out", "perception", "nav_houses", "episodes", "max_steps", "metric", "split")
 
 CPU = Config(
     widths=(16, 32, 48, 64, 64),

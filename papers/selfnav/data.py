@@ -68,12 +68,8 @@ def style_of(split: str) -> str:
 
 def environment_of(config: Config, seed: int, split: str) -> ObjectNav:
     """A generated house to walk in."""
-    noise = PoseNoise(
-        config.actuation_noise, 10 * config.actuation_noise, config.pose_noise, 10 * config.pose_noise
-    )
-    return ObjectNav(
-        seed, style_of(split), resolution=config.resolution, max_steps=config.max_steps, noise=noise
-    )
+    noise = PoseNoise(config.actuation_noise, 10 * config.actuation_noise, config.pose_noise, 10 * config.pose_noise)
+    return ObjectNav(seed, style_of(split), resolution=config.resolution, max_steps=config.max_steps, noise=noise)
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------
@@ -157,7 +153,9 @@ def held_out(config: Config, cache: Path, seed: int, split: str) -> list[House]:
         poses = np.stack([env.world.sample_pose(rng) for _ in range(config.held_out)])
         return env.renderer(poses, rng)
 
-    return stored(config, cache, split, house_seeds(config, seed, split), make, "held-out", config.held_out, config.split)
+    return stored(
+        config, cache, split, house_seeds(config, seed, split), make, "held-out", config.held_out, config.split
+    )
 
 
 def corner(config: Config) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The two dense networks: the segmenter with its embedding of places, and PONI's potential network."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +30,8 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.blocks = nn.ModuleList(Block(fine + coarse, fine) for fine, coarse in reversed(pairs))
+        pairs = reversed(list(pairwise(widths)))
+        self.blocks = nn.ModuleList(Block(fine + coarse, fine) for fine, coarse in pairs)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         x = levels[-1]

@@ -78,9 +78,7 @@ def half_circle(walker: Walker, rng: np.random.Generator) -> np.ndarray | None:
 PICKERS: dict[str, GoalPicker] = {"frontier": nearest_frontier, "random": random_goal}
 
 
-def actions(
-    walker: Walker, picker: GoalPicker, rng: np.random.Generator, *, revisit: bool = False
-) -> Iterator[int]:
+def actions(walker: Walker, picker: GoalPicker, rng: np.random.Generator, *, revisit: bool = False) -> Iterator[int]:
     """Endless actions of an exploration; :meth:`Walker.see` is called between them.
 
     The agent looks around at the start and at every goal; when nothing is left to explore, it walks to random cells.
@@ -101,7 +99,7 @@ def actions(
                 continue
             for _ in range(PATIENCE):
                 action = walker.towards(goal)
-                if action is None:
+                if not action:  # it is there, or there is no way
                     break
                 yield action
 

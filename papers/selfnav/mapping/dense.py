@@ -61,7 +61,7 @@ class DenseMapping:
     def egocentric(self, observation: Tensor) -> Tensor:
         """(B, 2 + C, window, window) obstacle, explored and classes ahead of the agent, in [0, 1]."""
         depth = observation[:, 3]
-        batch, height, width = depth.shape
+        _, height, width = depth.shape
         focal = (width / 2) / torch.tan(torch.deg2rad(torch.tensor(self.fov / 2, dtype=torch.float64))).item()
         column = torch.arange(width) - (width - 1) / 2
         row = (height - 1) / 2 - torch.arange(height)

@@ -60,9 +60,7 @@ class PartialMap:
     known: np.ndarray
 
 
-def partial_map(
-    complete: np.ndarray, distances: np.ndarray, resolution: float, rng: np.random.Generator
-) -> PartialMap:
+def partial_map(complete: np.ndarray, distances: np.ndarray, resolution: float, rng: np.random.Generator) -> PartialMap:
     """Walk a shortest path between two random floor cells, reveal what is around it, and compute the potentials.
 
     The map is turned by a random number of quarter turns and mirrored at random.

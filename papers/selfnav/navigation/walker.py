@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from ..mapping.projection import Camera
 from ..mapping.sparse import Grid, SemanticMap
-from ..simulator.world import FORWARD, MOVE_FORWARD, TALLEST, TURN_LEFT, TURN_RIGHT, disk
+from ..simulator.world import FORWARD, MOVE_FORWARD, STOP, TALLEST, TURN_LEFT, TURN_RIGHT, disk
 from .planner import fmm_distance, short_term_goal
 from .potentials import frontiers
 
@@ -68,7 +68,7 @@ class Walker:
         return fmm_distance(self.traversible(), here)
 
     def towards(self, goals: np.ndarray, reach: float = 0.1) -> int | None:
-        """The action towards goal cells (M, M); None within ``reach`` metres of one and 0.25, or if there is no way."""
+        """The action towards goal cells (M, M); STOP within ``reach`` + 0.25 m, None if there is no way."""
         around = ndimage.binary_dilation(goals, disk(round(reach / self.grid.resolution)))
         free = self.traversible()
         distance = fmm_distance(free, around)
@@ -76,7 +76,7 @@ class Walker:
         found = short_term_goal(distance, row, column)
         here = distance[self.grid.cell(self.pose)]
         if here * self.grid.resolution < 0.25:
-            return None
+            return STOP
         if found.replan and here >= distance.max() - 1:
             return None
         aim = self.grid.centre(found.row, found.column) - self.pose[:2]

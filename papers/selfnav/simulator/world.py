@@ -99,7 +99,9 @@ class World:
         complete = np.zeros((2 + len(CATEGORIES), size, size), bool)
         middle = (np.arange(size) + 0.5) * resolution
         rows, columns = ((middle + origin[k]) / CELL for k in (1, 0))
-        inside = np.ix_((rows >= 0) & (rows < len(self.obstacles)), (columns >= 0) & (columns < self.obstacles.shape[1]))
+        inside = np.ix_(
+            (rows >= 0) & (rows < len(self.obstacles)), (columns >= 0) & (columns < self.obstacles.shape[1])
+        )
         taken = np.ix_(
             rows[(rows >= 0) & (rows < len(self.obstacles))].astype(int),
             columns[(columns >= 0) & (columns < self.obstacles.shape[1])].astype(int),
