@@ -218,7 +218,7 @@ NOT_CPU = ("smoke", "paper")  # rows that would take the cpu preset too long
 VARIANTS = {
     "frozen": Variant("the segmenter of the web pictures, as it is", {"stage": "web"}, headline=True),
     # Claim 1: fine-tuned in real houses, without their labels.
-    "self-training": Variant("in situ: each frame's own confident labels", SELF_TRAINING, start="frozen", headline=True),
+    "self-training": Variant("in situ: each frame's own labels", SELF_TRAINING, start="frozen", headline=True),
     "seal": Variant("in situ: labels by SEAL's rule", SEAL, start="frozen", headline=True),
     "voting": Variant("in situ: labels by a vote over views", VOTING, BEYOND_SMOKE, start="frozen", headline=True),
     "contrastive": Variant(

@@ -1,5 +1,6 @@
 """Frames of houses: web pictures of objects, explorations, and held-out poses; generated, or a user's recordings."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,7 +173,7 @@ def stored(
         path = cache_file(cache, f"{split}-{number}.npz", *WORLD, config.resolution, *settings)
         if not path.exists():
             content = vars(make(number))
-            write_atomic(path, lambda file, x=content: np.savez_compressed(file, allow_pickle=False, **x))
+            write_atomic(path, functools.partial(np.savez_compressed, allow_pickle=False, **content))
         with np.load(path) as content:
             frames = Frames(**{key: content[key] for key in ("rgb", "depth", "instance", "poses")})
         houses.append(whole(config, split, number, frames))

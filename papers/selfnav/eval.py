@@ -62,7 +62,7 @@ def segmentation_metrics(config: Config, run: Run) -> dict[str, float]:
             if config.data is None or split == "insitu":
                 raise
             continue  # a user may have no further houses
-        found[f"{name}_miou_percent"] = mean_iou_percent(sum(counts))
+        found[f"{name}_miou_percent"] = mean_iou_percent(np.sum(counts, axis=0))
         if split == "insitu" and config.stage == "perception" and config.style == "real":
             before = house_confusions(config, run, load_segmenter(config, run.start_weights).to(run.device), split)
             better = [mean_iou_percent(a) > mean_iou_percent(b) for a, b in zip(counts, before, strict=True)]

@@ -17,6 +17,7 @@ from .simulator.world import CELL
 Runs = dict[tuple[str, int], Path]
 PALETTE = 256
 SEGMENTERS = ("frozen", "self-training", "seal", "loccon", "supervised")
+LABELLERS = ("self-training", "seal", "voting", "loccon")
 NAVIGATORS = ("nav-random", "nav-frontier", "nav-frozen", "nav-truth-maps", "selfnav", "nav-truth-perception")
 RESAMPLES = 500
 
@@ -27,12 +28,12 @@ def figures(runs: Runs, target: Path) -> None:
     seen = {name: x for name in SEGMENTERS if (x := _arrays(runs.get((name, first)))) and "rgb" in x}
     if seen:
         write_figure(views(seen), target / "views.png", colours=PALETTE)
-    if labels := {name: x for name in ("self-training", "seal", "voting", "loccon") if (x := _labels(runs, name))}:
+    if labels := {name: y for name in LABELLERS if (y := _labels(runs, name))}:
         write_figure(label_bars(labels), target / "labels.png", colours=PALETTE)
     walks = {name: x for name in NAVIGATORS if (x := _arrays(runs.get((name, first)))) and "track_0" in x}
     if walks:
         write_figure(plans(walks), target / "walks.png", colours=PALETTE)
-    if episodes := {name: x for name in NAVIGATORS if (x := _episodes(runs, name))}:
+    if episodes := {name: z for name in NAVIGATORS if (z := _episodes(runs, name))}:
         write_figure(curves(episodes), target / "success.png", colours=PALETTE)
 
 

@@ -92,12 +92,12 @@ def top_down(labels: np.ndarray, voxels: Voxels, grid: Grid, classes: int) -> np
     middle = (np.arange(grid.size) + 0.5) * grid.resolution
     x = np.floor((middle + grid.origin[0] - corner[0]) / size).astype(int)
     y = np.floor((middle + grid.origin[1] - corner[1]) / size).astype(int)
-    inside = ((y >= 0) & (y < voxels.shape[1]))[:, None] & ((x >= 0) & (x < voxels.shape[0]))
+    inside = np.asarray((y >= 0) & (y < voxels.shape[1]))[:, None] & ((x >= 0) & (x < voxels.shape[0]))
     rows, columns = np.clip(y, 0, voxels.shape[1] - 1)[:, None], np.clip(x, 0, voxels.shape[0] - 1)
     found = np.zeros((FIRST_CLASS + classes, grid.size, grid.size), bool)
     at = np.where(inside, label[columns, rows], 0)
     found[WALL] = inside & wall[columns, rows] & (at == 0)
-    found[FLOOR] = inside & seen.any(2)[columns, rows] & ~wall[columns, rows] & (at == 0)
+    found[FLOOR] = inside & np.any(seen, 2)[columns, rows] & ~wall[columns, rows] & (at == 0)
     for k in range(classes):
         found[FIRST_CLASS + k] = at == 1 + k
     return found

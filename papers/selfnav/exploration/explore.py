@@ -89,7 +89,7 @@ def actions(walker: Walker, picker: GoalPicker, rng: np.random.Generator, *, rev
     while True:
         for _ in range(12):
             yield TURN_LEFT
-        goals = [picker(walker, rng) if picker else None]
+        goals = [picker(walker, rng)]
         if goals[0] is None:
             goals = [random_goal(walker, rng)]
         if revisit:

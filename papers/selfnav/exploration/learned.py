@@ -85,8 +85,7 @@ def rollout(
     generator = torch.Generator().manual_seed(seed)
     columns = [_of_house(env, grid, policy, segment, goals, reward, generator, seed + k) for k, env in enumerate(envs)]
     *rows, last = zip(*columns, strict=True)
-    stacked = [torch.stack(x, 1) for x in rows]
-    return Rollout(*stacked, next_value=torch.stack(last))
+    return Rollout(*(torch.stack(x, 1) for x in rows), torch.stack(last))
 
 
 @torch.no_grad()

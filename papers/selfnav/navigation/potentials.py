@@ -77,7 +77,7 @@ def partial_map(complete: np.ndarray, distances: np.ndarray, resolution: float, 
     half = int(REVEALED / 2 / resolution)
     for r, c in descend(fmm_distance(floor, goals), start):
         revealed[max(0, r - half) : r + half + 1, max(0, c - half) : c + half + 1] = True
-    known = complete.any(0)
+    known = np.asarray(complete.any(0))
     seen = complete * revealed
     unexplored = known & ~revealed
     frontier = frontiers(unexplored, seen[FLOOR] > 0)

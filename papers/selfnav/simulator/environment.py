@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -48,7 +48,7 @@ class ObjectNav(gymnasium.Env[Observation, int]):
         radius: metres around an object that count as its goal region.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - as gymnasium declares it
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ObjectNav(gymnasium.Env[Observation, int]):
         self.camera = Camera(resolution, resolution, elevation=STYLES[self.house.style].elevation)
         self.renderer = Renderer(self.house, self.camera)
         self.max_steps, self.radius, self.noise, self.render_mode = max_steps, radius, noise or PoseNoise(), render_mode
-        self.action_space = spaces.Discrete(len(ACTIONS))
+        self.action_space: gymnasium.Space[Any] = spaces.Discrete(len(ACTIONS))
         shape = (resolution, resolution)
         self.observation_space = spaces.Dict(
             {

@@ -58,7 +58,9 @@ def read_house(folder: Path, resolution: int | None = None) -> tuple[Frames, np.
     camera_file = folder / "intrinsics.json"
     fov, elevation = _intrinsics(camera_file)
     names, poses = read_poses(folder / "poses.csv")
-    colour, depth, labels = [], [], []
+    colour: list[np.ndarray] = []
+    depth: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     size = None
     for name in names:
         rgb = _picture(folder / "rgb" / f"{name}.png", None)
