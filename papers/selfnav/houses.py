@@ -85,7 +85,7 @@ def top_down(labels: np.ndarray, voxels: Voxels, grid: Grid, classes: int) -> np
     seen = np.zeros(voxels.shape, bool)
     seen.ravel()[voxels.index[voxels.index >= 0]] = True
     height = voxels.origin[2] + (np.arange(voxels.shape[2]) + 0.5) * voxels.size
-    wall = (seen & ((height > WALL_BAND[0]) & (height < WALL_BAND[1]))).any(2)
+    wall = np.any(seen & ((height > WALL_BAND[0]) & (height < WALL_BAND[1])), 2)
     top = labels.shape[2] - 1 - (labels > 0)[:, :, ::-1].argmax(2)
     label = np.take_along_axis(labels, top[..., None], 2)[..., 0]
     corner, size = voxels.origin[:2], voxels.size
