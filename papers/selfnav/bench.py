@@ -54,7 +54,7 @@ def mapping_step(name: str, width: int, height: int, classes: int, window: int, 
     assert agree > 0.9, f"the mappers agree on {agree:.0%} of the obstacles"
     return {
         "name": f"map update, {name}",
-        "detail": f"{width} x {height} px, {classes} classes; reference: SemExp's dense splat, a window of {window} cells",
+        "detail": f"{width} x {height} px, {classes} classes; reference: SemExp's dense splat, window {window}",
         "ours": ours,
         "reference": reference,
         "unit": "frame",

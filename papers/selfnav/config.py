@@ -16,9 +16,9 @@ class Config:
 
     data: str | None = None
     """Folder with recorded houses (see data.LAYOUT); None: generated apartments."""
-    stage: Literal["web", "perception", "policy", "explorer"] = "perception"
-    """web: the segmenter learns from labelled pictures; perception: it is fine-tuned in houses; policy: the potential
-    network learns to navigate; explorer: a policy learns to explore."""
+    stage: Literal["web", "perception", "detector", "policy", "explorer"] = "perception"
+    """web: the segmenter learns from labelled pictures; perception: it is fine-tuned in houses; detector: so is Mask
+    R-CNN; policy: the potential network learns to navigate; explorer: a policy learns to explore."""
     style: Literal["sim", "real"] = "real"
     """Houses of the perception stage: real ones are those of the in-situ evaluation."""
 
@@ -88,6 +88,9 @@ class Config:
     """Pairs of frames a step of fine-tuning, over all processes."""
     least_coverage: float = 0.0
     """Least share of pixels with an object's label; with less a round leaves the network as it is."""
+
+    coco: bool = True
+    """Let Mask R-CNN begin with torchvision's COCO weights, which are downloaded."""
 
     policy: Literal["potential", "frontier", "random"] = "potential"
     """Policy that navigates: PONI's potentials, the nearest frontier, or random goals."""
@@ -211,6 +214,7 @@ SEAL = _perception("seal", threshold=0.7)
 VOTING = _perception("location")
 LOCCON = _perception("location", contrastive=0.1)
 SIM = {"style": "sim"}
+DETECTOR = {"stage": "detector", "resolution": 640, "contrastive": 0.1, "rate": 1e-4, "batch_size": 2}
 NAVIGATION = {"stage": "policy"}
 BEYOND_SMOKE = ("cpu", "paper")  # rows that add no code to the smoke preset
 NOT_CPU = ("smoke", "paper")  # rows that would take the cpu preset too long
@@ -250,6 +254,10 @@ VARIANTS = {
         "labels in simulation, then LocCon in situ", LOCCON, BEYOND_SMOKE, start="sim-supervised"
     ),
     "sim-mesh-in-situ": Variant("mesh labels in simulation, then LocCon in situ", LOCCON, start="sim-mesh"),
+    "maskrcnn-voting": Variant(
+        "Mask R-CNN in situ: vote over views", DETECTOR | {"contrastive": 0.0}, ("paper",)
+    ),
+    "maskrcnn-loccon": Variant("Mask R-CNN in situ: vote and contrastive loss", DETECTOR, ("paper",)),
     # Exploration that is learned.
     "explorer-coverage": Variant(
         "explorer rewarded for area", {"stage": "explorer", "reward": "coverage"}, NOT_CPU, start="frozen"

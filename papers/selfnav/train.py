@@ -22,6 +22,8 @@ from shared.support.weights import weights_file
 from .build import CLASSES, explorer, grid_of, load_part, load_segmenter, named, potential_net, segmenter
 from .config import Config
 from .data import House, environment_of, explored, house_seeds, web_views
+from .detection.finetune import ObjectPairs, fine_tuning_loss
+from .detection.maskrcnn import Detector
 from .exploration.learned import learned_picker, rollout
 from .exploration.ppo import EPOCHS, LARGEST_GRADIENT, ppo_loss, targets
 from .houses import labelled_houses, policy_maps
@@ -40,6 +42,8 @@ def train(config: Config, run: Run) -> None:
             train_on_web(config, run)
         case "perception":
             train_in_houses(config, run)
+        case "detector":
+            train_detector(config, run)
         case "policy":
             train_policy(config, run)
         case "explorer":
@@ -173,6 +177,49 @@ def contrastive_loss(config: Config, embedding: Tensor, batch: dict[str, Any]) -
     )
 
 
+def train_detector(config: Config, run: Run) -> None:
+    """The same with Mask R-CNN: objects by a vote over its detections, and the contrastive loss of its RoIs.
+
+    RoIs are compared with those of their own process: their number differs from frame to frame.
+    """
+    detector = Detector(config.coco, config.resolution).to(run.device)
+    dataset = ObjectPairs(config, explore_houses(config, run), detector, run.device)
+    batches = _batches(config, run, dataset, config.batch_size, collate=list)
+    optimizer = torch.optim.SGD(
+        [x for x in detector.parameters() if x.requires_grad],
+        lr=config.rate, momentum=0.9, nesterov=True, weight_decay=5e-4,
+    )  # fmt: skip
+    schedule = CosineAnnealingLR(optimizer, config.steps)
+    for step in run.steps(
+        config.steps,
+        save_every=config.save_every,
+        model=detector,
+        optimizer=optimizer,
+        schedule=schedule,
+        batches=batches,
+    ):
+        batch = next(batches)
+        parts = [part for sample in batch for part in sample["parts"]]
+        detector.train()
+        loss, logged = fine_tuning_loss(
+            detector,
+            [x["image"] for x in parts],
+            [x["target"] for x in parts],
+            [x["numbers"] for x in parts],
+            contrastive=config.contrastive,
+            temperature=config.temperature,
+        )
+        run.log(step, loss=loss, samples=[x["name"] for x in batch], **logged)
+        optimizer.zero_grad()
+        loss.backward()
+        for parameter in detector.parameters():
+            if parameter.grad is not None:
+                parameter.grad = run.accelerator.reduce(parameter.grad, reduction="mean")
+        optimizer.step()
+        schedule.step()
+    run.export(named(detector=detector.state_dict()))
+
+
 # -- policies ---------------------------------------------------------------------------------------------------------
 
 
@@ -240,8 +287,8 @@ def train_explorer(config: Config, run: Run) -> None:
 # -- parts of every loop ----------------------------------------------------------------------------------------------
 
 
-def _batches(config: Config, run: Run, dataset: Any, batch_size: int) -> Batches:
-    return Batches(dataset, batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
+def _batches(config: Config, run: Run, dataset: Any, batch_size: int, **options: Any) -> Batches:
+    return Batches(dataset, batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers, **options)
 
 
 def _prepared(run: Run, network: nn.Module, rate: float, steps: int) -> tuple[nn.Module, Optimizer, LRScheduler]:
