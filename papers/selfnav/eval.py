@@ -12,14 +12,15 @@ from shared.support.files import write_atomic
 from .build import CLASSES, explorer, grid_of, load_part, load_segmenter, potential_net
 from .config import Config
 from .data import environment_of, held_out, house_seeds
-from .detection.ap import average_precision
+from .detection.ap import Masks, average_precision
+from .detection.maskrcnn import Detector, detect
 from .exploration.explore import PICKERS, covered, explore
 from .exploration.learned import learned_picker
 from .figures import figures
 from .metrics import confusion, mean_iou_percent, predicted_masks, true_masks
 from .model import Segmenter
 from .navigation.episodes import POLICIES, Episode, navigate, potential_policy
-from .perception import full_size, labeller, probabilities
+from .perception import as_images, full_size, labeller, probabilities
 from .simulator.environment import ObjectNav
 
 __all__ = ["evaluate", "figures"]
@@ -44,6 +45,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         return navigation_metrics(config, run)
     if config.stage == "explorer":
         return explorer_metrics(config, run)
+    if config.stage == "detector":
+        return detector_metrics(config, run)
     return segmentation_metrics(config, run)
 
 
@@ -106,6 +109,26 @@ def in_situ_ap50(config: Config, run: Run, network: Segmenter) -> float:
             }
             _keep(run, shown)
     return 100 * float(np.mean(values))
+
+
+def detector_metrics(config: Config, run: Run) -> dict[str, float]:
+    """`insitu_ap50_percent` of the fine-tuned Mask R-CNN."""
+    detector = Detector(False, config.resolution)
+    load_part(detector, "detector", run.weights)
+    values = []
+    for house in held_out(config, run.cache, run.seed, "insitu"):
+        instance = house.frames.instance
+        truth = true_masks(house.truth, instance if instance.any() else house.truth.astype(int))
+        found = [detect(detector.to(run.device), [x.to(run.device)])[0] for x in as_images(house.frames.rgb)]
+        scores = [x.probabilities[:, 1:].max(1) for x in found]
+        objects = Masks(
+            np.concatenate([x.masks.cpu().numpy() for x in found]),
+            np.repeat(np.arange(len(found)), [len(x.boxes) for x in found]),
+            np.concatenate([1 + x.indices.numpy() for x in scores]),
+            np.concatenate([x.values.numpy() for x in scores]),
+        )
+        values.append(max(0.0, average_precision(truth, objects, len(house.truth), CLASSES)[0]))
+    return {"insitu_ap50_percent": 100 * float(np.mean(values))}
 
 
 # -- policies ---------------------------------------------------------------------------------------------------------

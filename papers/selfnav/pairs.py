@@ -61,6 +61,21 @@ class _Seen:
     partners: list[np.ndarray]
 
 
+def partners(voxels: Voxels, poses: np.ndarray, config: Config) -> list[np.ndarray]:
+    """For each frame the frames that see some of the same voxels from another place or in another direction."""
+    count = len(poses)
+    flat = voxels.index.reshape(count, -1)
+    frame, pixel = np.nonzero(flat >= 0)
+    shape = (count, int(np.prod(voxels.shape)))
+    sees = sparse.csr_matrix((np.ones(len(frame)), (frame, flat[frame, pixel])), shape=shape)
+    sees.data[:] = 1
+    shared = (sees @ sees.T).toarray()
+    turned = np.abs((poses[:, None, 2] - poses[:, 2] + np.pi) % (2 * np.pi) - np.pi)
+    apart = np.linalg.norm(poses[:, None, :2] - poses[:, :2], axis=2)
+    other = (turned >= np.radians(config.least_angle)) | (apart >= LEAST_DISTANCE)
+    return [np.flatnonzero((shared[k] >= LEAST_SHARED) & other[k]) for k in range(count)]
+
+
 class Pairs:
     """Frames of explored houses, each with a partner that sees some of the same places.
 
@@ -74,24 +89,11 @@ class Pairs:
         self.seen = []
         for house, labels in zip(houses, labelled, strict=True):
             voxels = voxels_of(config, house)
-            self.seen.append(_Seen(house, labels.labels, voxels, self._partners(voxels, house.frames.poses)))
+            self.seen.append(_Seen(house, labels.labels, voxels, partners(voxels, house.frames.poses, config)))
         self.frames = [(h, k) for h, x in enumerate(self.seen) for k in range(len(x.house.frames))]
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    def _partners(self, voxels: Voxels, poses: np.ndarray) -> list[np.ndarray]:
-        count = len(poses)
-        flat = voxels.index.reshape(count, -1)
-        frame, pixel = np.nonzero(flat >= 0)
-        shape = (count, int(np.prod(voxels.shape)))
-        sees = sparse.csr_matrix((np.ones(len(frame)), (frame, flat[frame, pixel])), shape=shape)
-        sees.data[:] = 1
-        shared = (sees @ sees.T).toarray()
-        turned = np.abs((poses[:, None, 2] - poses[:, 2] + np.pi) % (2 * np.pi) - np.pi)
-        apart = np.linalg.norm(poses[:, None, :2] - poses[:, :2], axis=2)
-        other = (turned >= np.radians(self.config.least_angle)) | (apart >= LEAST_DISTANCE)
-        return [np.flatnonzero((shared[k] >= LEAST_SHARED) & other[k]) for k in range(count)]
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         number, first = self.frames[index]

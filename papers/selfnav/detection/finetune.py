@@ -7,11 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import Config
+from ..data import House
 from ..labelling.instances import assign, eroded, instances, near_mean, visible_objects
 from ..labelling.voting import Rule, vote
 from ..losses import instance_consistency
-from ..mapping.voxels import Voxels
-from .maskrcnn import Detections, Detector
+from ..mapping.voxels import Voxels, voxelise
+from ..pairs import jittered, partners
+from ..perception import as_images
+from .maskrcnn import Detections, Detector, detect
 
 
 def instance_labels(
@@ -48,9 +52,7 @@ def instance_labels(
     grid, seen = np.zeros(voxels.shape, int), np.zeros(voxels.shape, int)
     grid.ravel()[where] = label
     frame = np.concatenate([np.full(len(m), f) for m, f in zip(members, frames, strict=True)])
-    different = np.unique(place * (len(depth) + 1) + frame) // (
-        len(depth) + 1
-    )  # several detections of a frame count once
+    different = np.unique(place * len(depth) + frame) // len(depth)  # detections of one frame count once
     seen.ravel()[where] = np.bincount(different, minlength=len(where))
     objects = instances(grid, seen, least_views)
     of = assign(members, objects)
@@ -81,6 +83,40 @@ def targets_of(objects: np.ndarray, classes: np.ndarray, voxel: np.ndarray) -> t
         if masks
         else torch.zeros(0, height, width, dtype=torch.uint8),
     }, numbers
+
+
+class ObjectPairs:
+    """Frames of explored houses in pairs of different views, with the objects that they show.
+
+    A sample has two ``parts``, each an ``image`` (3, H, W), a ``target`` of Mask R-CNN and the ``numbers`` of its
+    objects, unique over houses.
+    """
+
+    def __init__(self, config: Config, houses: Sequence[House], detector: Detector, device: torch.device) -> None:
+        self.houses = []
+        for house in houses:
+            voxels = voxelise(house.frames.depth, house.frames.poses, house.camera, config.voxel)
+            found = [detect(detector, [x.to(device)])[0] for x in as_images(house.frames.rgb)]
+            objects, classes = instance_labels(
+                found, house.frames.depth, voxels, threshold=config.threshold, rule=config.rule,
+                least_views=config.least_views,
+            )  # fmt: skip
+            self.houses.append((house, voxels, objects, classes, partners(voxels, house.frames.poses, config)))
+        self.frames = [(h, k) for h, x in enumerate(self.houses) for k in range(len(x[0].frames))]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        number, first = self.frames[index]
+        house, voxels, objects, classes, others = self.houses[number]
+        second = int(rng.choice(others[first])) if len(others[first]) else first
+        parts = []
+        for frame in (first, second):
+            target, numbers = targets_of(objects, classes, voxels.index[frame])
+            image = jittered(house.frames.rgb[frame], rng)
+            parts.append({"image": image, "target": target, "numbers": numbers + 100_000 * number})
+        return {"parts": parts, "name": f"{house.name}, frames {first} and {second}"}
 
 
 def fine_tuning_loss(
