@@ -69,8 +69,7 @@ def predict(options: Options) -> None:
         raise UserError(f"--steps is {options.steps}; expected 12 or more.")
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out} is a file; expected a folder.")
-    with open_trained_run(options.run or RUN, "selfnav", Config) as (_, config, weights):
-        network = load_segmenter(config, weights)
+    config, network = trained_segmenter(options.run or RUN)
     house = found_house(options, config)
     for name in WRITTEN:
         can_write(options.out / name)
@@ -89,6 +88,16 @@ def predict(options: Options) -> None:
     ):
         print(f"{count:7d} voxels in {objects:3d} objects   {name}")
     print(f"Wrote {', '.join(WRITTEN)} to {options.out}.")
+
+
+def trained_segmenter(run: Path) -> tuple[Config, Segmenter]:
+    """Configuration and segmenter of a run of any stage.
+
+    Raises:
+        UserError: no finished run there, damaged, or of another version of the code.
+    """
+    with open_trained_run(run, "selfnav", Config) as (_, config, weights):
+        return config, load_segmenter(config, weights)
 
 
 def found_house(options: Options, config: Config) -> House:
