@@ -97,15 +97,13 @@ class World:
             resolution: metres a cell. origin: x and y of the map's corner.
         """
         complete = np.zeros((2 + len(CATEGORIES), size, size), bool)
-        middle = (np.arange(size) + 0.5) * resolution
-        rows, columns = ((middle + origin[k]) / CELL for k in (1, 0))
-        inside = np.ix_(
-            (rows >= 0) & (rows < len(self.obstacles)), (columns >= 0) & (columns < self.obstacles.shape[1])
-        )
-        taken = np.ix_(
-            rows[(rows >= 0) & (rows < len(self.obstacles))].astype(int),
-            columns[(columns >= 0) & (columns < self.obstacles.shape[1])].astype(int),
-        )
-        for channel, grid in zip(complete, (~self.obstacles, self.obstacles, *self.objects), strict=True):
-            channel[inside] = grid[taken]
+        inside = np.zeros((size, size), bool)
+        layers = (np.ones_like(self.obstacles), self.obstacles, *self.objects)
+        for channel, layer in zip((inside, *complete[1:]), layers, strict=True):
+            place = (np.argwhere(layer) + 0.5) * CELL - np.array(origin)[::-1]
+            cell = np.floor(place / resolution).astype(int)
+            cell = cell[((cell >= 0) & (cell < size)).all(1)]
+            channel[cell[:, 0], cell[:, 1]] = True
+        complete[1] &= ~complete[2:].any(0)
+        complete[0] = inside & ~complete[1:].any(0)
         return complete

@@ -53,7 +53,7 @@ def test_categories_need_points_and_keep_their_highest_share() -> None:
     grid, camera = Grid(100, 0.1), Camera(8, 8)
     found = SemanticMap(grid, camera, 2, points=4)
     depth, labels = np.full((8, 8), 2.0, np.float32), np.zeros((8, 8), int)
-    labels[3, 3:5] = 2
+    labels[4, 3:5] = 2
     found.update(depth, labels, np.array([5.0, 5.0, 0.0]))
     assert found.category[0].max() == 0 and 0 < found.category[1].max() <= 0.5
     before = found.category.copy()

@@ -211,7 +211,7 @@ def test_a_scanned_house_is_recorded(habitat: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="expected a .glb"):
+    with pytest.raises(UserError, match=r"expected a \.glb"):
         HabitatObjectNav(tmp_path / "none.glb")
     (tmp_path / "a.glb").touch()
     monkeypatch.setitem(sys.modules, "habitat_sim", None)
