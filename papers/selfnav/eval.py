@@ -137,7 +137,9 @@ def detector_metrics(config: Config, run: Run) -> dict[str, float]:
 def navigation_metrics(config: Config, run: Run) -> dict[str, float]:
     """See :func:`evaluate`; every variant of a seed has the same episodes. Leaves ``episodes.json`` for the figures."""
     if config.data is not None:
-        raise UserError("Navigation needs a simulator, and recordings are none; leave out --data.")
+        raise UserError(
+            "Navigation needs a simulator, and recordings are none; leave out --data, or the navigation variants."
+        )
     network = load_segmenter(config, run.weights).to(run.device)
     if config.policy == "potential":
         potentials = potential_net(config)

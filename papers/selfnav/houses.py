@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shared import UserError
+
 from .build import CLASSES, grid_of
 from .config import Config
 from .data import House, environment_of, explored, house_seeds
@@ -32,6 +34,8 @@ def labelled_houses(
         if config.labels == "truth":
             found.append(true_labels(truth, voxels))
         elif config.labels == "mesh":
+            if config.data is not None:
+                raise UserError("--labels mesh needs numbers of objects, and recordings have none; choose others.")
             rng = np.random.default_rng((number, 6))
             found.append(mesh_labels(truth, halved(house.frames.instance), voxels, rng))
         else:
