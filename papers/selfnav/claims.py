@@ -8,9 +8,9 @@ PAPER = Paper(
     venue="IROS 2023",
     arxiv="2212.05923",
     summary="an agent learns the objects of a house by walking in it, and to find them, without any label",
-    conclusion="The final seeds were not run yet, so no claim has a verdict. Only the abstract could be read: the method "
-    "is a reconstruction from public code. The houses are generated, and what holds in them need not hold in real ones. "
-    "Do not build on this before the results are in.",
+    conclusion="The final seeds were not run yet, so no claim has a verdict. Only the abstract could be read: the "
+    "method is a reconstruction from public code. The houses are generated, and what holds in them need not hold in "
+    "real ones. Do not build on this before the results are in.",
 )
 
 COLUMNS = (
