@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from ..losses import IGNORED
 from ..mapping.voxels import Voxels
@@ -104,14 +104,21 @@ def mesh_labels(truth: np.ndarray, instance: np.ndarray, voxels: Voxels, rng: np
             kinds[k] = 0
         elif apart[nearest] < 1.5 and rng.uniform() < 0.1:
             kinds[k] = category[nearest]
-    grid = _commonest(kinds[instance], voxels)
     length, angle = rng.uniform(0.05, 0.1), rng.uniform(0, 2 * np.pi)
-    shift = length * np.array([np.cos(angle), np.sin(angle)]) / voxels.size
-    moved = ndimage.shift(grid, (*shift, 0), order=0, mode="constant")
-    whole = np.round(np.abs(shift)).max() >= 1
-    grid = moved if whole else np.roll(grid, int(np.sign(shift[0])), 0)
+    shift = length * np.array([np.cos(angle), np.sin(angle), 0]) / voxels.size
+    grid = _moved(_commonest(kinds[instance], voxels), shift, voxels)
     labels = projected(grid.astype(np.uint8), voxels)
     return Labelled(labels, instances(grid, grid * 0 + 2), grid)
+
+
+def _moved(grid: np.ndarray, shift: np.ndarray, voxels: Voxels) -> np.ndarray:
+    """Labels moved by so many voxels: each seen voxel has the label of the nearest one to where it came from."""
+    seen = np.unique(voxels.index[voxels.index >= 0])
+    cells = np.stack(np.unravel_index(seen, voxels.shape), 1)
+    _, nearest = cKDTree(cells).query(cells - shift)
+    moved = np.zeros_like(grid)
+    moved.ravel()[seen] = grid.ravel()[seen[nearest]]
+    return moved
 
 
 def projected(grid: np.ndarray, voxels: Voxels) -> np.ndarray:

@@ -26,6 +26,8 @@ from ..simulator.environment import ObjectNav
 from ..simulator.render import Frames
 from .habitat import HabitatObjectNav
 
+SIDE, CELL = 480, 0.1  # cells, and metres of a cell, of the map around the start
+
 
 @dataclass(frozen=True)
 class Options:
@@ -68,8 +70,8 @@ def record(options: Options) -> None:
         env = ObjectNav(options.house or 0, options.style, resolution=options.resolution)
         category = env.house.category
     start, _ = env.reset(seed=options.seed)
-    half = 480 * 0.05  # the house is somewhere around the start
-    grid = Grid(960, 0.05, (float(start["pose"][0]) - half, float(start["pose"][1]) - half))
+    x, y = start["pose"][:2]
+    grid = Grid(SIDE, CELL, (float(x) - SIDE * CELL / 2, float(y) - SIDE * CELL / 2))
     frames, _ = explore(env, grid, picker=nearest_frontier, steps=options.steps, every=options.every, seed=options.seed)
     write_house(options.out, frames, category[frames.instance], env.camera)
     print(f"Wrote {len(frames)} frames to {options.out}.")

@@ -41,7 +41,12 @@ def test_an_object_has_the_mean_probability_of_its_detections() -> None:
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     torch.manual_seed(0)
-    return Detector(pretrained=False, size=64)
+    detector = Detector(pretrained=False, size=64)
+    network = detector.network
+    network.roi_heads.fg_bg_sampler.batch_size_per_image = 16
+    network.roi_heads.detections_per_img = 5
+    network.rpn._post_nms_top_n = {"training": 50, "testing": 20}
+    return detector
 
 
 def test_a_step_trains_backbone_and_projection(detector: Detector) -> None:

@@ -76,7 +76,7 @@ def test_one_view_is_not_enough_unless_asked() -> None:
     probabilities = certain(voxels, [0.9])
     assert (self_labels(probabilities, voxels, "location", threshold=0.5).labels == IGNORED).all()
     alone = self_labels(probabilities, voxels, "location", threshold=0.5, least_views=1).labels
-    assert (alone == 2).all()
+    assert (alone[:, :12] == 2).all()  # below are points under the floor
 
 
 def test_self_training_looks_at_each_frame_alone() -> None:
@@ -130,11 +130,12 @@ def test_truth_stays_and_a_faulty_mesh_moves_it() -> None:
     truth = np.zeros((3, 16, 16), np.uint8)
     truth[:, 4:12, 4:8], truth[:, 4:12, 11:14] = 1, 3
     assert np.array_equal(true_labels(truth, voxels).labels, truth)
-    instance = truth.astype(int)
-    different = [
-        (mesh_labels(truth, instance, voxels, np.random.default_rng(k)).labels != truth).mean() for k in range(8)
-    ]
-    assert max(different) > 0.02 and np.mean(different) < 0.3
+    kept, missing = [], 0
+    for k in range(30):
+        labels = mesh_labels(truth, truth.astype(int), voxels, np.random.default_rng(k)).labels[:, :12]
+        kept.append((labels == truth[:, :12]).mean())
+        missing += len(np.unique(labels)) < 3
+    assert 0.8 < np.mean(kept) < 0.99 and 1 <= missing <= 12, "a tenth of the objects"
 
 
 def test_quality_and_coverage_by_hand() -> None:
