@@ -35,15 +35,11 @@ class Detector(nn.Module):
         features = old.cls_score.in_features
         heads.box_predictor = FastRCNNPredictor(features, len(rows))
         mask = heads.mask_predictor.mask_fcn_logits
+        coordinates = [4 * row + k for row in rows for k in range(4)]
+        for part, picked in (("cls_score", rows), ("bbox_pred", coordinates)):
+            _copy_rows(getattr(old, part), getattr(heads.box_predictor, part), picked)
         new_mask = nn.Conv2d(mask.in_channels, len(rows), 1)
-        with torch.no_grad():
-            coordinates = torch.tensor([4 * row + k for row in rows for k in range(4)])
-            for part, picked in (("cls_score", torch.tensor(rows)), ("bbox_pred", coordinates)):
-                before, after = getattr(old, part), getattr(heads.box_predictor, part)
-                after.weight.copy_(before.weight[picked])
-                after.bias.copy_(before.bias[picked])
-            new_mask.weight.copy_(mask.weight[rows])
-            new_mask.bias.copy_(mask.bias[rows])
+        _copy_rows(mask, new_mask, rows)
         heads.mask_predictor.mask_fcn_logits = new_mask
         self.projection = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, EMBEDDING))
 
@@ -63,6 +59,10 @@ class Detector(nn.Module):
     def embeddings(self, images: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """(N, D) embeddings of RoIs, not normalised, for the contrastive loss."""
         return self.projection(self.roi_features(images, boxes))
+
+
+def _copy_rows(source: nn.Module, target: nn.Module, rows: list[int]) -> None:
+    target.load_state_dict({name: x[rows] for name, x in source.state_dict().items()})
 
 
 @dataclass(frozen=True)
