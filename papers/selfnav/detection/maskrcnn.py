@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights, maskrcnn_resnet50_fpn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.ops import FrozenBatchNorm2d
 
 from ..simulator.furniture import COCO_NUMBERS
 
@@ -29,6 +30,7 @@ class Detector(nn.Module):
         self.network: MaskRCNN = maskrcnn_resnet50_fpn(
             weights=weights, weights_backbone=None, min_size=size, max_size=2 * size, box_score_thresh=KEPT
         )
+        _freeze_batch_norm(self.network)  # a few hundred frames of a house would spoil the statistics
         rows = [0, *COCO_NUMBERS]
         heads = self.network.roi_heads
         old = heads.box_predictor
@@ -59,6 +61,16 @@ class Detector(nn.Module):
     def embeddings(self, images: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """(N, D) embeddings of RoIs, not normalised, for the contrastive loss."""
         return self.projection(self.roi_features(images, boxes))
+
+
+def _freeze_batch_norm(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features)
+            frozen.load_state_dict(child.state_dict())
+            setattr(module, name, frozen)
+        else:
+            _freeze_batch_norm(child)
 
 
 def _copy_rows(source: nn.Module, target: nn.Module, rows: list[int]) -> None:
