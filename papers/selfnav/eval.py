@@ -191,6 +191,10 @@ def explorer_metrics(config: Config, run: Run) -> dict[str, float]:
     """Square metres that the learned explorer, the frontier policy and random goals explore in other houses."""
     policy = explorer(config)
     load_part(policy, "explorer", run.weights)
+    segment = None
+    if config.reward == "curiosity":
+        network = load_segmenter(config, run.weights).to(run.device)
+        segment = labeller(network, run.device, confidence=0.9, blob=config.blob)
     pickers = {"explored": learned_picker(policy), "frontier": PICKERS["frontier"], "random": PICKERS["random"]}
     found = {}
     for name, picker in pickers.items():
@@ -198,7 +202,13 @@ def explorer_metrics(config: Config, run: Run) -> dict[str, float]:
         for number in house_seeds(config, run.seed, "sim-unseen"):
             env = environment_of(config, number, "sim-unseen")
             _, walker = explore(
-                env, grid_of(config), picker=picker, steps=config.explore_steps, every=config.frame_every, seed=number
+                env,
+                grid_of(config),
+                picker=picker,
+                steps=config.explore_steps,
+                every=config.frame_every,
+                seed=number,
+                segment=segment if name == "explored" else None,
             )
             areas.append(covered(walker))
         found[f"{name}_m2"] = float(np.mean(areas))

@@ -105,8 +105,9 @@ def explore_houses(config: Config, run: Run) -> list[House]:
         load_part(policy, "explorer", run.start_weights)
         options["picker"] = learned_picker(policy)
     if config.revisit:
+        options["revisit"] = True
+    if config.revisit or config.exploration == "curiosity":  # these look at the objects on the map
         network = load_segmenter(config, run.start_weights).to(run.device)
-        options |= {"revisit": True}
         options["segment"] = labeller(network, run.device, confidence=config.confidence, blob=config.blob)
     return explored(config, run.cache, run.seed, split, **options)
 
