@@ -14,6 +14,7 @@ from shared.loading import cache_file
 from shared.offline import cutouts, packs
 from shared.support.files import write_atomic
 
+from .build import grid_of
 from .config import Config
 from .exploration import explore
 from .mapping import projection, sparse, voxels
@@ -127,7 +128,7 @@ def explored(
         env = environment_of(config, number, split)
         return explore.explore(
             env,
-            sparse.Grid(config.map_cells, config.cell, corner(config)),
+            grid_of(config),
             picker=chosen,
             steps=config.explore_steps,
             every=config.frame_every,
@@ -157,11 +158,6 @@ def held_out(config: Config, cache: Path, seed: int, split: str) -> list[House]:
     return stored(
         config, cache, split, house_seeds(config, seed, split), make, "held-out", config.held_out, config.split
     )
-
-
-def corner(config: Config) -> tuple[float, float]:
-    half = config.map_cells * config.cell / 2
-    return house.LENGTH / 2 - half, house.WIDTH / 2 - half
 
 
 def stored(

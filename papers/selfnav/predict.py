@@ -19,7 +19,7 @@ from shared.support.command_line import can_write, command
 from shared.support.files import write_atomic
 from shared.support.weights import open_trained_run
 
-from .build import load_segmenter
+from .build import grid_of, load_segmenter
 from .config import Config
 from .data import House, environment_of, whole
 from .exploration.explore import explore, nearest_frontier
@@ -107,9 +107,9 @@ def found_house(options: Options, config: Config) -> House:
         return House(options.folder.name, frames, truth, camera)
     number = options.house or 0
     env = environment_of(config, number, "unseen")
-    half = config.map_cells * config.cell / 2
-    grid = Grid(config.map_cells, config.cell, (5 - half, 4 - half))
-    frames, _ = explore(env, grid, picker=nearest_frontier, steps=options.steps, every=config.frame_every, seed=number)
+    frames, _ = explore(
+        env, grid_of(config), picker=nearest_frontier, steps=options.steps, every=config.frame_every, seed=number
+    )
     return whole(config, "unseen", number, frames)
 
 
