@@ -85,13 +85,14 @@ def test_contrastive_loss_takes_the_embeddings_at_the_pixels(cache: Path, start:
     sample = dataset.sample(index, np.random.default_rng(0))
     batch: dict[str, Any] = {key: x[None] for key, x in sample.items() if key != "name"}
     size = sample["label"].shape[-1]
+    config = replace(SMOKE, exclude_same_label=False)  # most places are background
     torch.manual_seed(0)
     vectors = torch.randn(1, SMOKE.matches, 8)
     embedding = torch.zeros(2, 8, size * size)
     for side in (0, 1):
         embedding[side, :, sample["pixels"][:, side]] = vectors[0].T
-    alike = contrastive_loss(SMOKE, embedding.view(2, 8, size, size), batch)
-    other = contrastive_loss(SMOKE, torch.randn(2, 8, size, size), batch)
+    alike = contrastive_loss(config, embedding.view(2, 8, size, size), batch)
+    other = contrastive_loss(config, torch.randn(2, 8, size, size), batch)
     assert float(alike) < float(other)
 
 
