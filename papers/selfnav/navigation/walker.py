@@ -12,7 +12,7 @@ from .potentials import frontiers
 AIM = np.radians(15)  # of heading, within which the agent walks instead of turning
 RADIUS = 0.15  # metres by which obstacles grow
 BLOCKED = 0.8 * FORWARD  # metres of a forward step that moved less: the agent collided
-WIDEST = 5  # cells of the patch that a collision blocks
+NARROW, WIDER, WIDEST = 0.05, 0.1, 0.35  # metres of the patch that a collision blocks, and that each further one adds
 
 
 class Walker:
@@ -28,7 +28,8 @@ class Walker:
         self.visited = np.zeros((grid.size, grid.size), bool)
         self.blocked = np.zeros((grid.size, grid.size), bool)
         self.pose = np.zeros(3)
-        self.width = 1
+        self.width = NARROW
+        self.step = int(np.ceil(FORWARD / grid.resolution))  # cells to the short-term goal
         self.last: int | None = None
 
     def see(self, depth: np.ndarray, labels: np.ndarray | None, pose: np.ndarray) -> None:
@@ -36,9 +37,9 @@ class Walker:
         if self.last == MOVE_FORWARD:
             if np.linalg.norm(pose[:2] - self.pose[:2]) < BLOCKED:
                 self._collided(pose)
-                self.width = min(self.width + 2, WIDEST)
+                self.width = min(self.width + WIDER, WIDEST)
             else:
-                self.width = 1
+                self.width = NARROW
         self.pose = np.asarray(pose, float).copy()
         self.map.update(depth, labels, self.pose)
         self.visited[self.grid.cell(self.pose)] = True
@@ -46,19 +47,18 @@ class Walker:
     def _collided(self, pose: np.ndarray) -> None:
         ahead = np.array([np.cos(pose[2]), np.sin(pose[2])])
         aside = np.array([-ahead[1], ahead[0]])
-        for forward in (2, 3):
-            for across in np.arange(self.width) - self.width // 2:
-                place = pose[:2] + self.grid.resolution * (forward * ahead + across * aside)
-                self.blocked[self.grid.cell(place)] = True
+        for forward in (0.2, 0.25):
+            for across in np.linspace(-self.width / 2, self.width / 2, 8):
+                self.blocked[self.grid.cell(pose[:2] + forward * ahead + across * aside)] = True
 
     def traversible(self) -> np.ndarray:
         """(M, M) cells where the agent may be, as far as it knows."""
         grown = ndimage.binary_dilation(self.map.obstacle, disk(max(1, round(RADIUS / self.grid.resolution))))
         free = ~grown
-        free[self.blocked] = False
-        free[self.visited] = True
         row, column = self.grid.cell(self.pose)
         free[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
+        free[self.blocked] = False
+        free[self.visited] = True
         return free
 
     def distance_from_here(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class Walker:
         free = self.traversible()
         distance = fmm_distance(free, around)
         row, column = (self.pose[1::-1] - np.array(self.grid.origin)[::-1]) / self.grid.resolution
-        found = short_term_goal(distance, row, column)
+        found = short_term_goal(distance, row, column, self.step)
         here = distance[self.grid.cell(self.pose)]
         if here * self.grid.resolution < 0.25:
             return STOP

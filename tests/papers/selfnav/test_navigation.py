@@ -41,6 +41,14 @@ def test_the_frontier_policy_leaves_the_first_room(env: ObjectNav) -> None:
     assert len(frames) == 30 and covered(walker) > 25
 
 
+def test_the_walker_does_not_push_against_a_doorpost() -> None:
+    """A ring of 50 cm around the agent looks across the corner of a wall, where the agent then stays for good."""
+    env = ObjectNav(101, "real", resolution=32)
+    frames, _ = explore(env, GRID, picker=nearest_frontier, steps=100, every=1, seed=101)
+    still = (np.diff(frames.poses, axis=0) == 0).all(1)
+    assert still.mean() < 0.1
+
+
 def test_an_exploration_repeats_itself(env: ObjectNav) -> None:
     first, second = (explore(env, GRID, picker=nearest_frontier, steps=40, every=4, seed=2)[0] for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
@@ -53,9 +61,9 @@ def test_a_collision_blocks_what_is_ahead(env: ObjectNav) -> None:
     walker.see(depth, None, np.array([5.0, 4.0, 0.0]))
     walker.last = MOVE_FORWARD
     walker.see(depth, None, np.array([5.0, 4.0, 0.0]))
-    assert walker.blocked[GRID.cell(np.array([5.25, 4.0]))] and walker.width == 3
+    assert walker.blocked[GRID.cell(np.array([5.25, 4.0]))] and walker.width == pytest.approx(0.15)
     walker.see(depth, None, np.array([5.25, 4.0, 0.0]))
-    assert walker.width == 1
+    assert walker.width == 0.05
 
 
 def test_the_walker_turns_walks_and_stops() -> None:
