@@ -17,7 +17,7 @@ from shared.support.files import write_atomic
 from .build import grid_of
 from .config import Config
 from .exploration import explore
-from .mapping import projection, sparse, voxels
+from .mapping import pose, projection, sparse, voxels
 from .navigation import planner, potentials, walker
 from .simulator import environment, furniture, house, raycast, render, textures, world
 from .simulator.environment import ObjectNav, PoseNoise
@@ -30,7 +30,7 @@ from .sources.log import LAYOUT, read_house, recorded
 __all__ = ["LAYOUT", "House", "check", "explored", "held_out", "prepare", "web_views"]
 
 WORLD = (
-    explore, projection, sparse, voxels, planner, potentials, walker, environment, furniture, house, raycast, render,
+    explore, pose, projection, sparse, voxels, planner, potentials, walker, environment, furniture, house, raycast, render,
     textures, world, cutouts, packs, log,
 )  # fmt: skip
 SPLITS = {"web": 0, "sim": 1, "insitu": 2, "unseen": 3, "sim-unseen": 4}  # places in the sequence of house seeds

@@ -1,7 +1,7 @@
 """Training samples: web pictures with labels, and pairs of frames that see the same places from different views."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from .config import Config
 from .data import House
 from .labelling.selflabels import Labelled
 from .losses import IGNORED
-from .mapping.projection import Camera
 from .mapping.voxels import Voxels, voxelise
 from .perception import halved
 
@@ -22,9 +21,12 @@ JITTER = 0.25  # largest change of brightness and of a channel's gain, as a shar
 
 
 def voxels_of(config: Config, house: House) -> Voxels:
-    """Voxels of a house's pixels at the network's resolution."""
-    camera = Camera(house.camera.width // 2, house.camera.height // 2, house.camera.fov, house.camera.elevation)
-    return voxelise(halved(house.frames.depth), house.frames.poses, camera, config.voxel)
+    """Voxels of a house's pixels at the network's resolution.
+
+    Points are those of the full image's pixels: a camera of half the size would see them half a pixel aside.
+    """
+    full = voxelise(house.frames.depth, house.frames.poses, house.camera, config.voxel)
+    return replace(full, index=halved(full.index), points=halved(full.points))
 
 
 def jittered(rgb: np.ndarray, rng: np.random.Generator) -> torch.Tensor:

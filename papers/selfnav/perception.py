@@ -24,7 +24,7 @@ def probabilities(network: Segmenter, rgb: np.ndarray, device: torch.device) -> 
 
 
 def halved(x: np.ndarray) -> np.ndarray:
-    """Depth or labels (n, H, W) at the network's resolution: one pixel of every two by two."""
+    """Arrays (n, H, W, ...) of pixels at the network's resolution: one pixel of every two by two."""
     return x[:, 1::2, 1::2]
 
 

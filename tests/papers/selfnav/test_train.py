@@ -15,7 +15,8 @@ from papers.selfnav.build import load_segmenter, named, segmenter
 from papers.selfnav.config import PRESETS, Config
 from papers.selfnav.eval import evaluate
 from papers.selfnav.houses import labelled_houses, policy_maps
-from papers.selfnav.pairs import Pairs, Pictures
+from papers.selfnav.mapping.projection import world_points
+from papers.selfnav.pairs import Pairs, Pictures, voxels_of
 from papers.selfnav.train import contrastive_loss, train
 from shared import UserError
 from shared.run import Run
@@ -77,6 +78,12 @@ def test_pixels_of_a_pair_show_one_place(cache: Path, start: Path) -> None:
             assert np.abs(points - sample["place"][real].numpy()).max() <= SMOKE.voxel + 1e-6
             checked += 1
     assert checked > 4
+
+
+def test_voxels_hold_the_points_of_the_full_images_pixels(cache: Path) -> None:
+    house = data.explored(SMOKE, cache, 100, "insitu")[0]
+    points = world_points(house.frames.depth[0], house.camera, house.frames.poses[0])
+    np.testing.assert_allclose(voxels_of(SMOKE, house).points[0], points[1::2, 1::2])
 
 
 def test_contrastive_loss_takes_the_embeddings_at_the_pixels(cache: Path, start: Path) -> None:
