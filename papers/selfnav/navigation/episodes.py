@@ -6,24 +6,54 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy import ndimage
 
-from ..exploration.explore import nearest_frontier, random_goal
+from ..exploration.explore import PATIENCE, nearest_frontier, random_goal
 from ..mapping.sparse import Grid
 from ..model import PotentialNet
 from ..simulator.environment import ObjectNav
 from ..simulator.furniture import CATEGORIES
 from ..simulator.world import STOP, TURN_LEFT, disk
-from .metrics import Outcome, habitat_outcome, semexp_outcome
+from .metrics import Outcome, habitat_outcome, path_length, semexp_outcome
+from .potentials import WIDTH
 from .walker import Walker
 
 LOOK_AROUND = 12  # turns at the start of an episode
 REACH = 0.5  # metres around an object's cells that count as the goal: an object cannot be walked on
 NEAR = 1.0  # metres around the agent where no potential counts
-EVERY = 5  # steps between two choices of a long-term goal
 HABITAT_RADIUS = 0.1  # metres from the goal region, for habitat-lab's success
 
-Policy = Callable[[Walker, int, np.random.Generator], np.ndarray | None]
+Choice = Callable[[Walker, int, np.random.Generator], np.ndarray | None]
 Labels = Callable[[dict[str, Any], dict[str, Any]], np.ndarray]
+
+
+def _frontier(walker: Walker, goal: int, rng: np.random.Generator) -> np.ndarray | None:
+    return nearest_frontier(walker, rng)
+
+
+def _random(walker: Walker, goal: int, rng: np.random.Generator) -> np.ndarray | None:
+    return random_goal(walker, rng)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Where to go as long as the goal is not on the map.
+
+    Attributes:
+        choose: a long-term goal, cells (M, M), for a walker and the category that it looks for; None if there is none.
+        every: steps between two choices.
+        otherwise: choices in turn where there is no way to the long-term goal, or it is reached.
+    """
+
+    choose: Choice
+    every: int = 5
+    otherwise: tuple[Choice, ...] = (_frontier, _random)
+
+
+POLICIES = {
+    "frontier": Policy(_frontier),
+    "random": Policy(_random, every=PATIENCE, otherwise=(_random,)),  # no frontier, of which it knows nothing
+}
 
 
 @dataclass(frozen=True)
@@ -37,16 +67,19 @@ class Episode:
 
 
 def potential_policy(network: PotentialNet, device: torch.device) -> Policy:
-    """PONI: the unexplored cell with the highest mean of its object and its area potential."""
+    """PONI: the unexplored cell at a frontier with the highest mean of its object and its area potential."""
 
     @torch.no_grad()
     def choose(walker: Walker, goal: int, rng: np.random.Generator) -> np.ndarray | None:
         seen = walker.map
-        floor = seen.explored & ~seen.obstacle
-        channels = np.concatenate([[floor, seen.obstacle], seen.category > 0]).astype(np.float32)
+        found = seen.category > 0
+        no_object = ~found.any(0)  # on the maps that the network learned from, a cell is either an object or a wall
+        floor, wall = seen.explored & ~seen.obstacle & no_object, seen.obstacle & no_object
+        channels = np.concatenate([[floor, wall], found]).astype(np.float32)
         objects, area = network(torch.from_numpy(channels)[None].to(device))
         potential = (0.5 * objects[0, goal] + 0.5 * area[0]).cpu().numpy()
-        potential[seen.explored] = 0
+        at_frontier = ndimage.maximum_filter(walker.frontiers(), WIDTH)  # potentials are defined there alone
+        potential[seen.explored | ~at_frontier] = 0
         row, column = walker.grid.cell(walker.pose)
         around = disk(round(NEAR / walker.grid.resolution))
         half = len(around) // 2
@@ -59,13 +92,7 @@ def potential_policy(network: PotentialNet, device: torch.device) -> Policy:
         chosen[np.unravel_index(int(potential.argmax()), potential.shape)] = True
         return chosen
 
-    return choose
-
-
-POLICIES: dict[str, Policy] = {
-    "frontier": lambda walker, goal, rng: nearest_frontier(walker, rng),
-    "random": lambda walker, goal, rng: random_goal(walker, rng),
-}
+    return Policy(choose)
 
 
 def navigate(
@@ -83,25 +110,25 @@ def navigate(
     walker = Walker(grid, env.camera, len(CATEGORIES))
     poses = [info["true_pose"]]
     target: np.ndarray | None = None
+    age = policy.every
     done = False
     while not done:
         walker.see(observation["depth"], labels(observation, info), observation["pose"])
         found = walker.map.category[goal] > 0
-        if found.any():
-            action = walker.towards(found, REACH)
-        elif len(poses) <= LOOK_AROUND:
+        action = walker.towards(found, REACH) if found.any() else None
+        if action is None and len(poses) <= LOOK_AROUND:
             action = TURN_LEFT
-        else:
-            if target is None or (len(poses) - LOOK_AROUND) % EVERY == 1:
-                target = policy(walker, goal, rng)
-            action = _explore(walker, target, rng)
-            target = None if action is None else target
-        walker.last = TURN_LEFT if action is None else action
+        elif action is None:  # not seen yet, or out of reach: a false object within a wall must not hold the agent
+            if age >= policy.every:
+                target, age = policy.choose(walker, goal, rng), 0
+            action, target = _explore(walker, goal, policy, target, rng)
+            age += 1
+        walker.last = action
         observation, _, ended, cut, info = env.step(walker.last)
         poses.append(info["true_pose"])
         done = ended or cut
     track = np.stack(poses)
-    walked = float(np.linalg.norm(np.diff(track[:, :2], axis=0), axis=1).sum())
+    walked = path_length(track[:, :2])
     distance = float(info["distance"])
     if metric == "semexp":
         outcome = semexp_outcome(start, distance, walked, env.radius)
@@ -110,11 +137,13 @@ def navigate(
     return Episode(outcome, env.steps, track, goal)
 
 
-def _explore(walker: Walker, target: np.ndarray | None, rng: np.random.Generator) -> int | None:
-    """The action towards a long-term goal; to a frontier or any place if there is no way."""
-    for goals in (lambda: target, lambda: nearest_frontier(walker, rng), lambda: random_goal(walker, rng)):
-        cells = goals()
-        action = None if cells is None else walker.towards(cells)
+def _explore(
+    walker: Walker, goal: int, policy: Policy, target: np.ndarray | None, rng: np.random.Generator
+) -> tuple[int, np.ndarray | None]:
+    """The action towards a long-term goal, and the goal: another one if there is no way to it, or it is reached."""
+    for choose in (None, *policy.otherwise):
+        target = choose(walker, goal, rng) if choose else target
+        action = None if target is None else walker.towards(target)
         if action is not None and action != STOP:
-            return action
-    return None
+            return action, target
+    return TURN_LEFT, None

@@ -9,6 +9,7 @@ from .planner import fmm_distance
 
 CUTOFF = 10.0  # metres at which an object's potential is 0
 REVEALED = 3.0  # metres of the square that is revealed around every point of a path
+WIDTH = 7  # cells of a frontier, which is one cell wide, where potentials are defined
 REACH = 1.0  # metres by which an object is made traversable, so that distances reach it
 FLOOR, WALL, FIRST_CLASS = 0, 1, 2  # channels of a map
 
@@ -81,7 +82,7 @@ def partial_map(complete: np.ndarray, distances: np.ndarray, resolution: float, 
     seen = complete * revealed
     unexplored = known & ~revealed
     frontier = frontiers(unexplored, seen[FLOOR] > 0)
-    wide = ndimage.maximum_filter(frontier, 7)
+    wide = ndimage.maximum_filter(frontier, WIDTH)
     objects = object_potential(distances) * wide
     area = area_potential(frontier, floor & ~revealed, int(floor.sum()))
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
@@ -120,4 +121,4 @@ def area_potential(frontier: np.ndarray, hidden: np.ndarray, floor_cells: int, l
         touched = np.unique(rooms[ndimage.binary_dilation(where, np.ones((3, 3)))])
         behind = np.isin(rooms, touched[touched > 0]).sum()
         area[where] = np.clip(behind / (floor_cells / 2), 0, 1)
-    return ndimage.maximum_filter(area, 7)
+    return ndimage.maximum_filter(area, WIDTH)

@@ -181,12 +181,22 @@ def test_the_two_definitions_of_success_differ(env: ObjectNav) -> None:
 
 def test_potentials_lead_to_unexplored_cells(env: ObjectNav) -> None:
     torch.manual_seed(0)
-    choose = potential_policy(PotentialNet(6, (4, 4, 4, 4, 4)).eval(), torch.device("cpu"))
+    choose = potential_policy(PotentialNet(6, (4, 4, 4, 4, 4)).eval(), torch.device("cpu")).choose
     _, walker = explore(env, GRID, picker=nearest_frontier, steps=20, every=4, seed=3)
     goal = choose(walker, 2, np.random.default_rng(0))
     assert goal is not None and goal.sum() == 1 and not walker.map.explored[goal].any()
     walker.map.explored[:] = True
     assert choose(walker, 2, np.random.default_rng(0)) is None
+
+
+def test_a_cell_is_an_object_or_a_wall_for_the_potentials(env: ObjectNav) -> None:
+    """As on the complete maps that the network learns from."""
+    network, shown = PotentialNet(6, (4, 4, 4, 4, 4)).eval(), []
+    network.register_forward_pre_hook(lambda _, maps: shown.append(maps[0][0]))
+    _, walker = explore(env, GRID, picker=nearest_frontier, steps=4, every=4, seed=3)
+    walker.map.category[2, walker.map.obstacle] = 1
+    potential_policy(network, torch.device("cpu")).choose(walker, 2, np.random.default_rng(0))
+    assert shown[0][FIRST_CLASS + 2].any() and shown[0].sum(0).max() == 1
 
 
 # -- learned explorers ------------------------------------------------------------------------------------------------
