@@ -68,6 +68,8 @@ class Config:
     """Weight of the contrastive loss."""
     temperature: float = 0.1
     """tau of the contrastive loss."""
+    roi_loss: Literal["supcon", "triplet"] = "supcon"
+    """Contrastive loss of Mask R-CNN's RoIs: supervised contrastive, or the triplets of Look Around And Learn."""
     apart: float = 0.4
     """Metres between places that are negatives of each other."""
     exclude_same_label: bool = True
@@ -94,8 +96,9 @@ class Config:
 
     policy: Literal["potential", "frontier", "random"] = "potential"
     """Policy that navigates: PONI's potentials, the nearest frontier, or random goals."""
-    maps: Literal["self", "truth"] = "self"
-    """Maps that the potential network learns from: labelled by the agent itself, or the simulator's."""
+    maps: Literal["self", "truth", "start"] = "self"
+    """Maps that the potential network learns from: labelled by the agent itself, or the simulator's; start: none, it is
+    that of the run that this one starts from."""
     policy_houses: int = 25
     """Simulated houses whose maps the potential network learns from."""
     partial_maps: int = 4_000
@@ -278,8 +281,8 @@ VARIANTS = {
         "navigation: potentials from true maps", NAVIGATION | {"maps": "truth"}, BEYOND_SMOKE, start="sim-loccon"
     ),
     "nav-truth-perception": Variant(
-        "navigation: self-labelled maps, true perception", NAVIGATION | {"perception": "truth"}, BEYOND_SMOKE,
-        start="sim-loccon",
+        "navigation: self-labelled maps, true perception", NAVIGATION | {"maps": "start", "perception": "truth"},
+        start="selfnav",
     ),
     "nav-frozen": Variant("navigation: the frozen segmenter for maps and perception", NAVIGATION, BEYOND_SMOKE,
         start="frozen",
@@ -289,8 +292,8 @@ VARIANTS = {
         start="sim-loccon-in-situ",
     ),
     "nav-not-in-situ": Variant(
-        "navigation in the same houses, LocCon in simulation alone", NAVIGATION | {"nav_houses": "explored"},
-        BEYOND_SMOKE, start="sim-loccon",
+        "navigation in the same houses, LocCon in simulation alone",
+        NAVIGATION | {"maps": "start", "nav_houses": "explored"}, BEYOND_SMOKE, start="selfnav",
     ),
     "selfnav": Variant("navigation: self-labelled maps, LocCon", NAVIGATION, start="sim-loccon", headline=True),
 }  # fmt: skip

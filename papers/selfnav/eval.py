@@ -122,7 +122,7 @@ def detector_metrics(config: Config, run: Run) -> dict[str, float]:
         found = [detect(detector.to(run.device), [x.to(run.device)])[0] for x in as_images(house.frames.rgb)]
         scores = [x.probabilities[:, 1:].max(1) for x in found]
         objects = Masks(
-            np.concatenate([x.masks.cpu().numpy() for x in found]),
+            np.concatenate([x.masks.numpy() for x in found]),
             np.repeat(np.arange(len(found)), [len(x.boxes) for x in found]),
             np.concatenate([1 + x.indices.numpy() for x in scores]),
             np.concatenate([x.values.numpy() for x in scores]),

@@ -70,8 +70,8 @@ def policy_maps(config: Config, cache: Path, seed: int, network: Segmenter, devi
 
 
 def policy_config(config: Config) -> Config:
-    """The configuration of the explorations that the policy's maps are made of: a house's corners have to be seen."""
-    return replace(config, houses=config.policy_houses, exploration="frontier", explore_steps=2 * config.explore_steps)
+    """The configuration of the explorations that the policy's maps are made of."""
+    return replace(config, houses=config.policy_houses, exploration="frontier")
 
 
 def policy_houses(config: Config, seed: int) -> list[int]:

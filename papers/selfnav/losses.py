@@ -109,6 +109,8 @@ def triplet_loss(embedding: Tensor, instance: Tensor, margin: float = 0.3, *, ha
         embedding: (N, D), compared by Euclidean distance. instance: (N,).
         hard: the farthest positive and the nearest negative of each anchor; else the mean over all triplets that
             violate the margin.
+
+    0 if all are of one instance.
     """
     square = (embedding[:, None] - embedding).square().sum(-1)
     distance = torch.where(square > 0, square.clamp(min=1e-16).sqrt(), square)

@@ -17,7 +17,7 @@ from shared.loading import Batches
 from shared.run import Run
 from shared.support.command_line import note
 from shared.support.files import write_json
-from shared.support.weights import weights_file
+from shared.support.weights import load_weights, weights_file
 
 from .build import CLASSES, explorer, grid_of, load_part, load_segmenter, named, potential_net, segmenter
 from .config import Config
@@ -209,6 +209,7 @@ def train_detector(config: Config, run: Run) -> None:
             [x["numbers"] for x in parts],
             contrastive=config.contrastive,
             temperature=config.temperature,
+            form=config.roi_loss,
         )
         run.log(step, loss=loss, samples=[x["name"] for x in batch], **logged)
         optimizer.zero_grad()
@@ -226,11 +227,10 @@ def train_detector(config: Config, run: Run) -> None:
 
 def train_policy(config: Config, run: Run) -> None:
     """PONI: potentials of partial maps, made of maps that the segmenter labelled (or of true ones)."""
-    network = load_segmenter(config, run.start_weights).to(run.device)
-    exported = named(segmenter=network.state_dict())
-    if config.policy != "potential":
-        run.export(exported)
+    if config.policy != "potential" or config.maps == "start":
+        run.export(load_weights(run.start_weights))
         return
+    network = load_segmenter(config, run.start_weights).to(run.device)
     maps = policy_maps(config, run.cache, run.seed, network, run.device)
     batches = _batches(config, run, PartialMaps(make_partial_maps(config, maps, run.seed)), config.policy_batch)
     model, optimizer, schedule = _prepared(run, potential_net(config), config.policy_rate, config.policy_steps)
@@ -246,7 +246,8 @@ def train_policy(config: Config, run: Run) -> None:
         objects, area = model(batch["seen"])
         loss = potential_loss(objects, area, batch["objects"], batch["area"], batch["known"])
         _update(run, step, loss, batch["name"], optimizer, schedule)
-    run.export(exported | named(potential=run.accelerator.unwrap_model(model).state_dict()))
+    trained = run.accelerator.unwrap_model(model).state_dict()
+    run.export(named(segmenter=network.state_dict(), potential=trained))
 
 
 def make_partial_maps(config: Config, maps: Sequence[np.ndarray], seed: int) -> dict[str, np.ndarray]:

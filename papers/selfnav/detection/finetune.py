@@ -1,7 +1,7 @@
 """In-situ fine-tuning of Mask R-CNN: instances of a house by votes over detections, then losses on their masks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ..config import Config
 from ..data import House
 from ..labelling.instances import assign, eroded, instances, near_mean, visible_objects
 from ..labelling.voting import Rule, vote
-from ..losses import instance_consistency
+from ..losses import instance_consistency, triplet_loss
 from ..mapping.voxels import Voxels, voxelise
 from ..pairs import jittered, partners
 from ..perception import as_images
@@ -121,7 +121,7 @@ class ObjectPairs:
 
 def fine_tuning_loss(
     detector: Detector, images: list[Tensor], targets: list[dict[str, Tensor]], numbers: list[Tensor], *,
-    contrastive: float, temperature: float = 0.1,
+    contrastive: float, temperature: float = 0.1, form: Literal["supcon", "triplet"] = "supcon",
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """Mask R-CNN's losses on self-labels, without box regression, and the contrastive loss of RoIs by object.
 
@@ -129,13 +129,17 @@ def fine_tuning_loss(
 
     Args:
         numbers: object of each box, unique over the houses of a batch.
+        form: of the contrastive loss: supervised contrastive, or batch-hard triplets (Look Around And Learn).
     """
     losses = detector.losses(images, targets)
     kept = {name: x for name, x in losses.items() if "box_reg" not in name}
     boxes = [x["boxes"] for x in targets]
     embedding = detector.embeddings(images, boxes)
-    consistency = instance_consistency(
-        embedding, torch.cat(numbers), torch.cat([x["labels"] for x in targets]), temperature=temperature
-    )
+    objects = torch.cat(numbers)
+    if form == "triplet":
+        consistency = triplet_loss(embedding, objects)
+    else:
+        labels = torch.cat([x["labels"] for x in targets])
+        consistency = instance_consistency(embedding, objects, labels, temperature=temperature)
     loss = sum(kept.values(), start=contrastive * consistency)
     return loss, {name: x.detach() for name, x in kept.items()} | {"consistency": consistency.detach()}

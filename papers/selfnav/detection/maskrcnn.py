@@ -95,5 +95,6 @@ def detect(detector: Detector, images: list[Tensor]) -> list[Detections]:
     probabilities = F.softmax(detector.network.roi_heads.box_predictor(features)[0], 1)
     parts = probabilities.split([len(x["boxes"]) for x in found])
     return [
-        Detections(x["masks"][:, 0] > 0.5, part.cpu(), x["boxes"].cpu()) for x, part in zip(found, parts, strict=True)
+        Detections((x["masks"][:, 0] > 0.5).cpu(), part.cpu(), x["boxes"].cpu())
+        for x, part in zip(found, parts, strict=True)
     ]

@@ -56,13 +56,3 @@ def goal_distance(traversible: np.ndarray, region: np.ndarray, resolution: float
 def path_length(positions: np.ndarray) -> float:
     """Metres along positions (T, 2 or 3)."""
     return float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
-
-
-def semexp_cell(position: np.ndarray, origin: np.ndarray, resolution: float) -> tuple[int, int]:
-    """Row and column of a position in SemExp's frame, whose axes point against those of the map; cut towards zero.
-
-    Args:
-        position: (2,) metres. origin: (2,) metres, of the map's corner. resolution: metres a cell.
-    """
-    x, y = ((-position - origin) / resolution).astype(int)
-    return int(y), int(x)

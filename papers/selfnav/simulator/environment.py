@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from ..mapping.pose import composed_pose, relative_pose
 from ..mapping.projection import Camera
 from .furniture import CATEGORIES
 from .house import STYLES, House, make_house
@@ -121,15 +122,13 @@ class ObjectNav(gymnasium.Env[Observation, int]):
     def _report(self, before: np.ndarray) -> None:
         """Add what happened, as the odometry has it, to the reported pose."""
         noise, rng = self.noise, self.np_random
-        change = self.pose - before
-        drift = self.reported[2] - before[2]
-        c, s = np.cos(drift), np.sin(drift)
-        step = np.array([c * change[0] - s * change[1], s * change[0] + c * change[1], change[2]])
-        if noise.odometry_metres and np.any(change[:2]):
-            step[:2] += noise.odometry_metres * rng.normal(size=2)
-        if noise.odometry_degrees and np.any(change):
-            step[2] += np.radians(noise.odometry_degrees) * rng.normal()
-        self.reported = self.reported + step
+        change = relative_pose(before, self.pose)
+        moved = change.any()
+        if noise.odometry_metres and change[:2].any():
+            change[:2] += noise.odometry_metres * rng.normal(size=2)
+        if noise.odometry_degrees and moved:
+            change[2] += np.radians(noise.odometry_degrees) * rng.normal()
+        self.reported = composed_pose(self.reported, change)
 
     def _look(self) -> tuple[Observation, dict]:
         frame = self.renderer(self.pose, self.np_random)

@@ -25,9 +25,6 @@ class Frames:
     def __len__(self) -> int:
         return len(self.poses)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> "Frames":
-        return Frames(self.rgb[rows], self.depth[rows], self.instance[rows], self.poses[rows])
-
 
 class Renderer:
     """Renders a house from poses.

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from ..navigation.planner import fmm_distance
+from ..navigation.metrics import goal_distance
 from .furniture import CATEGORIES
 from .house import LENGTH, WIDTH, House
 
@@ -88,7 +88,7 @@ class World:
         region = self.goal_region(category, radius)
         if not region.any():
             return np.full(self.navigable.shape, np.inf)
-        return np.where(self.navigable, fmm_distance(self.navigable, region) * CELL, np.inf)
+        return np.where(self.navigable, goal_distance(self.navigable, region, CELL), np.inf)
 
     def semantic_map(self, resolution: float, size: int, origin: tuple[float, float]) -> np.ndarray:
         """(2 + C, size, size) the complete map: floor, wall or other obstacle, and categories.
