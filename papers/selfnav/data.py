@@ -30,8 +30,8 @@ from .sources.log import LAYOUT, read_house, recorded
 __all__ = ["LAYOUT", "House", "check", "explored", "held_out", "prepare", "web_views"]
 
 WORLD = (
-    explore, pose, projection, sparse, voxels, planner, potentials, walker, environment, furniture, house, raycast, render,
-    textures, world, cutouts, packs, log,
+    explore, pose, projection, sparse, voxels, planner, potentials, walker, environment, furniture, house, raycast,
+    render, textures, world, cutouts, packs, log,
 )  # fmt: skip
 SPLITS = {"web": 0, "sim": 1, "insitu": 2, "unseen": 3, "sim-unseen": 4}  # places in the sequence of house seeds
 VALIDATION = 500  # added to the place of a house of the validation splits

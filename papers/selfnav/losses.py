@@ -110,8 +110,10 @@ def triplet_loss(embedding: Tensor, instance: Tensor, margin: float = 0.3, *, ha
         hard: the farthest positive and the nearest negative of each anchor; else the mean over all triplets that
             violate the margin.
 
-    0 if all are of one instance.
+    Returns: 0 if there is no RoI, or one instance alone.
     """
+    if not len(instance):
+        return embedding.sum()
     square = (embedding[:, None] - embedding).square().sum(-1)
     distance = torch.where(square > 0, square.clamp(min=1e-16).sqrt(), square)
     same = instance[:, None] == instance
