@@ -24,6 +24,7 @@ COLUMNS = (
     Column("improved_houses_percent", "houses improved (%)", 0),
     Column("label_precision_percent", "label precision", 1),
     Column("label_recall_percent", "label recall", 1),
+    Column("label_f1_percent", "label F1", 1),
     Column("label_coverage_percent", "label coverage", 1),
     Column("soft_spl_percent", "SoftSPL (%)", 1),
     Column("dts_m", "DTS (m)", 2),
@@ -64,8 +65,12 @@ CLAIMS = (
         "insitu_miou_percent", "loccon-revisit", "loccon",
     ),
     Claim(
-        "vote-is-more-precise", 1, "A vote over views is more precise than SEAL's rule, over object pixels.",
-        "reconstruction", "label_precision_percent", "voting", "seal",
+        "vote-labels-better", 1, "A vote over views labels object pixels better than SEAL's rule (F1).",
+        "reconstruction", "label_f1_percent", "voting", "seal",
+    ),
+    Claim(
+        "vote-labels-better-than-frames", 1, "A vote over views labels them better than each frame by itself (F1).",
+        "reconstruction", "label_f1_percent", "voting", "self-training",
     ),
     Claim(
         "labels-help", 1, "Labels are what is missing: with true ones perception improves most.", "control",

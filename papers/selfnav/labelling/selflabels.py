@@ -141,10 +141,11 @@ def coverage(labelled: Labelled) -> float:
 
 
 def label_quality(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Recall and precision in percent of the labels over object pixels, 0 where there are none."""
+    """Recall, precision and their harmonic mean (F1) in percent of the labels over object pixels; 0 without any."""
     objects, claimed = truth > 0, (labels > 0) & (labels != IGNORED)
-    right = (labels == truth) & objects
+    right = float(((labels == truth) & objects).sum())
     return {
-        "label_recall_percent": 100 * float(right.sum() / max(1, objects.sum())),
-        "label_precision_percent": 100 * float(right.sum() / max(1, claimed.sum())),
+        "label_recall_percent": 100 * right / max(1, objects.sum()),
+        "label_precision_percent": 100 * right / max(1, claimed.sum()),
+        "label_f1_percent": 200 * right / max(1, objects.sum() + claimed.sum()),
     }
