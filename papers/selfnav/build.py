@@ -30,8 +30,9 @@ def potential_net(config: Config) -> PotentialNet:
 
 
 def explorer(config: Config) -> GlobalPolicy:
-    """The learned explorer, freshly initialised; it sees half of the map's side at a time."""
-    return GlobalPolicy(LOCAL_CHANNELS + CLASSES, config.map_cells // 2)
+    """The learned global policy, freshly initialised; it sees half of the map's side at a time."""
+    goals = CLASSES if config.reward == "goal" else 0
+    return GlobalPolicy(LOCAL_CHANNELS + CLASSES, config.map_cells // 2, goals)
 
 
 def load_part(network: nn.Module, name: str, weights: Path) -> nn.Module:

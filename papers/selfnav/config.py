@@ -18,7 +18,7 @@ class Config:
     """Folder with recorded houses (see data.LAYOUT); None: generated apartments."""
     stage: Literal["web", "perception", "detector", "policy", "explorer"] = "perception"
     """web: the segmenter learns from labelled pictures; perception: it is fine-tuned in houses; detector: so is Mask
-    R-CNN; policy: the potential network learns to navigate; explorer: a policy learns to explore."""
+    R-CNN; policy: the potential network learns to navigate; explorer: a global policy learns by PPO."""
     style: Literal["sim", "real"] = "real"
     """Houses of the perception stage: real ones are those of the in-situ evaluation."""
 
@@ -94,8 +94,8 @@ class Config:
     coco: bool = True
     """Let Mask R-CNN begin with torchvision's COCO weights, which are downloaded."""
 
-    policy: Literal["potential", "frontier", "random"] = "potential"
-    """Policy that navigates: PONI's potentials, the nearest frontier, or random goals."""
+    policy: Literal["potential", "semexp", "frontier", "random"] = "potential"
+    """Policy that navigates: PONI's potentials, SemExp's global policy, the nearest frontier, or random goals."""
     maps: Literal["self", "truth", "start"] = "self"
     """Maps that the potential network learns from: labelled by the agent itself, or the simulator's; start: none, it is
     that of the run that this one starts from."""
@@ -111,13 +111,14 @@ class Config:
     policy_batch: int = 20
     """Partial maps a step, over all processes."""
     explorer_updates: int = 1_000
-    """PPO updates of a learned explorer."""
+    """PPO updates of a global policy."""
     explorer_goals: int = 20
     """Goals that it sets between two updates, in each of two houses."""
     explorer_rate: float = 2.5e-5
     """Learning rate of PPO."""
-    reward: Literal["coverage", "curiosity"] = "curiosity"
-    """Reward of the explorer: square metres explored, or cells with a class score of 0.9 or more."""
+    reward: Literal["coverage", "curiosity", "goal"] = "curiosity"
+    """Reward of PPO: square metres explored; cells with a class score of 0.9 or more; or SemExp's, square metres and
+    metres nearer to a category on the self-labelled map."""
 
     cell: float = 0.05
     """Metres of a cell of the map."""
@@ -277,6 +278,14 @@ VARIANTS = {
         "navigation: random goals", NAVIGATION | {"policy": "random"}, BEYOND_SMOKE, start="sim-loccon"
     ),
     "nav-frontier": Variant("navigation: nearest frontier", NAVIGATION | {"policy": "frontier"}, start="sim-loccon"),
+    "explorer-goal": Variant(
+        "SemExp's policy, rewarded on self-labelled maps", {"stage": "explorer", "reward": "goal"}, NOT_CPU,
+        start="sim-loccon",
+    ),
+    "nav-semexp": Variant(
+        "navigation: SemExp's policy", NAVIGATION | {"policy": "semexp", "reward": "goal"}, NOT_CPU,
+        start="explorer-goal",
+    ),
     "nav-truth-maps": Variant(
         "navigation: potentials from true maps", NAVIGATION | {"maps": "truth"}, BEYOND_SMOKE, start="sim-loccon"
     ),

@@ -11,15 +11,15 @@ from shared.support.files import write_atomic
 
 from .build import CLASSES, explorer, grid_of, load_part, load_segmenter, potential_net
 from .config import Config
-from .data import environment_of, held_out, house_seeds
+from .data import House, environment_of, held_out, house_seeds
 from .detection.ap import Masks, average_precision
 from .detection.maskrcnn import Detector, detect
-from .exploration.explore import PICKERS, covered, explore
-from .exploration.learned import learned_picker
+from .exploration.explore import PATIENCE, PICKERS, covered, explore
+from .exploration.learned import learned_choice, learned_picker
 from .figures import figures
 from .metrics import confusion, mean_iou_percent, predicted_masks, true_masks
 from .model import Segmenter
-from .navigation.episodes import POLICIES, Episode, navigate, potential_policy
+from .navigation.episodes import POLICIES, Episode, Policy, navigate, potential_policy
 from .perception import as_images, full_size, labeller, probabilities
 from .simulator.environment import ObjectNav
 
@@ -33,8 +33,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     Returns:
         web and perception: `insitu_miou_percent` and `insitu_ap50_percent` at held-out poses of the explored real
         houses, `unseen_miou_percent` in other real houses, `sim_miou_percent` in simulated ones, `drop_miou_percent`
-        = simulated - other real houses; of self-labels `label_precision_percent`, `label_recall_percent` and
-        `label_coverage_percent`; in situ also `improved_houses_percent`, the share of houses where the run is better
+        = simulated - other real houses; of self-labels `label_precision_percent`, `label_recall_percent`,
+        `label_f1_percent` and `label_coverage_percent`; in situ also `improved_houses_percent`, the share of houses where the run is better
         than what it started from.
         policy: `success_percent`, `spl_percent`, `soft_spl_percent`, `dts_m`.
         explorer: `explored_m2`, and that of the frontier policy and of random goals.
@@ -43,8 +43,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         return {}
     if config.stage == "policy":
         return navigation_metrics(config, run)
-    if config.stage == "explorer":
-        return explorer_metrics(config, run)
+    if config.stage == "explorer":  # one that looks for objects is judged by the navigation that starts from it
+        return {} if config.reward == "goal" else explorer_metrics(config, run)
     if config.stage == "detector":
         return detector_metrics(config, run)
     return segmentation_metrics(config, run)
@@ -88,17 +88,14 @@ def house_confusions(config: Config, run: Run, network: Segmenter, split: str) -
 
 
 def in_situ_ap50(config: Config, run: Run, network: Segmenter) -> float:
-    """Mask AP50 in percent over the first explored houses; recordings without instance numbers count components.
+    """Mask AP50 in percent, mean over the explored houses.
 
     Leaves the frames with the largest objects in ``shown.npz``.
     """
     values = []
     for number, house in enumerate(held_out(config, run.cache, run.seed, "insitu")):
         probability = full_size(probabilities(network, house.frames.rgb, run.device))
-        instance = house.frames.instance
-        truth = true_masks(house.truth, instance if instance.any() else house.truth.astype(int))
-        found = predicted_masks(probability)
-        values.append(max(0.0, average_precision(truth, found, len(house.truth), CLASSES)[0]))
+        values.append(ap50(house, predicted_masks(probability)))
         if number == 0:
             largest = np.argsort(-(house.truth > 0).sum((1, 2)), kind="stable")[:: max(1, len(house.truth) // 16)]
             rows = largest[:SHOWN]
@@ -111,14 +108,19 @@ def in_situ_ap50(config: Config, run: Run, network: Segmenter) -> float:
     return 100 * float(np.mean(values))
 
 
+def ap50(house: House, found: Masks) -> float:
+    """AP50 of objects that were found in a house; in recordings, the pixels of a class in a frame are one object."""
+    instance = house.frames.instance
+    truth = true_masks(house.truth, instance if instance.any() else house.truth.astype(int))
+    return max(0.0, average_precision(truth, found, len(house.truth), CLASSES)[0])
+
+
 def detector_metrics(config: Config, run: Run) -> dict[str, float]:
     """`insitu_ap50_percent` of the fine-tuned Mask R-CNN."""
     detector = Detector(False, config.resolution)
     load_part(detector, "detector", run.weights)
     values = []
     for house in held_out(config, run.cache, run.seed, "insitu"):
-        instance = house.frames.instance
-        truth = true_masks(house.truth, instance if instance.any() else house.truth.astype(int))
         found = [detect(detector.to(run.device), [x.to(run.device)])[0] for x in as_images(house.frames.rgb)]
         scores = [x.probabilities[:, 1:].max(1) for x in found]
         objects = Masks(
@@ -127,7 +129,7 @@ def detector_metrics(config: Config, run: Run) -> dict[str, float]:
             np.concatenate([1 + x.indices.numpy() for x in scores]),
             np.concatenate([x.values.numpy() for x in scores]),
         )
-        values.append(max(0.0, average_precision(truth, objects, len(house.truth), CLASSES)[0]))
+        values.append(ap50(house, objects))
     return {"insitu_ap50_percent": 100 * float(np.mean(values))}
 
 
@@ -141,12 +143,7 @@ def navigation_metrics(config: Config, run: Run) -> dict[str, float]:
             "Navigation needs a simulator, and recordings are none; leave out --data, or the navigation variants."
         )
     network = load_segmenter(config, run.weights).to(run.device)
-    if config.policy == "potential":
-        potentials = potential_net(config)
-        load_part(potentials, "potential", run.weights)
-        policy = potential_policy(potentials.to(run.device), run.device)
-    else:
-        policy = POLICIES[config.policy]
+    policy = trained_policy(config, run)
     own = labeller(network, run.device, confidence=config.confidence, blob=config.blob)
     numbers = house_seeds(config, run.seed, "insitu" if config.nav_houses == "explored" else "unseen")
     envs = [environment_of(config, number, "unseen") for number in numbers]
@@ -169,6 +166,19 @@ def navigation_metrics(config: Config, run: Run) -> dict[str, float]:
         "soft_spl_percent": 100 * float(np.mean([x.soft_spl for x in outcomes])),
         "dts_m": float(np.mean([x.distance for x in outcomes])),
     }
+
+
+def trained_policy(config: Config, run: Run) -> Policy:
+    """The policy that navigates."""
+    if config.policy == "potential":
+        potentials = potential_net(config)
+        load_part(potentials, "potential", run.weights)
+        return potential_policy(potentials.to(run.device), run.device)
+    if config.policy == "semexp":
+        global_policy = explorer(config)
+        load_part(global_policy, "explorer", run.weights)
+        return Policy(learned_choice(global_policy), every=PATIENCE)
+    return POLICIES[config.policy]
 
 
 def _keep_episodes(run: Run, envs: list[ObjectNav], episodes: list[Episode]) -> None:

@@ -120,10 +120,14 @@ def plans(walks: dict[str, dict[str, np.ndarray]]) -> Figure:
 
 
 def curves(episodes: dict[str, list[dict[str, Any]]]) -> Figure:
-    """Share of episodes that ended in success within so many steps, with the 95 % interval of a bootstrap."""
+    """Share of episodes that ended in success within so many steps, with the 95 % interval of a bootstrap.
+
+    The legend has the difference to the frontier policy in the same episodes, with its paired interval.
+    """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axis = figure.subplots()
     rng = np.random.default_rng(0)
+    frontier = np.array([row["success"] for row in episodes.get("nav-frontier", [])])
     for k, (name, rows) in enumerate(episodes.items()):
         steps = np.array([row["steps"] for row in rows])
         success = np.array([row["success"] for row in rows])
@@ -131,8 +135,13 @@ def curves(episodes: dict[str, list[dict[str, Any]]]) -> Figure:
         done = (steps[:, None] <= grid) * success[:, None]
         samples = rng.integers(len(rows), size=(RESAMPLES, len(rows)))
         low, high = np.percentile(done[samples].mean(1), [2.5, 97.5], axis=0)
-        axis.plot(grid, 100 * done.mean(0), color=f"C{k}", label=name)
+        label = name
+        if len(frontier) == len(rows) and name != "nav-frontier":
+            difference = 100 * (success - frontier)
+            least, most = np.percentile(difference[samples].mean(1), [2.5, 97.5])
+            label = f"{name} ({difference.mean():+.0f} [{least:+.0f}, {most:+.0f}])"
+        axis.plot(grid, 100 * done.mean(0), color=f"C{k}", label=label)
         axis.fill_between(grid, 100 * low, 100 * high, color=f"C{k}", alpha=0.12)
     axis.set(xlabel="steps", ylabel="success (%)")
-    axis.legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8, frameon=False, title="difference to nav-frontier, points", title_fontsize=8)
     return figure

@@ -12,7 +12,7 @@ from shared import UserError
 from .build import CLASSES, grid_of
 from .config import Config
 from .data import House, environment_of, explored, house_seeds
-from .labelling.selflabels import Labelled, mesh_labels, self_labels, true_labels
+from .labelling.selflabels import Labelled, Labels, mesh_labels, self_labels, true_labels
 from .mapping.sparse import Grid
 from .mapping.voxels import Voxels
 from .model import Segmenter
@@ -39,17 +39,18 @@ def labelled_houses(
             rng = np.random.default_rng((number, 6))
             found.append(mesh_labels(truth, halved(house.frames.instance), voxels, rng))
         else:
-            found.append(
-                self_labels(
-                    probabilities(network, house.frames.rgb, device),
-                    voxels,
-                    config.labels,
-                    threshold=config.threshold,
-                    rule=config.rule,
-                    least_views=config.least_views,
-                )
-            )
+            found.append(own_labels(config, house, voxels, network, device, config.labels))
     return found
+
+
+def own_labels(
+    config: Config, house: House, voxels: Voxels, network: Segmenter, device: torch.device, method: Labels = "location"
+) -> Labelled:
+    """Labels of a house's frames from the network's predictions; by default of location consistency."""
+    return self_labels(
+        probabilities(network, house.frames.rgb, device), voxels, method,
+        threshold=config.threshold, rule=config.rule, least_views=config.least_views,
+    )  # fmt: skip
 
 
 def policy_maps(config: Config, cache: Path, seed: int, network: Segmenter, device: torch.device) -> list[np.ndarray]:
@@ -62,9 +63,7 @@ def policy_maps(config: Config, cache: Path, seed: int, network: Segmenter, devi
     found = []
     for house in explored(policy_config(config), cache, seed, "sim"):
         voxels = voxels_of(config, house)
-        labelled = self_labels(
-            probabilities(network, house.frames.rgb, device), voxels, "location", threshold=config.threshold
-        )
+        labelled = own_labels(config, house, voxels, network, device)
         found.append(top_down(labelled.voxel_labels, voxels, grid, CLASSES))
     return found
 

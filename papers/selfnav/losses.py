@@ -13,11 +13,8 @@ def segmentation_loss(logits: Tensor, label: Tensor, class_weights: Tensor) -> T
     """Weighted cross-entropy over the labelled pixels of all processes; 0 if there is none.
 
     Args:
-        logits: (B, K, h, w). label: (B, H, W) classes or `IGNORED`; the nearest pixels are taken if it is larger.
-        class_weights: (K,).
+        logits: (B, K, h, w). label: (B, h, w) classes or `IGNORED`. class_weights: (K,).
     """
-    if label.shape[-2:] != logits.shape[-2:]:
-        label = F.interpolate(label[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
     total = F.cross_entropy(logits.float(), label, class_weights, ignore_index=IGNORED, reduction="sum")
     known = label != IGNORED
     weight = (class_weights[torch.where(known, label, 0)] * known).sum()

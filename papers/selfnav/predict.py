@@ -23,9 +23,8 @@ from .build import grid_of, load_segmenter
 from .config import Config
 from .data import House, environment_of, whole
 from .exploration.explore import explore, nearest_frontier
-from .houses import top_down
+from .houses import own_labels, top_down
 from .labelling.mesh import COLOURS, voxel_mesh, write_ply
-from .labelling.selflabels import self_labels
 from .mapping.sparse import Grid
 from .mapping.voxels import Voxels
 from .model import Segmenter
@@ -73,9 +72,8 @@ def predict(options: Options) -> None:
     house = found_house(options, config)
     for name in WRITTEN:
         can_write(options.out / name)
-    probability = probabilities(network, house.frames.rgb, torch.device("cpu"))
     voxels = voxels_of(config, house)
-    labelled = self_labels(probability, voxels, "location", threshold=config.threshold)
+    labelled = own_labels(config, house, voxels, network, torch.device("cpu"))
     seen = np.zeros(voxels.shape, bool)
     seen.ravel()[voxels.index[voxels.index >= 0]] = True
     write_ply(options.out / "mesh.ply", *voxel_mesh(seen, labelled.voxel_labels, voxels.origin, voxels.size))

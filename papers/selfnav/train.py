@@ -5,6 +5,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -261,17 +262,24 @@ def make_partial_maps(config: Config, maps: Sequence[np.ndarray], seed: int) -> 
 
 
 def train_explorer(config: Config, run: Run) -> None:
-    """PPO of the global policy in two simulated houses."""
+    """PPO of the global policy in two simulated houses; SemExp's reward needs their self-labelled maps."""
     network = load_segmenter(config, run.start_weights).to(run.device)
-    segment = labeller(network, run.device, confidence=0.9, blob=config.blob) if config.reward == "curiosity" else None
-    policy = explorer(config).to(run.device)
+    confidence = 0.9 if config.reward == "curiosity" else config.confidence
+    segment = labeller(network, run.device, confidence=confidence, blob=config.blob)
+    policy = explorer(config)  # small, and its maps are made on the CPU
     optimizer = torch.optim.Adam(policy.parameters(), lr=config.explorer_rate, eps=1e-5)
     numbers = house_seeds(config, run.seed, "sim")
     envs = [environment_of(config, numbers[k % len(numbers)], "sim") for k in range(2)]
+    distances: list[np.ndarray | None] = [None, None]
+    if config.reward == "goal":
+        two = replace(config, policy_houses=min(2, config.houses))
+        maps = policy_maps(two, run.cache, run.seed, network, run.device)
+        distances = [class_distances(maps[k % len(maps)], config.cell) for k in range(2)]
     for update in run.steps(config.explorer_updates, save_every=config.save_every, policy=policy, optimizer=optimizer):
         collected = rollout(
-            list(envs), grid_of(config), policy, segment, goals=config.explorer_goals, reward=config.reward,
-            seed=run.seed * 1_000_003 + 2 * update,
+            list(envs), grid_of(config), policy, None if config.reward == "coverage" else segment,
+            goals=config.explorer_goals, reward=config.reward, seed=run.seed * 1_000_003 + 2 * update,
+            distances=distances,
         )  # fmt: skip
         expected, advantage = targets(collected)
         for _ in range(EPOCHS):

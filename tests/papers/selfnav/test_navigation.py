@@ -229,6 +229,25 @@ def test_ppo_begins_at_its_own_advantage_and_moves_towards_reward(env: ObjectNav
     torch.testing.assert_close(loss, by_hand, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_towards_the_goal_is_rewarded_as_in_semexp(env: ObjectNav) -> None:
+    walker = Walker(GRID, env.camera, 6)
+    distance = np.full((112, 112), np.inf)
+    walker.pose = np.array([5.0, 4.0, 0.0])
+    assert interest(walker, "goal", distance) == -1, "out of reach is ten metres away"
+    distance[GRID.cell(walker.pose)] = 3.0
+    assert interest(walker, "goal", distance) == pytest.approx(-0.3)
+    walker.map.explored[:10, :10] = True
+    assert interest(walker, "goal", distance) == pytest.approx(-0.3 + 0.02)
+
+
+def test_a_policy_is_told_a_category_that_the_house_has(env: ObjectNav) -> None:
+    distances = np.full((6, 112, 112), np.inf)
+    distances[4] = 1.0
+    policy = GlobalPolicy(14, 56, goals=6)
+    collected = rollout([env], GRID, policy, None, goals=1, reward="goal", seed=5, distances=[distances])
+    assert collected.extras[..., 1].tolist() == [[4]] and collected.rewards.sum() > 0
+
+
 def test_curiosity_counts_cells_with_a_class() -> None:
     walker = Walker(GRID, ObjectNav(7, "sim", resolution=32).camera, 6)
     assert interest(walker, "curiosity") == 0
