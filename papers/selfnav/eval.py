@@ -34,8 +34,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         web and perception: `insitu_miou_percent` and `insitu_ap50_percent` at held-out poses of the explored real
         houses, `unseen_miou_percent` in other real houses, `sim_miou_percent` in simulated ones, `drop_miou_percent`
         = simulated - other real houses; of self-labels `label_precision_percent`, `label_recall_percent`,
-        `label_f1_percent` and `label_coverage_percent`; in situ also `improved_houses_percent`, the share of houses where the run is better
-        than what it started from.
+        `label_f1_percent` and `label_coverage_percent`; in situ also `improved_houses_percent`, the share of houses
+        where the run is better than what it started from.
         policy: `success_percent`, `spl_percent`, `soft_spl_percent`, `dts_m`.
         explorer: `explored_m2`, and that of the frontier policy and of random goals.
     """
