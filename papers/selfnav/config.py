@@ -102,7 +102,7 @@ class Config:
     policy_houses: int = 25
     """Simulated houses whose maps the potential network learns from."""
     partial_maps: int = 4_000
-    """Partial maps that are made of them."""
+    """Partial maps an epoch; each is made anew."""
     policy_widths: tuple[int, ...] = (32, 64, 128, 256, 256)
     """Channels of the potential network's levels."""
     policy_steps: int = 10_000

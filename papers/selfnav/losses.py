@@ -63,12 +63,7 @@ def location_consistency(
 
 
 def instance_consistency(
-    embedding: Tensor,
-    instance: Tensor,
-    label: Tensor | None = None,
-    *,
-    temperature: float = 0.1,
-    gather: bool = False,
+    embedding: Tensor, instance: Tensor, label: Tensor | None = None, *, temperature: float = 0.1, gather: bool = False
 ) -> Tensor:
     """Supervised contrastive loss of RoIs whose classes are 3-D instances: the RoI form of location consistency.
 

@@ -13,6 +13,7 @@ from .data import House
 from .labelling.selflabels import Labelled
 from .losses import IGNORED
 from .mapping.voxels import Voxels, voxelise
+from .navigation.potentials import class_distances, partial_map
 from .perception import halved
 
 LEAST_SHARED = 12  # voxels that a pair of frames sees both
@@ -146,15 +147,17 @@ class Pairs:
 
 
 class PartialMaps:
-    """Partial maps of houses with the potentials of their frontiers."""
+    """Partial maps of houses in turn, each made anew, with the potentials of their frontiers (see PartialMap)."""
 
-    def __init__(self, maps: dict[str, np.ndarray]) -> None:
-        self.maps = maps
+    def __init__(self, config: Config, maps: Sequence[np.ndarray]) -> None:
+        self.config, self.maps = config, maps
+        self.distances = [class_distances(x, config.cell) for x in maps]
 
     def __len__(self) -> int:
-        return len(self.maps["seen"])
+        return self.config.partial_maps
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {key: torch.from_numpy(x[index].astype(np.float32)) for key, x in self.maps.items()} | {
-            "name": f"map {index}"
-        }
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        house = index % len(self.maps)
+        made = partial_map(self.maps[house], self.distances[house], self.config.cell, rng)
+        tensors = {key: torch.from_numpy(x.astype(np.float32)) for key, x in vars(made).items()}
+        return tensors | {"name": f"a part of house {house}"}

@@ -31,7 +31,7 @@ from .houses import labelled_houses, policy_maps
 from .labelling.selflabels import coverage, label_quality
 from .losses import location_consistency, potential_loss, segmentation_loss
 from .model import Segmenter
-from .navigation.potentials import class_distances, partial_map
+from .navigation.potentials import class_distances
 from .pairs import Pairs, PartialMaps, Pictures
 from .perception import halved, labeller
 
@@ -233,7 +233,7 @@ def train_policy(config: Config, run: Run) -> None:
         return
     network = load_segmenter(config, run.start_weights).to(run.device)
     maps = policy_maps(config, run.cache, run.seed, network, run.device)
-    batches = _batches(config, run, PartialMaps(make_partial_maps(config, maps, run.seed)), config.policy_batch)
+    batches = _batches(config, run, PartialMaps(config, maps), config.policy_batch)
     model, optimizer, schedule = _prepared(run, potential_net(config), config.policy_rate, config.policy_steps)
     for step in run.steps(
         config.policy_steps,
@@ -249,16 +249,6 @@ def train_policy(config: Config, run: Run) -> None:
         _update(run, step, loss, batch["name"], optimizer, schedule)
     trained = run.accelerator.unwrap_model(model).state_dict()
     run.export(named(segmenter=network.state_dict(), potential=trained))
-
-
-def make_partial_maps(config: Config, maps: Sequence[np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Partial maps of the houses in turn, with their targets."""
-    distances = [class_distances(x, config.cell) for x in maps]
-    rng = np.random.default_rng((seed, 8))
-    made = [
-        partial_map(maps[k % len(maps)], distances[k % len(maps)], config.cell, rng) for k in range(config.partial_maps)
-    ]
-    return {key: np.stack([getattr(x, key) for x in made]).astype(np.float16) for key in vars(made[0])}
 
 
 def train_explorer(config: Config, run: Run) -> None:

@@ -65,11 +65,7 @@ def geocentric(points: Array, pose: Array) -> Array:
     x, y, heading = pose
     c, s = np.cos(heading - np.pi / 2), np.sin(heading - np.pi / 2)
     return np.stack(
-        [
-            c * points[..., 0] - s * points[..., 1] + x,
-            s * points[..., 0] + c * points[..., 1] + y,
-            points[..., 2],
-        ],
+        [c * points[..., 0] - s * points[..., 1] + x, s * points[..., 0] + c * points[..., 1] + y, points[..., 2]],
         axis=-1,
     )
 

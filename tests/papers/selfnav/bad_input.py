@@ -174,5 +174,5 @@ COMMANDS = {
             f"run/{WEIGHTS}": BINARY,
         },
         computed=("found/map.png", "found/mesh.ply", "found/walk.gif"),
-    ),
+    )
 }

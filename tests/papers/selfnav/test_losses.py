@@ -8,13 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from papers.selfnav.losses import (
-    IGNORED,
-    instance_consistency,
-    location_consistency,
-    potential_loss,
-    segmentation_loss,
-)
+from papers.selfnav.losses import IGNORED, instance_consistency, location_consistency, potential_loss, segmentation_loss
 
 
 def test_two_processes_are_one(two_processes: Callable[..., str]) -> None:
