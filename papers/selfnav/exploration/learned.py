@@ -122,7 +122,7 @@ def _of_house(
     see()
     category, distance = 0, None
     if distances is not None and len(present := np.flatnonzero(np.isfinite(distances).any((1, 2)))):
-        category = int(present[torch.randint(len(present), (), generator=generator)])
+        category = int(present[int(torch.randint(len(present), (), generator=generator))])
         distance = distances[category]
     rows: list[tuple[Tensor, ...]] = []
     for _ in range(goals):
