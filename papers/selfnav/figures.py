@@ -18,7 +18,15 @@ Runs = dict[tuple[str, int], Path]
 PALETTE = 256
 SEGMENTERS = ("frozen", "self-training", "seal", "loccon", "supervised")
 LABELLERS = ("self-training", "seal", "voting", "loccon")
-NAVIGATORS = ("nav-random", "nav-frontier", "nav-frozen", "nav-truth-maps", "selfnav", "nav-truth-perception")
+NAVIGATORS = (
+    "nav-random",
+    "nav-frontier",
+    "nav-frozen",
+    "nav-truth-maps",
+    "nav-semexp",
+    "selfnav",
+    "nav-truth-perception",
+)
 RESAMPLES = 500
 
 

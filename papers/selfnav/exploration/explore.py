@@ -57,7 +57,10 @@ def random_goal(walker: Walker, rng: np.random.Generator) -> np.ndarray | None:
 
 
 def half_circle(walker: Walker, rng: np.random.Generator) -> np.ndarray | None:
-    """Free cells about 1.2 m from the nearest object on the map, on the side that was not visited: another view."""
+    """Free cells about 1.2 m from the nearest object on the map, a quarter of a circle or more from the agent.
+
+    Cells near those that were visited do not count; None if there is no other view.
+    """
     objects = walker.map.category.max(0) > 0
     if not objects.any():
         return None
@@ -70,8 +73,11 @@ def half_circle(walker: Walker, rng: np.random.Generator) -> np.ndarray | None:
     object_ = parts == parts[tuple(nearest)]
     ring = ndimage.binary_dilation(object_, outer) & ~ndimage.binary_dilation(object_, inner)
     seen = ndimage.binary_dilation(walker.visited, disk(round(0.5 / resolution)))
+    centre = np.argwhere(object_).mean(0)
+    offset = np.indices(ring.shape) - centre[:, None, None]
+    aside = np.tensordot(np.array([row, column]) - centre, offset, 1) <= 0
     distance = walker.distance_from_here()
-    goal = ring & ~seen & walker.map.explored & (distance < distance.max())
+    goal = ring & aside & ~seen & walker.map.explored & (distance < distance.max())
     return goal if goal.any() else None
 
 
@@ -89,12 +95,10 @@ def actions(walker: Walker, picker: GoalPicker, rng: np.random.Generator, *, rev
     while True:
         for _ in range(12):
             yield TURN_LEFT
-        goals = [picker(walker, rng)]
-        if goals[0] is None:
-            goals = [random_goal(walker, rng)]
-        if revisit:
-            goals.append(half_circle(walker, rng))
-        for goal in goals:
+        for choose in (picker, half_circle) if revisit else (picker,):
+            goal = choose(walker, rng)
+            if goal is None and choose is picker:
+                goal = random_goal(walker, rng)
             if goal is None:
                 continue
             for _ in range(PATIENCE):
