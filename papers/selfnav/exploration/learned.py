@@ -105,7 +105,7 @@ def rollout(
         for k, (env, distance) in enumerate(zip(envs, distances or [None] * len(envs), strict=True))
     ]
     *rows, last = zip(*columns, strict=True)
-    return Rollout(*(torch.stack(x, 1) for x in rows), torch.stack(last))
+    return Rollout(*(torch.stack(x, 1) for x in rows), next_value=torch.stack(last))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from papers.selfnav.mapping.projection import Camera, world_points
+from papers.selfnav.mapping.sparse import Grid
 from papers.selfnav.simulator.environment import ObjectNav, PoseNoise
 from papers.selfnav.simulator.furniture import CATEGORIES
 from papers.selfnav.simulator.house import LENGTH, STYLES, WALL, House, make_house
@@ -108,12 +109,12 @@ def test_geodesic_distances_are_no_shorter_than_straight_ones(house: House) -> N
 
 def test_a_semantic_map_has_the_objects_where_they_are(house: House) -> None:
     world = World(house)
-    complete = world.semantic_map(0.1, 112, (-0.6, -1.6))
+    grid = Grid(112, 0.1, (-0.6, -1.6))
+    complete = world.semantic_map(grid.resolution, grid.size, grid.origin)
     for k in range(len(CATEGORIES)):
-        rows, columns = np.nonzero(complete[2 + k])
-        own_rows, own_columns = np.nonzero(world.objects[k])
-        assert rows.mean() * 0.1 - 1.6 == pytest.approx(own_rows.mean() * CELL, abs=0.1)
-        assert columns.mean() * 0.1 - 0.6 == pytest.approx(own_columns.mean() * CELL, abs=0.1)
+        marked = {tuple(cell) for cell in np.argwhere(complete[2 + k])}
+        centres = (np.argwhere(world.objects[k])[:, ::-1] + 0.5) * CELL
+        assert marked == {tuple(cell) for cell in grid.cells(centres)}
 
 
 def test_gymnasium_accepts_the_environment(house: House) -> None:
