@@ -104,8 +104,12 @@ def rollout(
         _of_house(env, grid, policy, segment, goals, reward, generator, seed + k, distance)
         for k, (env, distance) in enumerate(zip(envs, distances or [None] * len(envs), strict=True))
     ]
-    *rows, last = zip(*columns, strict=True)
-    return Rollout(*(torch.stack(x, 1) for x in rows), next_value=torch.stack(last))
+    maps, extras, *rows, last = zip(*columns, strict=True)
+    actions, log_probabilities, values, rewards, alive = (torch.stack(x, 1) for x in rows)
+    return Rollout(
+        torch.stack(maps, 1), torch.stack(extras, 1), actions, log_probabilities, values, rewards, alive,
+        next_value=torch.stack(last),
+    )  # fmt: skip
 
 
 @torch.no_grad()

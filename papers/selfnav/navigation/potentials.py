@@ -47,7 +47,7 @@ def class_distances(complete: np.ndarray, resolution: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PartialMap:
-    """What an agent may have seen of a house, and the potentials there.
+    """The part of a house that an agent may have seen of a house, and the potentials there.
 
     Attributes:
         seen: (2 + C, M, M) the revealed part of the complete map.

@@ -202,7 +202,7 @@ def _squared(x: np.ndarray, resolution: int | None) -> np.ndarray:
 
 
 def describe(root: Path) -> dict[str, Any]:
-    """What results say of the data; every table of poses is read."""
+    """The data as a results file tells of them; every table of poses is read."""
     digest = hashlib.sha256()
     counts = {}
     for split in SPLITS:
