@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from shared import UserError
+from shared.support.folders import faults, named
 from shared.support.images import UNDECODABLE, decode_image
 
 from ..mapping.projection import Camera
@@ -31,6 +33,7 @@ LABELLED = ("web", "insitu-test", "unseen", "sim-unseen")
 PLANAR = ("frame", "x", "y", "heading")
 SPATIAL = ("frame", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
 LONGEST_STEP = 5.0  # metres between two frames; more is another unit
+CHECKED = 64  # pixels of a side that are kept of a depth image whose unit is checked
 PLAUSIBLE = (0.2, 20.0)  # metres, of the median depth of a house
 
 
@@ -46,6 +49,68 @@ def recorded(root: Path, split: str) -> list[Path]:
     return houses
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A recorded house whose poses were read, and whose frames are read one by one.
+
+    Attributes:
+        names: of the frames. poses: (n, 3) x, y, heading. size: height and width of the colour images, pixels.
+        camera: of the frames as they are read. resolution: see :func:`read_house`.
+    """
+
+    folder: Path
+    names: list[str]
+    poses: np.ndarray
+    size: tuple[int, int]
+    camera: Camera
+    resolution: int | None
+
+    def frame(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Colour (H, W, 3), depth (H, W) in metres and labels (H, W) of a frame; labels are 0 if there are none.
+
+        Raises:
+            UserError: a file is missing, damaged or of another size, or a label is out of range.
+        """
+        name = f"{self.names[number]}.png"
+        rgb = _picture(self.folder / "rgb" / name, None)
+        if rgb.shape[:2] != self.size:
+            raise UserError(f"{self.folder / 'rgb' / name} has {_pixels(rgb)}; expected the same size in all frames.")
+        metres = _picture(self.folder / "depth" / name, self.size) / 1000
+        label, path = np.zeros(self.size), self.folder / "labels" / name
+        if self.labelled:
+            label = _picture(path, self.size, labels=True)
+        if label.max() > len(CATEGORIES):
+            raise UserError(f"{path} holds the label {int(label.max())}; expected 0 to {len(CATEGORIES)}.")
+        return _squared(rgb, self.resolution), _squared(metres, self.resolution), _squared(label, self.resolution)
+
+    @property
+    def labelled(self) -> bool:
+        return (self.folder / "labels").is_dir()
+
+
+def open_house(folder: Path, resolution: int | None = None) -> Recording:
+    """A recorded house, ready to be read; see :func:`read_house`."""
+    fov, elevation = _intrinsics(folder / "intrinsics.json")
+    names, poses = read_poses(folder / "poses.csv")
+    height, width = size = _size(folder, names)
+    if resolution is not None:  # the middle square sees less than the whole width
+        fov = float(np.degrees(2 * np.arctan(np.tan(np.radians(fov) / 2) * min(size) / width)))
+    camera = Camera(resolution or width, resolution or height, fov, elevation)
+    return Recording(folder, names, poses, size, camera, resolution)
+
+
+def _size(folder: Path, names: list[str]) -> tuple[int, int]:
+    """Height and width of the first colour image that can be read."""
+    broken: list[UserError] = []
+    for name in names:
+        try:
+            height, width, _ = _picture(folder / "rgb" / f"{name}.png", None).shape
+            return height, width
+        except UserError as error:
+            broken.append(error)
+    raise broken[0]
+
+
 def read_house(folder: Path, resolution: int | None = None) -> tuple[Frames, np.ndarray, Camera]:
     """Frames, labels (n, H, W) and the camera of a recorded house.
 
@@ -55,37 +120,13 @@ def read_house(folder: Path, resolution: int | None = None) -> tuple[Frames, np.
     Raises:
         UserError: a file is missing, damaged or of another size; poses are no numbers; depth is in another unit.
     """
-    camera_file = folder / "intrinsics.json"
-    fov, elevation = _intrinsics(camera_file)
-    names, poses = read_poses(folder / "poses.csv")
-    colour: list[np.ndarray] = []
-    depth: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    size = None
-    for name in names:
-        rgb = _picture(folder / "rgb" / f"{name}.png", None)
-        size = size or rgb.shape[:2]
-        if rgb.shape[:2] != size:
-            raise UserError(f"{folder / 'rgb' / name}.png has {_pixels(rgb)}; expected the same size in all frames.")
-        metres = _picture(folder / "depth" / f"{name}.png", size) / 1000
-        label_file = folder / "labels" / f"{name}.png"
-        label = _picture(label_file, size, labels=True) if (folder / "labels").is_dir() else np.zeros(size)
-        if label.max() > len(CATEGORIES):
-            raise UserError(f"{label_file} holds the label {int(label.max())}; expected 0 to {len(CATEGORIES)}.")
-        for kept, x in ((colour, rgb), (depth, metres), (labels, label)):
-            kept.append(_squared(x, resolution))
-    height, width = colour[0].shape[:2]
-    side = min(size or (height, width))
-    if resolution is not None and size is not None:  # the middle square sees less than the whole width
-        fov = float(np.degrees(2 * np.arctan(np.tan(np.radians(fov) / 2) * side / size[1])))
-    plausible(np.stack(depth), poses, folder)
-    frames = Frames(
-        np.stack(colour).astype(np.uint8),
-        np.stack(depth).astype(np.float32),
-        np.zeros((len(names), height, width), np.int32),
-        poses,
-    )
-    return frames, np.stack(labels).astype(np.uint8), Camera(width, height, fov, elevation)
+    recording = open_house(folder, resolution)
+    colour, metres, label = zip(*map(recording.frame, range(len(recording.names))), strict=True)
+    depth = np.stack(metres).astype(np.float32)
+    plausible(depth, recording.poses, folder)
+    instance = np.zeros(depth.shape, np.int32)
+    frames = Frames(np.stack(colour).astype(np.uint8), depth, instance, recording.poses)
+    return frames, np.stack(label).astype(np.uint8), recording.camera
 
 
 def plausible(depth: np.ndarray, poses: np.ndarray, folder: Path) -> None:
@@ -172,7 +213,7 @@ def _picture(path: Path, size: tuple[int, int] | None, labels: bool = False) -> 
             opened.load()
             mode, found = opened.mode, np.asarray(opened)
     except PermissionError:
-        raise
+        raise UserError(f"No permission to read {path}; make it readable.") from None
     except UserError as error:
         raise UserError(f"{path} cannot be used. {error}") from None
     except UNDECODABLE as error:
@@ -229,14 +270,31 @@ def check(root: Path) -> list[str]:
         raise UserError(f"{root} holds no recorded house. Expected there:\n{LAYOUT}")
     lines = []
     for split in SPLITS:
-        if not (root / split).is_dir():
+        if (root / split).is_dir():
+            lines += [line for folder in recorded(root, split) for line in _usable(folder, split)]
+        else:
             lines.append(f"{split}: missing")
-            continue
-        for folder in recorded(root, split):
-            try:
-                frames, truth, _ = read_house(folder)
-                labelled = " with labels" if truth.any() else ", labels are missing" if split in LABELLED else ""
-                lines.append(f"{split}/{folder.name}: {len(frames)} frames{labelled}")
-            except (UserError, OSError) as error:
-                lines.append(f"{split}/{folder.name}: {error}")
     return lines
+
+
+def _usable(folder: Path, split: str) -> list[str]:
+    """How many frames a house has, and the faults of those that cannot be used."""
+    name = f"{split}/{folder.name}"
+    try:
+        recording = open_house(folder, CHECKED)
+    except UserError as error:
+        return [f"{name}: {error}"]
+    depth = np.zeros((len(recording.names), CHECKED, CHECKED), np.float32)
+
+    def read(number: int) -> None:
+        _, depth[number], _ = recording.frame(number)
+
+    broken = faults(read, len(depth), f"decoding the frames of {name}")
+    if not broken:
+        try:
+            plausible(depth, recording.poses, folder)
+        except UserError as error:
+            return [f"{name}: {error}"]
+    labels = "with labels" if recording.labelled else "without labels, which it needs" if split in LABELLED else ""
+    usable = f"{len(depth):,} frames {labels}".strip() + f", {len(depth) - len(broken):,} usable"
+    return [f"{name}: {usable}", *named(broken)]

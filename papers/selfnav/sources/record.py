@@ -5,6 +5,7 @@
 """
 
 import csv
+import functools
 import io
 import sys
 from collections.abc import Sequence
@@ -89,8 +90,8 @@ def write_house(folder: Path, frames: Frames, truth: np.ndarray, camera: Camera)
             "labels": truth[k].astype(np.uint8),
         }
         for kind, pixels in pictures.items():
-            picture = Image.fromarray(pixels)
-            write_atomic(folder / kind / f"{name}.png", lambda file, x=picture: x.save(file, "PNG"))  # type: ignore[misc]
+            save = functools.partial(Image.fromarray(pixels).save, format="PNG")
+            write_atomic(folder / kind / f"{name}.png", save)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(rows)
     write_atomic(folder / "poses.csv", table.getvalue().encode())

@@ -54,9 +54,20 @@ def test_quaternions_are_headings(tmp_path: Path) -> None:
 def test_check_data_counts_and_misses(tmp_path: Path) -> None:
     build_log(tmp_path)
     lines = data.check(tmp_path)
-    assert "insitu/kitchen: 3 frames with labels" in lines and "sim: missing" in lines
+    assert "insitu/kitchen: 3 frames with labels, 3 usable" in lines and "sim: missing" in lines
     with pytest.raises(UserError, match="holds no recorded house"):
         data.check(tmp_path / "web")
+
+
+def test_check_data_names_every_frame_that_cannot_be_used(tmp_path: Path) -> None:
+    build_log(tmp_path)
+    kitchen = tmp_path / "unseen" / "kitchen"
+    (kitchen / "rgb" / "00000.png").write_bytes(b"no image")
+    (kitchen / "depth" / "00002.png").unlink()
+    lines = data.check(tmp_path)
+    first = lines.index("unseen/kitchen: 3 frames with labels, 1 usable")
+    assert "rgb/00000.png" in lines[first + 1] and "depth/00002.png" in lines[first + 2]
+    assert "insitu/kitchen: 3 frames with labels, 3 usable" in lines
 
 
 @pytest.mark.parametrize("options", [[], ["--house", "1", "--scene", "x.glb"]])
