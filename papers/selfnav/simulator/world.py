@@ -81,7 +81,10 @@ class World:
 
     def goal_region(self, category: int, radius: float) -> np.ndarray:
         """Navigable cells within ``radius`` metres of an object of a category (index into CATEGORIES)."""
-        return ndimage.binary_dilation(self.objects[category], disk(int(radius / CELL))) & self.navigable
+        objects = self.objects[category]
+        if not objects.any():
+            return objects
+        return (ndimage.distance_transform_edt(~objects) <= int(radius / CELL)) & self.navigable
 
     def geodesic(self, category: int, radius: float) -> np.ndarray:
         """Metres from every cell to the goal region; infinite where there is no way or no region."""
