@@ -35,7 +35,7 @@ class Config:
     """Learning rate of the web stage."""
     web_batch: int = 16
     """Pictures a step of the web stage, over all processes."""
-    background_weight: float = 0.35
+    background_weight: float = 0.25
     """Weight of the background in the cross-entropy, of the classes' 1."""
 
     houses: int = 10
@@ -153,9 +153,9 @@ EVALUATION = ("held_out", "perception", "nav_houses", "episodes", "max_steps", "
 CPU = Config(
     widths=(16, 32, 48, 64, 64),
     resolution=64,
-    web_houses=12,
+    web_houses=24,
     web_views=32,
-    web_steps=800,
+    web_steps=1_600,
     web_batch=8,
     houses=3,
     explore_steps=360,

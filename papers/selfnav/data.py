@@ -34,6 +34,9 @@ WORLD = (
     render, textures, world, cutouts, packs, log,
 )  # fmt: skip
 SPLITS = {"web": 0, "sim": 1, "insitu": 2, "unseen": 3, "sim-unseen": 4}  # places in the sequence of house seeds
+PHOTOGRAPHERS = (0.8, 1.5)  # metres of the camera above the floor, one for each house of web pictures
+DISTANCES = (0.7, 3.5)  # metres between a web picture's camera and the object
+ASIDE = 0.4  # radians at most between the middle of a web picture and the object
 VALIDATION = 500  # added to the place of a house of the validation splits
 
 
@@ -78,21 +81,21 @@ def environment_of(config: Config, seed: int, split: str) -> ObjectNav:
 
 
 def web_views(config: Config, cache: Path, seed: int) -> list[House]:
-    """Pictures of objects in apartments of the web's style: the object in the middle, from up to 1.8 m beyond it."""
+    """Pictures of objects in apartments of the web's style, which photographers of different height have taken."""
     if config.data is not None:
         return recordings(config, "web")
 
     def make(number: int) -> Frames:
         place = make_house(number, "web")
         rng = np.random.default_rng((number, 1))
-        camera = projection.Camera(config.resolution, config.resolution, elevation=STYLES["web"].elevation)
+        camera = projection.Camera(config.resolution, config.resolution, elevation=rng.uniform(*PHOTOGRAPHERS))
         return Renderer(place, camera)(object_poses(World(place), config.web_views, rng), rng)
 
     return stored(config, cache, "web", house_seeds(config, seed, "web"), make, config.web_views)
 
 
 def object_poses(place: World, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, 3) free poses that look at an object of a category, the categories in turn."""
+    """(count, 3) free poses that look at an object of a category, the categories in turn, or a little beside it."""
     kinds = place.house.category[place.house.box_instance]
     poses: list[np.ndarray] = []
     while len(poses) < count:
@@ -102,12 +105,13 @@ def object_poses(place: World, count: int, rng: np.random.Generator) -> np.ndarr
         low, high = boxes[:, 0].min(0), boxes[:, 1].max(0)
         centre, radius = (low + high)[:2] / 2, np.linalg.norm((high - low)[:2]) / 2
         for _ in range(200):
-            angle, distance = rng.uniform(0, 2 * np.pi), radius + rng.uniform(0.7, 1.8)
+            angle, distance = rng.uniform(0, 2 * np.pi), radius + rng.uniform(*DISTANCES)
             position = centre + distance * np.array([np.cos(angle), np.sin(angle)])
             inside = (position > 0.2).all() and position[0] < house.LENGTH - 0.2 and position[1] < house.WIDTH - 0.2
-            if inside and place.free(position):
+            way = np.linspace(centre + radius * (position - centre) / distance, position, 40)
+            if inside and place.free(position) and not any(place.obstacles[place.cell(x)] for x in way):
                 break
-        poses.append(np.array([*position, angle + np.pi + rng.uniform(-0.15, 0.15)]))
+        poses.append(np.array([*position, angle + np.pi + rng.uniform(-ASIDE, ASIDE)]))
     return np.stack(poses)
 
 

@@ -18,7 +18,8 @@ from .perception import halved
 
 LEAST_SHARED = 12  # voxels that a pair of frames sees both
 LEAST_DISTANCE = 0.5  # metres between the places of a pair whose viewing directions are alike
-JITTER = 0.25  # largest change of brightness and of a channel's gain, as a share
+BRIGHTNESS, GAIN = 0.25, 0.2  # largest change of all channels, and of each, as a share
+GAMMA = 0.3  # largest logarithm of the exponent
 
 
 def voxels_of(config: Config, house: House) -> Voxels:
@@ -31,9 +32,10 @@ def voxels_of(config: Config, house: House) -> Voxels:
 
 
 def jittered(rgb: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-    """(3, H, W) float in [0, 1], with a random brightness and colour cast."""
-    gains = (1 + rng.uniform(-JITTER, JITTER)) * (1 + rng.uniform(-JITTER, JITTER, 3) / 2)
+    """(3, H, W) float in [0, 1], with a random brightness, contrast and colour cast."""
+    gains = (1 + rng.uniform(-BRIGHTNESS, BRIGHTNESS)) * (1 + rng.uniform(-GAIN, GAIN, 3))
     pixels = torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
+    pixels = pixels ** float(np.exp(rng.uniform(-GAMMA, GAMMA)))
     return (pixels * torch.from_numpy(gains).float()[:, None, None]).clamp(0, 1)
 
 

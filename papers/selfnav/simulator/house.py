@@ -16,6 +16,27 @@ ROOMS = (
     ("toilet", "shelf"),
     ("table", "chair", "chair", "shelf", "tv"),
 )
+CLOTH = ("plain", "stripes", "checks")
+MATERIALS: dict[str, tuple[tuple[str, ...], tuple[float, float, float] | None, float]] = {
+    # kinds of texture, mean colour (none: any) and spread of each channel
+    "wall": (("plain", "plain", "stripes", "bricks"), (0.84, 0.82, 0.78), 0.1),
+    "floor": (("wood", "wood", "tiles", "plain"), (0.58, 0.46, 0.34), 0.1),
+    "ceiling": (("plain",), (0.95, 0.95, 0.95), 0.05),
+    "couch": (CLOTH, None, 0.4),
+    "cushion": (CLOTH, None, 0.4),
+    "blanket": (CLOTH, None, 0.4),
+    "chair": (("plain", "wood"), None, 0.4),
+    "cabinet": (("wood", "plain"), (0.5, 0.36, 0.25), 0.1),
+    "crate": (("wood", "plain", "stripes"), (0.66, 0.56, 0.44), 0.2),
+    "leaves": (("plain",), (0.16, 0.5, 0.16), 0.08),
+    "porcelain": (("plain",), (0.98, 0.98, 0.96), 0.05),
+    "lid": (("plain",), (0.94, 0.94, 0.9), 0.05),
+    "sheet": (("plain",), (0.96, 0.96, 0.94), 0.08),
+    "screen": (("plain",), (0.06, 0.06, 0.08), 0.04),
+    "frame": (("plain",), (0.1, 0.1, 0.1), 0.05),
+    "legs": (("plain", "wood"), (0.36, 0.24, 0.15), 0.08),
+    "pot": (("plain",), (0.62, 0.36, 0.26), 0.08),
+}
 TRIES = 60  # places tried for a piece of furniture
 
 
@@ -45,9 +66,9 @@ class Style:
 
 
 STYLES = {
-    "web": Style(0, 0.6, 0.6, 1, 4, 1.0, (1.0, 1.0, 1.0), 0.01, 1.25),
-    "sim": Style(1, 0.2, 0.8, 0, 0, 1.0, (1.0, 1.0, 1.0), 0.0),
-    "real": Style(2, 1.0, 0.5, 4, 6, 1.25, (1.0, 0.88, 0.75), 0.03),
+    "web": Style(0, 0.3, 0.6, 1, 4, 1.0, (1.0, 1.0, 1.0), 0.01),
+    "sim": Style(1, 0.1, 0.8, 0, 0, 1.0, (1.0, 1.0, 1.0), 0.0),
+    "real": Style(2, 0.6, 0.5, 4, 6, 1.25, (1.0, 0.88, 0.75), 0.03),
 }
 
 
@@ -266,30 +287,8 @@ class _Builder:
 
 
 def _material(material: str, style: Style, rng: np.random.Generator) -> np.ndarray:
-    """The texture of a material: some have a colour of their own, the others any."""
-    grey = rng.uniform(0.25, 0.9)
-    colour = grey + style.saturation * rng.uniform(-0.35, 0.35, 3)
-    kinds = {
-        "floor": ("wood", "tiles", "checks", "plain"),
-        "wall": ("plain", "stripes", "bricks", "plain"),
-        "couch": ("plain", "stripes", "checks"),
-        "blanket": ("plain", "stripes", "checks"),
-        "chair": ("plain", "wood"),
-        "cabinet": ("wood", "plain"),
-        "crate": ("wood", "plain", "stripes"),
-    }
-    own = {
-        "leaves": (0.15, 0.5, 0.15),
-        "porcelain": (0.92, 0.92, 0.9),
-        "lid": (0.88, 0.88, 0.85),
-        "sheet": (0.9, 0.9, 0.88),
-        "screen": (0.06, 0.06, 0.08),
-        "frame": (0.1, 0.1, 0.1),
-        "ceiling": (0.9, 0.9, 0.9),
-        "legs": (0.4, 0.28, 0.18),
-        "pot": (0.6, 0.35, 0.25),
-    }
-    if material in own:
-        colour = np.array(own[material]) * rng.uniform(0.8, 1.05) + rng.uniform(-0.08, 0.08, 3) * style.saturation
-    kind = str(rng.choice(kinds.get(material, ("plain",))))
-    return textures.texture(rng, kind, np.clip(colour, 0.02, 1), style.rough)
+    """The texture of a material: cloth has any colour, everything else its own, more or less."""
+    kinds, mean, spread = MATERIALS.get(material, (("plain",), None, 0.4))
+    colour = np.array(mean) * rng.uniform(0.75, 1.1) if mean else np.full(3, rng.uniform(0.2, 0.8))
+    colour = colour + spread * style.saturation * rng.uniform(-1, 1, 3)
+    return textures.texture(rng, str(rng.choice(kinds)), np.clip(colour, 0.02, 1), style.rough)
