@@ -58,7 +58,7 @@ class Config:
     labels: Labels = "location"
     """Labels of the explored frames: each frame's own, by SEAL's rule, by location consistency, or the simulator's
     (truth), also with the faults of a scan's annotation (mesh)."""
-    threshold: float = 0.5
+    threshold: float = 0.4
     """Least probability of a self-label."""
     rule: Rule = "mean"
     """Vote over the views of a place."""
@@ -160,7 +160,8 @@ CPU = Config(
     houses=3,
     explore_steps=360,
     frame_every=2,
-    steps=120,
+    steps=400,
+    rate=1e-3,
     batch_size=4,
     policy_houses=8,
     partial_maps=240,
