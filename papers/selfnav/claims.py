@@ -65,7 +65,7 @@ CLAIMS = (
         "insitu_miou_percent", "loccon-revisit", "loccon",
     ),
     Claim(
-        "vote-labels-better", 1, "A vote over views labels object pixels better than SEAL's rule (F1).",
+        "vote-labels-better", 1, "A vote over views labels objects better than SEAL's rule (F1, mean of categories).",
         "reconstruction", "label_f1_percent", "voting", "seal",
     ),
     Claim(

@@ -144,7 +144,7 @@ def test_quality_and_coverage_by_hand() -> None:
     quality = label_quality(labels, truth)
     assert quality["label_recall_percent"] == pytest.approx(100 / 3)
     assert quality["label_precision_percent"] == pytest.approx(100 / 3)
-    assert quality["label_f1_percent"] == pytest.approx(100 / 3)
+    assert quality["label_f1_percent"] == pytest.approx((200 * 1 / (3 + 2) + 0) / 2)  # the mean of two categories
     assert label_quality(labels[..., :2], truth[..., :2])["label_f1_percent"] == pytest.approx(200 / 3)
     voxels = wall()
     assert coverage(self_labels(certain(voxels, [0.9] * 3), voxels, "self-training", threshold=0.7)) == 1
