@@ -124,9 +124,9 @@ class Config:
     """Metres of a cell of the map."""
     map_cells: int = 224
     """Cells of a side of the map, a multiple of 16."""
-    blob: int = 6
+    blob: int = 8
     """Least pixels of a class in a frame that the map takes in, against single false ones."""
-    confidence: float = 0.7
+    confidence: float = 0.8
     """Least probability of a class that the map takes in."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     workers: int = 4
@@ -217,7 +217,7 @@ def _perception(labels: str, **changes: Any) -> dict[str, Any]:
 SELF_TRAINING = _perception("self-training", threshold=0.7)
 SEAL = _perception("seal", threshold=0.7)
 VOTING = _perception("location")
-LOCCON = _perception("location", contrastive=0.1)
+LOCCON = _perception("location", contrastive=0.03)
 SIM = {"style": "sim"}
 DETECTOR = {"stage": "detector", "resolution": 640, "contrastive": 0.1, "rate": 1e-4, "batch_size": 2}
 NAVIGATION = {"stage": "policy"}
@@ -232,7 +232,7 @@ VARIANTS = {
     "voting": Variant("in situ: labels by a vote over views", VOTING, BEYOND_SMOKE, start="frozen", headline=True),
     "contrastive": Variant(
         "in situ: each frame's own labels and the contrastive loss",
-        SELF_TRAINING | {"contrastive": 0.1},
+        SELF_TRAINING | {"contrastive": 0.03},
         BEYOND_SMOKE,
         start="frozen",
     ),

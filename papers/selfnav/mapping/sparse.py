@@ -6,6 +6,8 @@ import numpy as np
 
 from .projection import Camera, world_points
 
+LEAST_VIEWS = 4  # frames that have to see a cell before a vote gives it a class
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -38,6 +40,8 @@ class SemanticMap:
         classes: number of classes.
         lowest, highest: metres above the floor between which a point is an obstacle; by default up to the camera.
         points: of a class that fill a cell.
+        vote: a cell's class is the one that most of its views gave it; otherwise the highest of all views stays, as
+            SemExp has it, and one false view is never forgotten.
         carve: also mark as explored what lies between the camera and the farthest point of every column of the image,
             which small images would leave full of holes.
     """
@@ -51,15 +55,18 @@ class SemanticMap:
         lowest: float = 0.25,
         highest: float | None = None,
         points: float = 5.0,
+        vote: bool = False,
         carve: bool = False,
     ) -> None:
         self.grid, self.camera, self.classes = grid, camera, classes
-        self.lowest, self.points, self.carve = lowest, points, carve
+        self.lowest, self.points, self.vote, self.carve = lowest, points, vote, carve
         self.highest = camera.elevation + 0.01 if highest is None else highest
         self.rays = world_points(np.ones((camera.height, camera.width)), camera, np.array([0.0, 0.0, np.pi / 2]))
         self.obstacle = np.zeros((grid.size, grid.size), bool)
         self.explored = np.zeros((grid.size, grid.size), bool)
         self.category = np.zeros((classes, grid.size, grid.size), np.float32)
+        self.views = np.zeros(grid.size**2, np.int32)  # frames that saw something in a cell
+        self.votes = np.zeros((classes, grid.size**2), np.int32)  # those in which it was mostly of a class
 
     def update(self, depth: np.ndarray, labels: np.ndarray | None, pose: np.ndarray) -> None:
         """Add a frame.
@@ -88,10 +95,23 @@ class SemanticMap:
             label = labels.ravel()[seen][inside][band]
             known = label > 0
             keys, counts = np.unique((label[known] - 1) * size * size + index[band][known], return_counts=True)
-            flat = self.category.ravel()
-            flat[keys] = np.maximum(flat[keys], np.minimum(counts / self.points, 1))
+            if self.vote:
+                self._count(index[band], keys, counts)
+            else:
+                flat = self.category.ravel()
+                flat[keys] = np.maximum(flat[keys], np.minimum(counts / self.points, 1))
         if self.carve:
             self._carve(depth, pose)
+
+    def _count(self, index: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> None:
+        """Add a frame to the vote: the cells of its points, and how many of them are of a class, by class and cell."""
+        cells, total = np.unique(index, return_counts=True)
+        most = 2 * counts > total[np.searchsorted(cells, keys % self.grid.size**2)]
+        self.views[cells] += 1
+        self.votes.ravel()[keys[most]] += 1
+        share = self.votes[:, cells] / self.views[cells]
+        decided = (share > 0.5) & (self.views[cells] >= LEAST_VIEWS)
+        self.category.reshape(self.classes, -1)[:, cells] = np.where(decided, share, 0)
 
     def _carve(self, depth: np.ndarray, pose: np.ndarray) -> None:
         farthest = depth.max(0)

@@ -24,7 +24,7 @@ class Walker:
 
     def __init__(self, grid: Grid, camera: Camera, classes: int) -> None:
         self.grid = grid
-        self.map = SemanticMap(grid, camera, classes, highest=TALLEST, points=2.0, carve=True)
+        self.map = SemanticMap(grid, camera, classes, highest=TALLEST, vote=True, carve=True)
         self.visited = np.zeros((grid.size, grid.size), bool)
         self.blocked = np.zeros((grid.size, grid.size), bool)
         self.pose = np.zeros(3)

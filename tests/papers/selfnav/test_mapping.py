@@ -63,6 +63,19 @@ def test_categories_need_points_and_keep_their_highest_share() -> None:
     assert np.array_equal(before, found.category)
 
 
+def test_a_false_view_is_outvoted() -> None:
+    depth, pose = np.full((8, 8), 2.0), np.array([2.4, 2.4, 0.0])
+    seen = SemanticMap(Grid(48, 0.1), Camera(8, 8), 2, vote=True)
+    for label in (2, 1, 1):
+        seen.update(depth, np.full((8, 8), label), pose)
+    assert not seen.category.any(), "four views decide"
+    seen.update(depth, np.full((8, 8), 1), pose)
+    assert seen.category[0].max() == 0.75 and not seen.category[1].any()
+    for _ in range(2):
+        seen.update(depth, np.zeros((8, 8), int), pose)
+    assert not seen.category.any(), "half of the views are not most of them"
+
+
 def test_carving_fills_the_view(frames: Frames) -> None:
     plain, carved = (SemanticMap(Grid(120, 0.1), CAMERA, 1, carve=x) for x in (False, True))
     for x in (plain, carved):
