@@ -92,6 +92,8 @@ class PotentialNet(nn.Module):
         self.encoder = Encoder(2 * widths[0], widths, stride=1)
         self.objects, self.area = Decoder(widths), Decoder(widths)
         self.objects_head, self.area_head = nn.Conv2d(widths[0], classes, 1), nn.Conv2d(widths[0], 1, 1)
+        for head in (self.objects_head, self.area_head):  # potentials are 0 almost everywhere
+            nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Object potentials (B, C, M, M) and area potential (B, M, M), both in [0, 1], of maps (B, 2 + C, M, M)."""
