@@ -215,7 +215,7 @@ def _perception(labels: str, **changes: Any) -> dict[str, Any]:
     return {"stage": "perception", "labels": labels, **changes}
 
 
-SELF_TRAINING = _perception("self-training", threshold=0.7)
+SELF_TRAINING = _perception("self-training", threshold=0.5)
 SEAL = _perception("seal", threshold=0.7)
 VOTING = _perception("location")
 LOCCON = _perception("location", contrastive=0.03)
