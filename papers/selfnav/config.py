@@ -176,7 +176,7 @@ CPU = Config(
     workers=0,
     save_every=100,
     held_out=60,
-    episodes=40,
+    episodes=30,
     max_steps=150,
     least_coverage=0.01,
 )
