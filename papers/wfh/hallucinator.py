@@ -4,8 +4,6 @@ A reconstruction from the paper's abstract: sizes, losses and their weights are 
 """
 
 import warnings
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,11 +11,11 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
+from .config import Sampling
 from .losses import regression_loss, tag_scores, visual_word_loss
 from .model import initialise
 
 ITERATIONS, RESTARTS = 20, 3  # of k-means
-Sampling = Literal["gumbel", "soft", "hard"]
 
 
 def visual_words(features: np.ndarray, count: int, seed: int) -> np.ndarray:
