@@ -35,6 +35,8 @@ class Config:
     dropout: float = 0.1
     regions: int = 36
     """Regions of an image at most."""
+    features: int = 2048
+    """Numbers of a region's feature; composed scenes have those of EfficientNet-Lite0."""
     length: int = 30
     """Word pieces of a caption, with [CLS] and [SEP]; longer ones are cut."""
     passage_length: int = 67
@@ -109,6 +111,8 @@ class Config:
     """Steps between two validations; the weights with the best validation score are kept."""
     validation_queries: int = 1000
     """Images, or texts, of a validation at most."""
+    validation_pool: int = 1000
+    """Images of a pool in a validation of retrieval."""
     pairs: int | None = None
     """Images with captions for the fine-tuning of retrieval; None: all there are."""
     precision: Literal["no", "fp16", "bf16"] = "fp16"
@@ -136,6 +140,7 @@ CPU = Config(
     layers=2,
     heads=4,
     regions=4,
+    features=320,
     length=24,
     passage_length=43,
     tag_length=8,
@@ -149,6 +154,7 @@ CPU = Config(
     tuning_rate=5e-4,
     validate_every=100,
     validation_queries=120,
+    validation_pool=60,
     pairs=200,
     precision="no",
     workers=0,
@@ -166,7 +172,8 @@ PRESETS = {
         tuning_batch_size=4,
         tuning_steps=4,
         validate_every=2,
-        validation_queries=8,
+        validation_queries=6,
+        validation_pool=6,
         pairs=16,
         save_every=3,
         pool=6,

@@ -273,10 +273,12 @@ def check_options(config: Config) -> None:
     if config.width % config.heads:
         raise UserError(f"--width is {config.width}; expected a multiple of --heads, {config.heads}.")
     least = {"steps": 1, "tuning_steps": 1, "validate_every": 1, "visual_words": 2, "length": 3, "pool": 2, "regions": 1}
-    least |= {"scenes": 1, "tuning_scenes": 2, "test_scenes": 2, "validation_queries": 2}
+    least |= {"scenes": 1, "tuning_scenes": 2, "test_scenes": 2, "validation_queries": 2, "validation_pool": 2}
     for name, value in least.items():
         if getattr(config, name) < value:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected {value} or more.")
+    if config.data is None and config.features != regions.WIDTH:
+        raise UserError(f"--features is {config.features}; composed scenes have {regions.WIDTH}.")
     if config.passage_length < 5:
         raise UserError(f"--passage-length is {config.passage_length}; expected 5 or more.")
     if config.objective == "wfh" and not config.stop_gradient and config.tag_weight == 0 and config.word_weight == 0:

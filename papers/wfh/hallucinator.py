@@ -18,18 +18,24 @@ from .model import initialise
 ITERATIONS, RESTARTS = 20, 3  # of k-means
 
 
-def visual_words(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Centres of k-means++ over standardised region features: (N, F) to (count, F) float32."""
+def visual_words(features: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of k-means++ over standardised region features (N, F).
+
+    Returns:
+        the centres as features (count, F), and the deviation of each feature (F,), float32 both.
+    """
+    mean, deviation = features.mean(0), features.std(0) + 1e-6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the iterations are few on purpose
-        found = KMeans(count, n_init=RESTARTS, max_iter=ITERATIONS, random_state=seed).fit(features)
-    return found.cluster_centers_.astype(np.float32)
+        found = KMeans(count, n_init=RESTARTS, max_iter=ITERATIONS, random_state=seed).fit((features - mean) / deviation)
+    return (found.cluster_centers_ * deviation + mean).astype(np.float32), deviation.astype(np.float32)
 
 
-def random_visual_words(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Control: normal noise with the deviation that the centres of k-means have, (count, F) float32."""
-    spread = visual_words(features, count, seed).std()
-    return (spread * np.random.default_rng(seed).normal(size=(count, features.shape[1]))).astype(np.float32)
+def random_visual_words(features: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Control: normal noise of the mean and deviation that the centres of k-means have; see `visual_words`."""
+    centres, deviation = visual_words(features, count, seed)
+    noise = np.random.default_rng(seed).normal(size=centres.shape)
+    return (centres.mean() + centres.std() * noise).astype(np.float32), deviation
 
 
 class Hallucinator(nn.Module):
@@ -42,7 +48,7 @@ class Hallucinator(nn.Module):
         table: (V, D) initial word vectors.
         content: (V,) bool, the words that are hallucinated; function words and special ones are not.
         visual: (K, F) visual words; None regresses features freely, without a vocabulary (control).
-        features: F.
+        deviation: (F,) of the features, by which they are divided where distances are compared.
         layers, heads, positions, dropout: of its Transformer.
         sampling: "gumbel" draws weights of the visual words in training, "hard" draws one word, "soft" never draws.
     """
@@ -52,7 +58,7 @@ class Hallucinator(nn.Module):
         table: Tensor,
         content: Tensor,
         visual: Tensor | None,
-        features: int,
+        deviation: Tensor,
         *,
         layers: int,
         heads: int,
@@ -73,6 +79,9 @@ class Hallucinator(nn.Module):
         self.register_buffer("content", content)
         self.visual: Tensor | None
         self.register_buffer("visual", visual)
+        self.deviation: Tensor
+        self.register_buffer("deviation", deviation)
+        features = len(deviation)
         if visual is None:
             self.regress = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, features))
             self.regress.apply(initialise)
@@ -139,7 +148,11 @@ class Hallucinator(nn.Module):
             return regression_loss(hallucinated, features, tagged & present)
         scores, tagged = tag_scores(self.scores(states), owner, features.shape[1])
         valid = tagged & present
-        nearest = torch.cdist(features.float(), self.visual.expand(len(features), -1, -1)).argmin(-1)
-        return visual_word_loss(scores, nearest, valid) + regression * regression_loss(
-            self.mix(scores), features, valid
-        )
+        loss = visual_word_loss(scores, self.nearest(features), valid)
+        return loss + regression * regression_loss(self.mix(scores), features, valid)
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """Number of the visual word nearest to each feature: (B, R, F) to (B, R)."""
+        assert self.visual is not None
+        words = (self.visual / self.deviation).expand(len(features), -1, -1)
+        return torch.cdist(features.float() / self.deviation, words).argmin(-1)
