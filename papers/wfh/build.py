@@ -63,7 +63,7 @@ def pretraining(
         table = network.bert.embeddings.word_embeddings.weight.detach()
         hallucinator = Hallucinator(
             table, torch.from_numpy(vocabulary.content), None if config.vocabulary == "none" else visual, deviation,
-            layers=config.hallucinator_layers, heads=config.heads, positions=len(network.bert.embeddings.position_embeddings.weight),
+            layers=config.hallucinator_layers, heads=config.heads, positions=size(config, vocabulary).positions,
             dropout=config.dropout, sampling=config.sampling, temperature=config.temperature,
         )  # fmt: skip
     model = WeaklySupervised(network, hallucinator, config)
@@ -113,9 +113,7 @@ def _initialise(network: Pretraining | Downstream, config: Config, vocabulary: V
             network.bert.embeddings.word_embeddings.weight.data.copy_(principal_components(table, config.width))
         return
     own = network.state_dict()
-    given = {
-        name: x for name, x in _published(config.bert).items() if name in own
-    }
+    given = {name: x for name, x in _published(config.bert).items() if name in own}
     lacking = [name for name in own if name.startswith("bert.encoder.") and name not in given]
     wrong = [name for name, x in given.items() if x.shape != own[name].shape and "position" not in name]
     if lacking or wrong:

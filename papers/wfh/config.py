@@ -220,7 +220,8 @@ _HEADLINE = ("none", "uvb", "uvb-long", "uvb-match", "wfh", "shuffled-words", "p
 _TASKS = {"vqa": ("vqa", "questions"), "nlvr2": ("nlvr2", "statements"), "snli-ve": ("ve", "entailment")}
 VARIANTS = {
     **{
-        name: Variant(f"pre-training: {what}", changes, presets) for name, (what, changes, presets) in _PRETRAINING.items()
+        name: Variant(f"pre-training: {what}", changes, presets)
+        for name, (what, changes, presets) in _PRETRAINING.items()
     },
     "none-retrieval": Variant("retrieval, from no pre-training", {"task": "retrieval"}, headline=True),
     **{

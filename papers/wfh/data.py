@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from shared import UserError
 from shared.loading import cache_file
@@ -41,7 +43,7 @@ class Corpora(NamedTuple):
         image_ids, text_ids: names of the images of either corpus; no name is in both.
     """
 
-    images: Images
+    images: SomeImages
     captions: list[list[str]]
     passages: list[list[str]]
     paired: "Captions"
@@ -233,17 +235,17 @@ def stored_scenes(config: Config, cache: Path, part: str) -> StoredScenes:
     )  # fmt: skip
 
 
-def standardisation(config: Config, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the scenes' features before they were standardised, (F,) each."""
+def standardisation(config: Config, cache: Path) -> dict[str, Tensor]:
+    """``mean`` and ``deviation`` of the scenes' features before they were standardised, (F,) each."""
     with np.load(stored_file(config, cache)) as content:
-        return content["mean"], content["deviation"]
+        return {name: torch.from_numpy(content[name]) for name in ("mean", "deviation")}
 
 
 # -- what reproduce asks for ------------------------------------------------------------------------------------------
 
 
 def prepare(config: Config, cache: Path) -> dict[str, Any]:
-    """Compose the scenes and compute the features of their regions once for all runs (some minutes), or look at the data.
+    """Compose the scenes and compute features of their regions once for all runs (some minutes), or look at the data.
 
     Returns: ``{"name", "train", "test", "sha256", "scale"}`` for the results file.
 
@@ -272,7 +274,15 @@ def check_options(config: Config) -> None:
     """Raises UserError for options that contradict each other, before anything is trained."""
     if config.width % config.heads:
         raise UserError(f"--width is {config.width}; expected a multiple of --heads, {config.heads}.")
-    least = {"steps": 1, "tuning_steps": 1, "validate_every": 1, "visual_words": 2, "length": 3, "pool": 2, "regions": 1}
+    least = {
+        "steps": 1,
+        "tuning_steps": 1,
+        "validate_every": 1,
+        "visual_words": 2,
+        "length": 3,
+        "pool": 2,
+        "regions": 1,
+    }
     least |= {"scenes": 1, "tuning_scenes": 2, "test_scenes": 2, "validation_queries": 2, "validation_pool": 2}
     for name, value in least.items():
         if getattr(config, name) < value:

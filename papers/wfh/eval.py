@@ -109,13 +109,11 @@ def compute(config: Config, run: Run, model: WeaklySupervised, words: Vocabulary
     return pretraining_steps(config) * total / batches / 1e12
 
 
-def hallucination_metrics(
-    config: Config, run: Run, hallucinator: Hallucinator, words: Vocabulary
-) -> dict[str, float]:
+def hallucination_metrics(config: Config, run: Run, hallucinator: Hallucinator, words: Vocabulary) -> dict[str, float]:
     """Compare the hallucination of every object's name in held-out captions with the region of that object.
 
     Returns: mean cosine with the region itself, and with that of another scene's object; share of the hallucinations
-        that are nearest to the mean region of their own object among all 42, and to one that the detector calls the same.
+        that are nearest to the mean region of their own object among those of all, and to one with the same tag.
     """
     own, others, correct, same_tag, used = [], [], [], [], set()
     names, means = prototypes(config, run)

@@ -4,6 +4,7 @@ A reconstruction from the paper's abstract: sizes, losses and their weights are 
 """
 
 import warnings
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,9 @@ def visual_words(features: np.ndarray, count: int, seed: int) -> tuple[np.ndarra
     mean, deviation = features.mean(0), features.std(0) + 1e-6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the iterations are few on purpose
-        found = KMeans(count, n_init=RESTARTS, max_iter=ITERATIONS, random_state=seed).fit((features - mean) / deviation)
+        found = KMeans(count, n_init=RESTARTS, max_iter=ITERATIONS, random_state=seed).fit(
+            (features - mean) / deviation
+        )
     return (found.cluster_centers_ * deviation + mean).astype(np.float32), deviation.astype(np.float32)
 
 

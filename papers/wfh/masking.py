@@ -44,8 +44,8 @@ def mask_regions(features: np.ndarray, uniforms: np.ndarray, rate: float) -> tup
         uniforms: (R,) in [0, 1).
 
     Returns:
-        features with zeros where they are hidden (R, F); which are predicted (R,) float32 of 0 and 1; which are still to
-        be replaced by a feature of another image (R,) bool.
+        features with zeros where they are hidden (R, F); which are predicted (R,) float32 of 0 and 1; which are still
+        to be replaced by a feature of another image (R,) bool.
     """
     chosen, share = uniforms < rate, uniforms / rate
     hidden = np.where((chosen & (share < ZEROED))[:, None], 0, features).astype(np.float32)

@@ -188,7 +188,10 @@ class RegionHead(nn.Module):
         super().__init__()
         self.transform = Transform(width)
         self.decoder_dict = nn.ModuleDict(
-            {name: nn.Linear(width, size) for name, size in (("obj", objects), ("attr", attributes), ("feat", features))}
+            {
+                name: nn.Linear(width, size)
+                for name, size in (("obj", objects), ("attr", attributes), ("feat", features))
+            }
         )
 
     def forward(self, states: Tensor) -> dict[str, Tensor]:

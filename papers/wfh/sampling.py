@@ -126,7 +126,7 @@ class ImagesAlone:
 
 
 class CaptionsAlone:
-    """The text-only corpus of captions; ``match`` adds a second caption, of the same image or another, half and half."""
+    """The text-only corpus of captions; ``match`` adds a second caption, as often of the same image as of another."""
 
     def __init__(self, captions: Sequence[Sequence[str]], encoder: Encoder, match: bool) -> None:
         self.captions, self.encoder, self.match = captions, encoder, match
@@ -301,7 +301,9 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
             which, where = sample["replacement"][region]
             other = samples[(k + 1 + int(which * (len(samples) - 1))) % len(samples)]["targets"]
             sample["features"][region] = other[int(where * len(other))]
-    kept = [{key: x for key, x in sample.items() if key not in ("name", "replaced", "replacement")} for sample in samples]
+    kept = [
+        {key: x for key, x in sample.items() if key not in ("name", "replaced", "replacement")} for sample in samples
+    ]
     return {"name": [sample["name"] for sample in samples], **pad(kept)}
 
 

@@ -102,7 +102,9 @@ def text_scores(
     for first in range(0, len(numbers), ROWS):
         chosen = [found.texts[k] for k in numbers[first : first + ROWS]]
         rows = [
-            encoder.image(found.images[k]) | encoder.words(encoder.caption(text.text)) for text in chosen for k in text.images
+            encoder.image(found.images[k]) | encoder.words(encoder.caption(text.text))
+            for text in chosen
+            for k in text.images
         ]
         batch = {name: x.to(device) for name, x in pad(rows).items()}
         scores.append(network(inputs(batch)).float().cpu())

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from shared.loading import Batches
 from shared.run import Run
 from shared.support.files import write_json
+from shared.support.weights import weights_file
 
 from .build import downstream, pretraining
 from .config import Config
-from .data import answers, captioned, class_names, corpora, texts, vocabulary
-from .datasets.regions import Images, SomeImages
+from .data import answers, captioned, class_names, corpora, standardisation, stored_scenes, texts, vocabulary
+from .datasets.regions import SomeImages
 from .optimizer import BertAdam
 from .sampling import Encoder, Interleaved, LabelledTexts, RetrievalPairs, collate, collate_rows, inputs, sources
 from .scoring import accuracy, recalls, retrieval_ranks, text_scores
+from .visual_words import FILE, gallery
 
 
 def train(config: Config, run: Run) -> None:
@@ -52,25 +54,31 @@ def pretrain(config: Config, run: Run) -> None:
     }
     counts = {kind: len(source) // config.batch_size for kind, source in corpus.items()}
     batches = Interleaved(streams, counts, run.seed)
-    features = sampled_features(found.images, config.vocabulary_regions) if config.objective == "wfh" else None
+    clustered = evenly(found.images, config.vocabulary_regions)
+    features = np.concatenate([x.features for x in clustered]) if config.objective == "wfh" else None
     network = pretraining(config, words, features, run.seed)
     steps = pretraining_steps(config)
-    optimizer = BertAdam(
-        trained(network), config.learning_rate, warmup=config.warmup, total=steps, decay=config.decay
-    )
+    optimizer = BertAdam(trained(network), config.learning_rate, warmup=config.warmup, total=steps, decay=config.decay)
     model, optimizer = run.accelerator.prepare(network, optimizer)
     run.reseed(per_process=True)  # dropout and drawn hallucinations differ between processes
 
-    for step in run.steps(
-        steps, save_every=config.save_every, model=model, optimizer=optimizer, batches=batches
-    ):
+    for step in run.steps(steps, save_every=config.save_every, model=model, optimizer=optimizer, batches=batches):
         model.train()
         kind, batch = batches.at(step)
         losses = model(kind, batch, step >= config.alone * steps)
         loss = torch.stack(list(losses.values())).sum()
-        run.log(step, loss=loss, samples=batch["name"], **{f"loss_{name}": x for name, x in losses.items()})
+        run.log(step, loss=loss, samples=batch["name"], **{f"loss_{name}": x.detach() for name, x in losses.items()})
         update(run, model, optimizer, loss, config.clip)
     run.export(run.accelerator.unwrap_model(model).state_dict())
+    if network.hallucinator is not None and network.hallucinator.visual is not None:
+        shown = gallery(network.hallucinator.cpu(), clustered, _pictures(config, run))
+        if config.data is None:
+            shown |= standardisation(config, run.cache)
+        run.export(shown, weights_file(run.folder, FILE))
+
+
+def _pictures(config: Config, run: Run) -> np.ndarray | None:
+    return stored_scenes(config, run.cache, "pretrain").pictures if config.data is None else None
 
 
 def pretraining_steps(config: Config) -> int:
@@ -78,11 +86,10 @@ def pretraining_steps(config: Config) -> int:
     return round(config.step_factor * config.steps)
 
 
-def sampled_features(images: Images, most: int) -> np.ndarray:
-    """Features (N, F) of regions of the image-only corpus, evenly drawn: ``most`` of them or a few more."""
-    per_image = len(images[0].features)
-    chosen = np.linspace(0, len(images) - 1, min(len(images), -(-most // per_image))).astype(int)
-    return np.concatenate([images[int(k)].features for k in chosen])
+def evenly(images: SomeImages, regions: int) -> SomeImages:
+    """Images of the image-only corpus, evenly drawn, with about so many regions in all."""
+    count = min(len(images), max(1, regions // len(images[0].features)))
+    return SomeImages(images.images, images.numbers[np.linspace(0, len(images) - 1, count).astype(int)])
 
 
 # -- downstream tasks -------------------------------------------------------------------------------------------------
@@ -150,13 +157,13 @@ def task_loss(config: Config, scores: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(scores, target.argmax(1))
 
 
-def validation(
-    config: Config, run: Run, encoder: Encoder, names: Sequence[str] | None
-) -> Callable[[nn.Module], float]:
+def validation(config: Config, run: Run, encoder: Encoder, names: Sequence[str] | None) -> Callable[[nn.Module], float]:
     """A function that scores a network on validation images: the sum of the recalls, or the accuracy."""
     if names is None:
         pairs, size = captioned(config, run.cache, "validation"), config.validation_pool
-        pairs = pairs._replace(images=SomeImages(pairs.images, np.arange(min(len(pairs.images), config.validation_queries))))
+        pairs = pairs._replace(
+            images=SomeImages(pairs.images, np.arange(min(len(pairs.images), config.validation_queries)))
+        )
 
         def rsum(network: nn.Module) -> float:
             text_ranks, _, image_ranks, _ = retrieval_ranks(network, pairs, size, encoder, run.device, texts=1)

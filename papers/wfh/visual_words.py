@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .data import StoredScenes
-from .datasets.regions import Images
+from .datasets.regions import SomeImages
 from .hallucinator import Hallucinator
 from .text import Vocabulary
 
@@ -18,13 +17,12 @@ FILE = "gallery.safetensors"
 """Weights file of a run with what `gallery` finds."""
 
 
-def gallery(hallucinator: Hallucinator, images: Images, scenes: StoredScenes | None, numbers: np.ndarray) -> dict[str, Tensor]:
-    """What the visual words look like.
+def gallery(hallucinator: Hallucinator, images: SomeImages, pictures: np.ndarray | None) -> dict[str, Tensor]:
+    """Regions by which the visual words can be shown.
 
     Args:
-        images: the image-only corpus.
-        scenes: the composed scenes, None: there are no pictures.
-        numbers: (N,) of the corpus's images among the scenes.
+        images: those whose regions were clustered.
+        pictures: (N, H, W, 3) uint8 of the composed scenes that the images are some of; None: there are none.
 
     Returns:
         ``objects`` (K,) int64, the object that the detector found most often in the regions of each visual word, -1 for
@@ -39,12 +37,12 @@ def gallery(hallucinator: Hallucinator, images: Images, scenes: StoredScenes | N
     words, count = distance.argmin(1).numpy(), distance.shape[1]
     own = [np.bincount(objects[words == k], minlength=1) for k in range(count)]
     shown = {"objects": torch.tensor([int(x.argmax()) if x.any() else -1 for x in own])}
-    if scenes is None:
+    if pictures is None:
         return shown
-    place = [(int(numbers[k]), box) for k, x in enumerate(found) for box in x.boxes]
+    place = [(int(images.numbers[k]), box) for k, x in enumerate(found) for box in x.boxes]
     nearest = distance.topk(min(SHOWN, len(features)), dim=0, largest=False).indices.T.tolist()
-    pictures = [[cropped(scenes.pictures[place[r][0]], place[r][1], SIZE) for r in row] for row in nearest]
-    return shown | {"pictures": torch.from_numpy(np.array(pictures))}
+    crops = [[cropped(pictures[place[r][0]], place[r][1], SIZE) for r in row] for row in nearest]
+    return shown | {"pictures": torch.from_numpy(np.array(crops))}
 
 
 def cropped(picture: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,6 @@
 import base64
 import binascii
 import csv
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,8 @@ LAYOUT = """\
                               python -m papers.wfh.datasets.detected --convert <name>.tsv
   vocabs/                     objects_vocab.txt, attributes_vocab.txt (a class a line)"""
 COLUMNS = (
-    "img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes", "boxes", "features",
+    "img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes", "boxes",
+    "features",
 )  # fmt: skip
 ARRAYS = {
     "objects_id": np.int64, "objects_conf": np.float32, "attrs_id": np.int64, "attrs_conf": np.float32,
@@ -54,18 +54,19 @@ def read_tsv(path: Path) -> Iterator[Row]:
         UserError: if it is missing, damaged, or another kind of file; names the line.
     """
     csv.field_size_limit(sys.maxsize)
-    line = 0
+    read = 0
     try:
         with open(path, newline="", encoding="ascii") as opened:
-            for line, cells in enumerate(csv.reader(opened, delimiter="\t"), 1):
+            for cells in csv.reader(opened, delimiter="\t"):
                 yield _row(dict(zip(COLUMNS, cells, strict=True)))
+                read += 1
     except (FileNotFoundError, PermissionError) as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); expected a TSV file of region features.") from None
     except (OSError, ValueError, binascii.Error, csv.Error) as error:
         raise UserError(
-            f"{path} is damaged or no TSV file of region features (line {line}: {error}); get it again."
+            f"{path} is damaged or no TSV file of region features (line {read + 1}: {error}); get it again."
         ) from error
-    if line == 0:
+    if read == 0:
         raise UserError(f"{path} is empty; expected a TSV file of region features.")
 
 
@@ -257,7 +258,10 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     return command(
-        Options, lambda options: print(f"Wrote {convert(options.convert)}."), f"python -m {__package__}.detected", arguments
+        Options,
+        lambda options: print(f"Wrote {convert(options.convert)}."),
+        f"python -m {__package__}.detected",
+        arguments,
     )
 
 

@@ -33,8 +33,8 @@ class Thing(NamedTuple):
 _TABLE = {
     # What the detector knows by name.
     "": (
-        "dog:grey:ab horse:brown:a bear:black:ab sheep:white:ab pig:pink:b camel:brown:ab elephant:grey:a frog:green:ab "
-        "deer:brown:b rabbit:white:a tiger:orange:b dolphin:blue:b camera:black:ab airplane:blue:a tank:green:ab "
+        "dog:grey:ab horse:brown:a bear:black:ab sheep:white:ab pig:pink:b camel:brown:ab elephant:grey:a "
+        "frog:green:ab deer:brown:b rabbit:white:a tiger:orange:b dolphin:blue:b camera:black:ab airplane:blue:a tank:green:ab "
         "toilet:white:b key:grey:a carrot:orange:ab mushroom:white:b pumpkin:orange:a fox:orange:a lion:brown:ab "
         "basketball:orange:ab potato:yellow:b"
     ),
@@ -54,7 +54,12 @@ THINGS = tuple(
 BY_NAME = {thing.name: thing for thing in THINGS}
 PLACES: dict[str, dict[str, str]] = {
     "a": {"pyramid": "redPyramid", "castle": "neuschwansteinCastle", "bridge": "pontduGard", "mountain": "machuPicchu"},
-    "b": {"tower": "eiffelTower", "cathedral": "berlinCathedral", "canyon": "canyondeChelly", "gate": "brandenburgGate"},
+    "b": {
+        "tower": "eiffelTower",
+        "cathedral": "berlinCathedral",
+        "canyon": "canyondeChelly",
+        "gate": "brandenburgGate",
+    },
 }
 PLACES["both"] = PLACES["a"] | PLACES["b"]
 """Photograph of each place; a scene shows a random part of it."""
