@@ -20,7 +20,11 @@ COLUMNS = (
     Column("ir1_percent", "IR R@1", 1, headline=True),
     *(Column(f"{name}{k}_percent", f"{name.upper()} R@{k}", 1) for name in ("tr", "ir") for k in (5, 10)),
     Column("other_rsum_percent", "other domain: RSUM", 1, headline=True),
-    *(Column(f"other_{name}{k}_percent", f"{name.upper()} R@{k}, other", 1) for name in ("tr", "ir") for k in (1, 5, 10)),
+    *(
+        Column(f"other_{name}{k}_percent", f"{name.upper()} R@{k}, other", 1)
+        for name in ("tr", "ir")
+        for k in (1, 5, 10)
+    ),
     Column("named_rsum_percent", "RSUM, names among tags", 1, presets=OFFLINE),
     Column("unnamed_rsum_percent", "RSUM, names beyond tags", 1, presets=OFFLINE),
     Column("accuracy_percent", "accuracy (%)", 1),
