@@ -34,8 +34,8 @@ _TABLE = {
     # What the detector knows by name.
     "": (
         "dog:grey:ab horse:brown:a bear:black:ab sheep:white:ab pig:pink:b camel:brown:ab elephant:grey:a "
-        "frog:green:ab deer:brown:b rabbit:white:a tiger:orange:b dolphin:blue:b camera:black:ab airplane:blue:a tank:green:ab "
-        "toilet:white:b key:grey:a carrot:orange:ab mushroom:white:b pumpkin:orange:a fox:orange:a lion:brown:ab "
+        "frog:green:ab deer:brown:b rabbit:white:a tiger:orange:b dolphin:blue:b camera:black:ab "
+        "airplane:blue:a tank:green:ab toilet:white:b key:grey:a carrot:orange:ab mushroom:white:b pumpkin:orange:a fox:orange:a lion:brown:ab "
         "basketball:orange:ab potato:yellow:b"
     ),
     # What it knows by kind.
@@ -254,7 +254,7 @@ def corpus() -> list[str]:
     return [
         *wordings, *BY_NAME, *PLACES["both"], *OBJECT_NAMES, *ATTRIBUTE_NAMES, *NUMBERS,
         "a an and with left of right of above below in front of , ? .",
-        "what colour is the on left how many things are there is there a near neither image shows right",
+        "what colour is the on left how many things are there is it near is there a neither image shows right",
     ]  # fmt: skip
 
 

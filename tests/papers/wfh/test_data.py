@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from papers.wfh import data
 from papers.wfh.config import PRESETS, Config
@@ -179,9 +180,11 @@ def test_check_lists_what_is_there(real: Config) -> None:
         data.check(Path(__file__).parent)
 
 
-def test_own_pictures_get_features_in_the_published_layout(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        photo(tmp_path / f"photos/{name}.png", (60, 40))
+def test_own_pictures_get_features_in_the_published_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, min_size=64, max_size=96).eval()
+    monkeypatch.setattr(detect, "detector", {"none": small}.__getitem__)
+    for name, width in (("one", 60), ("two", 90)):
+        photo(tmp_path / f"photos/{name}.png", (width, 40))
     out = tmp_path / "data/own_imgfeat/photos.h5"
     arguments = [
         "--images",

@@ -54,7 +54,7 @@ def test_captions_and_images_are_ranked_by_their_scores(
 
 
 def test_unknown_words_are_told(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    predict.predict(options(runs, captions=("a zeppelin",), out=runs / "x.png"))
+    predict.predict(options(runs, captions=("a zeppelin and a crow",), out=runs / "x.png"))
     assert "never saw the words" in capsys.readouterr().err
     assert (runs / "x.png").read_bytes().startswith(b"\x89PNG")
 

@@ -150,8 +150,10 @@ def test_padding_of_regions_changes_no_loss() -> None:
     x = batch(config, "images")
     short = {name: y[:1] for name, y in x.items() if name != "name"}
     count = int(short["regions_mask"].sum())
-    regions = ("features", "regions_mask", "boxes", "targets", "predicted", "objects", "object_confidence", "attributes",
-               "attribute_confidence")  # fmt: skip
+    regions = (
+        "features", "regions_mask", "boxes", "targets", "predicted", "objects", "object_confidence", "attributes",
+        "attribute_confidence",
+    )  # fmt: skip
     cut = {name: y[:, :count] if name in regions else y for name, y in short.items()}
     assert short["features"].shape[1] > count
     padded, exact = network("images", short, False), network("images", cut, False)
