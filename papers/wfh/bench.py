@@ -1,4 +1,4 @@
-"""Comparisons of ``make bench``: a caption's losses beside its hallucinations in one pass, and in a pass for each loss."""
+"""Comparisons of ``make bench``: a caption beside its hallucinations in one pass, and in a pass for each loss."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,7 +62,7 @@ def caption_step(width: int, name: str) -> dict[str, Any]:
     torch.testing.assert_close(ours(), reference())
     return {
         "name": f"caption beside hallucinations, {name}",
-        "detail": f"{BATCH} captions of {LENGTH} words, width {width}; reference: a pass for each loss, all words scored",
+        "detail": f"{BATCH} captions of {LENGTH} words, width {width}; reference: a pass a loss, all words scored",
         "ours": ours,
         "reference": reference,
         "per": BATCH,

@@ -33,10 +33,11 @@ class Thing(NamedTuple):
 _TABLE = {
     # What the detector knows by name.
     "": (
-        "dog:grey:ab horse:brown:a bear:black:ab sheep:white:ab pig:pink:b camel:brown:ab elephant:grey:a "
-        "frog:green:ab deer:brown:b rabbit:white:a tiger:orange:b dolphin:blue:b camera:black:ab "
-        "airplane:blue:a tank:green:ab toilet:white:b key:grey:a carrot:orange:ab mushroom:white:b pumpkin:orange:a fox:orange:a lion:brown:ab "
-        "basketball:orange:ab potato:yellow:b"
+        "dog:grey:ab horse:brown:a bear:black:ab sheep:white:ab pig:pink:b camel:brown:ab "
+        "elephant:grey:a frog:green:ab deer:brown:b rabbit:white:a tiger:orange:b dolphin:blue:b "
+        "camera:black:ab airplane:blue:a tank:green:ab toilet:white:b key:grey:a carrot:orange:ab "
+        "mushroom:white:b pumpkin:orange:a fox:orange:a lion:brown:ab basketball:orange:ab "
+        "potato:yellow:b"
     ),
     # What it knows by kind.
     "bird": "crow:black:ab owl:white:a pigeon:grey:b",
