@@ -24,11 +24,11 @@ from .text import Vocabulary
 
 LAYOUT = "\n".join([captions.LAYOUT, detected.LAYOUT, passages.LAYOUT, vqa.LAYOUT, nlvr2.LAYOUT, snli_ve.LAYOUT])
 TESTING = {
-    "vqa": {"validation": "val", "test": "val"},
+    "vqa": {"validation": "validation", "test": "test"},
     "nlvr2": {"validation": "dev", "test": "test1"},
     "snli-ve": {"validation": "dev", "test": "test"},
 }
-"""Published split of each task for the two splits of `Config.split`; VQA's test answers are not public."""
+"""Name of each task's splits by those of `Config.split`."""
 READERS = {"vqa": vqa.read, "nlvr2": nlvr2.read, "snli-ve": snli_ve.read}
 
 
@@ -291,8 +291,9 @@ def check_options(config: Config) -> None:
         raise UserError(f"--features is {config.features}; composed scenes have {regions.WIDTH}.")
     if config.passage_length < 5:
         raise UserError(f"--passage-length is {config.passage_length}; expected 5 or more.")
-    if config.objective == "wfh" and not config.stop_gradient and config.tag_weight == 0 and config.word_weight == 0:
-        raise UserError("--tag-weight and --word-weight are 0: nothing trains the hallucinator.")
+    by_captions = not config.stop_gradient and (config.word_weight or config.match_weight)
+    if config.objective == "wfh" and not (config.tag_weight or by_captions):
+        raise UserError("Nothing trains the hallucinator: --tag-weight is 0; try --no-stop-gradient.")
 
 
 def check(root: Path) -> list[str]:

@@ -6,6 +6,7 @@
 import base64
 import binascii
 import csv
+import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,10 @@ from shared.support.files import write_json
 from . import files
 from .regions import Regions
 
-LAYOUT = """\
+LAYOUT = f"""\
   *_imgfeat/                  <name>.h5 and <name>.json, region features of any number of image sets (36 a picture, 2048
                               numbers each), converted from <name>.tsv:
-                              python -m papers.wfh.datasets.detected --convert <name>.tsv
+                              python -m {__package__}.detected --convert <name>.tsv
   vocabs/                     objects_vocab.txt, attributes_vocab.txt (a class a line)"""
 COLUMNS = (
     "img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes", "boxes",
@@ -227,8 +228,9 @@ def class_names(root: Path) -> tuple[list[str], list[str]]:
 def describe(root: Path) -> dict[str, Any]:
     """Name and size of the data for the results file."""
     places = index(root)
-    class_names(root)
-    return {"name": str(root), "train": len(places), "test": len(places), "sha256": ""}
+    listed = sorted((name, place.row, place.height, place.width) for name, place in places.items())
+    digest = hashlib.sha256(repr((listed, class_names(root))).encode()).hexdigest()
+    return {"name": str(root), "train": len(places), "test": len(places), "sha256": digest}
 
 
 def check(root: Path) -> list[str]:

@@ -27,11 +27,16 @@ def normalised(answer: str) -> str:
 
 
 def read(root: Path, split: str) -> list[Text[str]]:
-    """Questions of "train" or "val"; an answer's score is a third for each human, at most 1.
+    """Questions of "train", "validation" or "test"; an answer's score is a third for each human, at most 1.
+
+    The answers of the published test set are not public: "validation" are the images of the published validation set
+    with even numbers, "test" are the others.
 
     Raises:
         UserError: if a file is missing or damaged, or a question has no annotation.
     """
+    published = "train" if split == "train" else "val"
+    wanted = {"train": (0, 1), "validation": (0,), "test": (1,)}[split]
 
     def parse_answers(content: Any) -> dict[int, dict[str, float]]:
         found = {}
@@ -40,16 +45,17 @@ def read(root: Path, split: str) -> list[Text[str]]:
             found[files.number(row["question_id"])] = {x: min(1.0, count / HUMANS) for x, count in counts.items()}
         return found
 
-    scores = files.read(root / "vqa" / f"v2_mscoco_{split}2014_annotations.json", parse_answers)
+    scores = files.read(root / "vqa" / f"v2_mscoco_{published}2014_annotations.json", parse_answers)
 
     def parse_questions(content: Any) -> list[Text[str]]:
         found = []
         for row in content["questions"]:
-            image = f"COCO_{split}2014_{files.number(row['image_id']):012d}"
-            found.append(Text((image,), files.text(row["question"]), scores[files.number(row["question_id"])]))
+            image, given = files.number(row["image_id"]), scores[files.number(row["question_id"])]
+            if image % 2 in wanted:
+                found.append(Text((f"COCO_{published}2014_{image:012d}",), files.text(row["question"]), given))
         return files.some(found, "question")
 
-    return files.read(root / "vqa" / f"v2_OpenEnded_mscoco_{split}2014_questions.json", parse_questions)
+    return files.read(root / "vqa" / f"v2_OpenEnded_mscoco_{published}2014_questions.json", parse_questions)
 
 
 def answers(texts: list[Text[str]], least: int = LEAST) -> tuple[str, ...]:
@@ -61,5 +67,5 @@ def answers(texts: list[Text[str]], least: int = LEAST) -> tuple[str, ...]:
 
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
-    splits = ("train", "val") if (root / "vqa").is_dir() else ()
+    splits = ("train", "validation", "test") if (root / "vqa").is_dir() else ()
     return [files.counted(f"VQA 2.0, {split}", lambda split=split: read(root, split)) for split in splits]

@@ -117,7 +117,7 @@ READERS = {
         lambda root: write_tsv(root / TABLE_OF, ["a", "b"]), lambda root: list(detected.read_tsv(root / TABLE_OF))
     ),
     "wfh captions": Reader(build_captions, read_captions, lambda root: [*captions.check(root), *passages.check(root)]),
-    "wfh vqa": Reader(build_vqa, read_splits(vqa.read, "train", "val"), vqa.check),
+    "wfh vqa": Reader(build_vqa, read_splits(vqa.read, "train", "validation", "test"), vqa.check),
     "wfh nlvr2": Reader(build_nlvr2, read_splits(nlvr2.read, "train", "dev", "test1"), nlvr2.check),
     "wfh snli-ve": Reader(build_snli_ve, read_splits(snli_ve.read, "train", "dev", "test"), snli_ve.check),
     "wfh --weights": Reader(

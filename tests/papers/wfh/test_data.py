@@ -98,7 +98,7 @@ def test_every_text_is_of_known_words(cache: Path) -> None:
         ({"steps": 0}, "--steps is 0; expected 1 or more"),
         ({"passage_length": 4}, "--passage-length is 4"),
         ({"features": 2048}, "composed scenes have 320"),
-        ({"stop_gradient": False, "tag_weight": 0.0, "word_weight": 0.0}, "nothing trains the hallucinator"),
+        ({"tag_weight": 0.0}, "Nothing trains the hallucinator"),
     ],
 )
 def test_options_that_contradict_each_other(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -175,7 +175,7 @@ def test_answers_are_normalised_as_in_the_official_evaluation() -> None:
 def test_check_lists_what_is_there(real: Config) -> None:
     assert real.data is not None
     lines = data.check(Path(real.data))
-    assert len(lines) == 13 and "running text, books.txt: 6 passages" in lines
+    assert len(lines) == 14 and "running text, books.txt: 6 passages" in lines
     with pytest.raises(UserError, match="none of the paper's datasets"):
         data.check(Path(__file__).parent)
 
