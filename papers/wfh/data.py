@@ -63,7 +63,7 @@ class Texts(NamedTuple):
     """Images and labelled texts about them."""
 
     images: Images
-    texts: list[Text]
+    texts: list[Text[int]]
 
 
 def vocabulary(config: Config) -> Vocabulary:

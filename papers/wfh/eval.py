@@ -115,7 +115,11 @@ def hallucination_metrics(config: Config, run: Run, hallucinator: Hallucinator, 
     Returns: mean cosine with the region itself, and with that of another scene's object; share of the hallucinations
         that are nearest to the mean region of their own object among those of all, and to one with the same tag.
     """
-    own, others, correct, same_tag, used = [], [], [], [], set()
+    own: list[float] = []
+    others: list[float] = []
+    correct: list[bool] = []
+    same_tag: list[bool] = []
+    used: set[int] = set()
     names, means = prototypes(config, run)
     for part in (config.split, f"{config.split}_b"):
         stored = stored_scenes(config, run.cache, part)

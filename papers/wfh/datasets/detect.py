@@ -112,7 +112,9 @@ def write(options: Options) -> None:
     if not options.out.parent.name.endswith("_imgfeat") or options.out.suffix != ".h5":
         raise UserError(f"--out {options.out}: expected a name such as data/my_imgfeat/photos.h5.")
     can_write(options.out)
-    network, rows, described = detector(options.weights), [], []
+    network = detector(options.weights)
+    rows: list[dict[str, np.ndarray]] = []
+    described: list[dict[str, Any]] = []
     for path in track(paths, "detecting regions"):
         try:
             picture = torch.from_numpy(np.array(decode_image(path))).permute(2, 0, 1).float() / 255
