@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .build import pretraining
 from .config import PRESETS
-from .masking import IGNORED
 from .model import Inputs
 from .pretraining import WeaklySupervised
-from .text import Vocabulary
+from .sampling.masking import IGNORED
+from .sampling.text import Vocabulary
 
 LENGTH, BATCH = 20, 32
 

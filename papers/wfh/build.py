@@ -14,10 +14,10 @@ from shared.support.weights import load_weights
 
 from .config import Config
 from .data import class_names
-from .hallucinator import Hallucinator, random_visual_words, visual_words
+from .hallucination.hallucinator import Hallucinator, random_visual_words, visual_words
 from .model import Downstream, Pretraining, Size
 from .pretraining import WeaklySupervised
-from .text import Vocabulary
+from .sampling.text import Vocabulary
 
 
 def size(config: Config, vocabulary: Vocabulary) -> Size:

@@ -20,7 +20,7 @@ from .config import Config
 from .datasets import captions, detected, nlvr2, passages, regions, scenes, snli_ve, vqa
 from .datasets.regions import Images, Regions, SomeImages, StoredImages
 from .datasets.texts import Text
-from .text import Vocabulary
+from .sampling.text import Vocabulary
 
 LAYOUT = "\n".join([captions.LAYOUT, detected.LAYOUT, passages.LAYOUT, vqa.LAYOUT, nlvr2.LAYOUT, snli_ve.LAYOUT])
 TESTING = {

@@ -18,13 +18,13 @@ from .config import Config
 from .data import answers, captioned, class_names, corpora, stored_scenes, texts, vocabulary
 from .datasets import scenes
 from .figures import bars, strips, told_scenes
-from .hallucinator import Hallucinator
+from .hallucination.gallery import cropped, hallucinate
+from .hallucination.hallucinator import Hallucinator
+from .metrics import accuracy, recalls, retrieval_ranks, text_scores
 from .pretraining import WeaklySupervised
-from .sampling import Encoder, collate, sources
-from .scoring import accuracy, recalls, retrieval_ranks, text_scores
-from .text import Vocabulary
+from .sampling.samples import Encoder, collate, sources
+from .sampling.text import Vocabulary
 from .train import pretraining_steps
-from .visual_words import cropped, hallucinate
 
 WORDS = ("crow", "pigeon", "strawberry", "violin", "hammer", "rose", "squirrel", "dog", "tiger", "airplane", "pyramid")
 """Words whose hallucinations are drawn; those before "dog" are not in the detector's vocabulary."""

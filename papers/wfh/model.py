@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertEncoder, BertPooler
 
-from .masking import IGNORED
+from .sampling.masking import IGNORED
 
 EPSILON = 1e-12  # of BERT's layer normalisation
 

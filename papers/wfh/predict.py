@@ -24,12 +24,12 @@ from .build import downstream, pretraining
 from .config import Config
 from .data import Captions, class_names, vocabulary
 from .datasets.regions import Regions, lite0_features
-from .hallucinator import Hallucinator
+from .hallucination.gallery import FILE, hallucinate
+from .hallucination.hallucinator import Hallucinator
+from .metrics import pair_scores
 from .model import Downstream
-from .sampling import Encoder
-from .scoring import pair_scores
-from .text import Vocabulary, wordpiece
-from .visual_words import FILE, hallucinate
+from .sampling.samples import Encoder
+from .sampling.text import Vocabulary, wordpiece
 
 WEIGHTS = Path(__file__).parent / "weights"
 BOXES = ((0, 0, 0.6, 0.6), (0.4, 0, 1, 0.6), (0, 0.4, 0.6, 1), (0.4, 0.4, 1, 1), (0, 0, 1, 1))

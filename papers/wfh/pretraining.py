@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from . import losses
 from .config import Config
-from .hallucinator import Hallucinator
+from .hallucination.hallucinator import Hallucinator
 from .model import Encoded, Inputs, Pretraining
-from .sampling import inputs
+from .sampling.samples import inputs
 
 
 class WeaklySupervised(nn.Module):

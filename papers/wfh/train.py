@@ -20,10 +20,19 @@ from .build import downstream, pretraining
 from .config import Config
 from .data import answers, captioned, class_names, corpora, standardisation, stored_scenes, texts, vocabulary
 from .datasets.regions import SomeImages
+from .hallucination.gallery import FILE, gallery
+from .metrics import accuracy, recalls, retrieval_ranks, text_scores
 from .optimizer import BertAdam
-from .sampling import Encoder, Interleaved, LabelledTexts, RetrievalPairs, collate, collate_rows, inputs, sources
-from .scoring import accuracy, recalls, retrieval_ranks, text_scores
-from .visual_words import FILE, gallery
+from .sampling.samples import (
+    Encoder,
+    Interleaved,
+    LabelledTexts,
+    RetrievalPairs,
+    collate,
+    collate_rows,
+    inputs,
+    sources,
+)
 
 
 def train(config: Config, run: Run) -> None:

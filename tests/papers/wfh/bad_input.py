@@ -12,7 +12,7 @@ import torch
 
 from papers.wfh import build, config, data, predict
 from papers.wfh.datasets import captions, detect, detected, nlvr2, passages, regions, snli_ve, vqa
-from papers.wfh.visual_words import SHOWN, SIZE
+from papers.wfh.hallucination.gallery import SHOWN, SIZE
 from tests.damage import (
     ANY_FILE,
     ANYTHING,

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.wfh import losses, masking
+from papers.wfh import losses
 from papers.wfh.model import Inputs, Pretraining, Size
 from papers.wfh.optimizer import BertAdam
+from papers.wfh.sampling import masking
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "wfh"
 CASES = ("uvb_text_tags_regions", "uvb_image_only", "uvb_text_only")

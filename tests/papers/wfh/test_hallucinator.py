@@ -1,4 +1,4 @@
-"""papers/wfh/hallucinator.py: visual words, and what words hallucinate."""
+"""papers/wfh/hallucination/hallucinator.py: visual words, and what words hallucinate."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.wfh.hallucinator import Hallucinator, random_visual_words, visual_words
+from papers.wfh.hallucination.hallucinator import Hallucinator, random_visual_words, visual_words
 from papers.wfh.losses import visual_word_loss
 
 WORDS, WIDTH, FEATURES, VISUAL = 12, 8, 5, 6

@@ -1,13 +1,13 @@
-"""papers/wfh/masking.py and how samples are masked."""
+"""papers/wfh/sampling/masking.py and how samples are masked."""
 
 import numpy as np
 import pytest
 
-from papers.wfh import masking
 from papers.wfh.config import PRESETS
 from papers.wfh.data import class_names, vocabulary
 from papers.wfh.datasets.regions import Regions
-from papers.wfh.sampling import CaptionsAlone, Encoder, ImagesAlone, RunningText, collate
+from papers.wfh.sampling import masking
+from papers.wfh.sampling.samples import CaptionsAlone, Encoder, ImagesAlone, RunningText, collate
 
 CONFIG = PRESETS["smoke"]
 

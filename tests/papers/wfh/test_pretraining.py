@@ -15,7 +15,7 @@ from papers.wfh.data import Captions, Corpora, class_names, vocabulary
 from papers.wfh.datasets.regions import Regions, SomeImages
 from papers.wfh.model import Inputs
 from papers.wfh.pretraining import WeaklySupervised
-from papers.wfh.sampling import Encoder, Interleaved, collate, sources
+from papers.wfh.sampling.samples import Encoder, Interleaved, collate, sources
 
 CONFIG = replace(PRESETS["smoke"], dropout=0.0, mask_rate=0.5)
 TEXTS = [["a crow near the castle", "a pig near the gate"], ["a dog with a rose", "the violin"], ["a saw", "the tower"]]

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .datasets.regions import SomeImages
+from ..datasets.regions import SomeImages
+from ..sampling.text import Vocabulary
 from .hallucinator import Hallucinator
-from .text import Vocabulary
 
 SHOWN = 4  # regions of each visual word
 SIZE = 24  # pixels of a region's picture

@@ -12,9 +12,9 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
-from .config import Sampling
-from .losses import regression_loss, tag_scores, visual_word_loss
-from .model import initialise
+from ..config import Sampling
+from ..losses import regression_loss, tag_scores, visual_word_loss
+from ..model import initialise
 
 ITERATIONS, RESTARTS = 20, 3  # of k-means
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from shared.loading import Batches
 
-from .config import Config
-from .data import Captions, Corpora, Texts
-from .datasets.regions import Images, Regions
+from ..config import Config
+from ..data import Captions, Corpora, Texts
+from ..datasets.regions import Images, Regions
+from ..model import Inputs
 from .masking import IGNORED, mask_regions, mask_tags, mask_words, tag_pieces, whole_words
-from .model import Inputs
 from .text import Vocabulary, phrase_pieces
 
 PADDING = {"word_labels": IGNORED, "tag_labels": IGNORED, "owner": -1}

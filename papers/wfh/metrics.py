@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Captions, Texts
-from .sampling import Encoder, inputs, pad, rows_of
+from .sampling.samples import Encoder, inputs, pad, rows_of
 
 ROWS = 480  # pairs of an image and a text that are scored together
 RANKS = (1, 5, 10)
