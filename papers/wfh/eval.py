@@ -20,14 +20,14 @@ from .datasets import scenes
 from .figures import bars, strips, told_scenes
 from .hallucination.gallery import cropped, hallucinate
 from .hallucination.hallucinator import Hallucinator
-from .metrics import accuracy, recalls, retrieval_ranks, text_scores
+from .metrics import accuracy, chance, recalls, retrieval_ranks, text_scores
 from .pretraining import WeaklySupervised
 from .sampling.samples import Encoder, collate, sources
 from .sampling.text import Vocabulary
 from .train import pretraining_steps
 
 WORDS = ("crow", "pigeon", "strawberry", "violin", "hammer", "rose", "squirrel", "dog", "tiger", "airplane", "pyramid")
-"""Words whose hallucinations are drawn; those before "dog" are not in the detector's vocabulary."""
+"""Words whose hallucinations are drawn; those before "dog" are beyond the detector's vocabulary."""
 SHOWN = 6  # regions nearest to a hallucination
 DRAWN = 4  # scenes in the figure of the data
 
@@ -36,9 +36,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Measure a finished run on the main process.
 
     Returns: of retrieval the recalls at 1, 5 and 10 of texts (tr) and images (ir) and their sum, of the own domain and,
-        with ``other_``, of the one that was not trained on; of scenes also the sums over queries of whose objects the
-        detector knows all by name (``named_``) and not all (``unnamed_``). Of other tasks the accuracy. Of pre-training
-        the compute, and of the hallucinator's how near hallucinations are to what they name.
+        with ``other_``, of the one that was not trained on; of scenes also the sum of chance, and the sums over queries
+        of whose objects the detector knows all by name (``named_``) and not all (``unnamed_``). Of other tasks the
+        accuracy. Of pre-training the compute, and of the hallucinator's how near hallucinations are to their objects.
     """
     if not run.accelerator.is_main_process:
         return {}
@@ -60,6 +60,7 @@ def retrieval_metrics(config: Config, run: Run) -> dict[str, float]:
         text_ranks, images, image_ranks, images_of_texts = measured
         found |= {f"{prefix}{name}": x for name, x in recalls(text_ranks, image_ranks).items()}
         if pairs.named is not None:
+            found["chance_rsum_percent"] = chance(min(config.pool, len(pairs.images)))
             for named, kept in by_name.items():
                 kept.append(
                     (text_ranks[pairs.named[images] == named], image_ranks[pairs.named[images_of_texts] == named])
@@ -101,7 +102,7 @@ def compute(config: Config, run: Run, model: WeaklySupervised, words: Vocabulary
         rng = np.random.default_rng(0)
         batch = collate([source.sample(k, rng) for k in range(min(config.batch_size, len(source)))])
         share = len(source) // config.batch_size
-        for weight, hallucinating in ((config.alone, False), (1 - config.alone, True)):
+        for weight, hallucinating in ((config.hallucinator_warmup, False), (1 - config.hallucinator_warmup, True)):
             with FlopCounterMode(display=False) as counter:
                 torch.stack(list(model.train()(kind, batch, hallucinating).values())).sum().backward()
             total += share * weight * counter.get_total_flops()
@@ -147,11 +148,11 @@ def hallucination_metrics(config: Config, run: Run, hallucinator: Hallucinator, 
 
 
 def prototypes(config: Config, run: Run) -> tuple[list[str], np.ndarray]:
-    """Names of the objects, and the mean feature of the regions of each in the scenes of pre-training."""
+    """Names of the objects, and the mean feature of the regions of each in the image-only corpus."""
     stored = stored_scenes(config, run.cache, "pretrain")
     regions: dict[str, list[np.ndarray]] = {}
-    for k, objects in enumerate(stored.objects):
-        for region, name in enumerate(objects):
+    for k in corpora(config, run.cache, run.seed).images.numbers.tolist():
+        for region, name in enumerate(stored.objects[k]):
             regions.setdefault(name, []).append(stored.images[k].features[region])
     return list(regions), np.stack([np.mean(x, 0) for x in regions.values()])
 
@@ -161,10 +162,10 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def save_strips(config: Config, run: Run, hallucinator: Hallucinator, words: Vocabulary) -> None:
-    """Keep the pictures of the regions nearest to the hallucinations of some words, for the figures."""
-    stored = stored_scenes(config, run.cache, "pretrain")
-    boxes = [(k, box) for k in range(len(stored.images)) for box in stored.images[k].boxes]
-    features = np.concatenate([stored.images[k].features for k in range(len(stored.images))])
+    """Keep the pictures of the training regions nearest to the hallucinations of some words, for the figures."""
+    stored, seen = stored_scenes(config, run.cache, "pretrain"), corpora(config, run.cache, run.seed).images.numbers
+    boxes = [(k, box) for k in seen.tolist() for box in stored.images[k].boxes]
+    features = np.concatenate([stored.images[k].features for k in seen.tolist()])
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     rows = []
     for word in WORDS:
@@ -193,7 +194,9 @@ def figures(runs: dict[tuple[str, int], Path], folder: Path) -> None:
     shown = next((run / "shown.npz" for (variant, _), run in runs.items() if variant == "wfh"), None)
     if shown is not None and shown.exists():
         with np.load(shown) as content:
-            drawn["words"] = strips(content["strips"], WORDS)
+            tags = {name: thing.tag for name, thing in scenes.BY_NAME.items() if thing.tag != name}
+            named = [f"{word} (tag: {tags[word]})" if word in tags else word for word in WORDS]
+            drawn["words"] = strips(content["strips"], named)
             drawn["scenes"] = told_scenes(content["scenes"], content["captions"].tolist(), content["tags"].tolist())
     for name, figure in drawn.items():
         write_figure(figure, folder / f"{name}.png", dpi=110)

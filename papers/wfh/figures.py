@@ -10,7 +10,10 @@ Metrics = Mapping[str, Mapping[int, Mapping[str, float]]]
 
 
 def bars(metrics: Metrics) -> Figure:
-    """Sum of the recalls by pre-training, on the domain of fine-tuning and on the other; a point a seed."""
+    """Sum of the recalls by pre-training, on the domain of fine-tuning and on the other; a point a seed.
+
+    A dashed line is the mean of U-VisualBERT, the baseline; a dotted line is chance.
+    """
     figure = Figure(figsize=(8, 0.32 * len(metrics) + 1.3), layout="constrained")
     axis = figure.subplots()
     rows = np.arange(len(metrics))[::-1]
@@ -19,9 +22,15 @@ def bars(metrics: Metrics) -> Figure:
         (-0.19, "other_rsum_percent", "the other domain", "tab:orange"),
     ):
         values = [[row[metric] for row in by_seed.values() if metric in row] for by_seed in metrics.values()]
-        axis.barh(rows + offset, [np.mean(x) if x else 0 for x in values], 0.36, color=colour, alpha=0.6, label=label)
+        means = {name: np.mean(x) for name, x in zip(metrics, values, strict=True) if x}
+        axis.barh(rows + offset, [means.get(name, 0) for name in metrics], 0.36, color=colour, alpha=0.6, label=label)
+        if "uvb-retrieval" in means:
+            axis.axvline(means["uvb-retrieval"], color=colour, ls="--", lw=1)
         for row, x in zip(rows, values, strict=True):
             axis.plot(x, [row + offset] * len(x), ".", color="black", ms=3)
+    found = [row["chance_rsum_percent"] for x in metrics.values() for row in x.values() if "chance_rsum_percent" in row]
+    if found:
+        axis.axvline(found[0], color="black", ls=":", lw=1, label="chance")
     axis.set_yticks(rows, [name.removesuffix("-retrieval") for name in metrics])
     axis.set(xlabel="sum of the recalls at 1, 5 and 10 in both directions (%)", ylabel="pre-training")
     axis.legend(fontsize=8)

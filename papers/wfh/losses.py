@@ -1,4 +1,7 @@
-"""Losses of U-VisualBERT, and of the hallucinator."""
+"""Losses of U-VisualBERT, and of the hallucinator.
+
+Every mean is over the words or regions that count of all processes together, so that each of them counts alike.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -10,37 +13,43 @@ SCALE = 1 / 0.15
 """Factor of the losses of regions: the inverse of the share that is masked."""
 
 
-def masked_loss(logits: Tensor, labels: Tensor, *, gather: bool = False) -> Tensor:
+def mean_over(losses: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the losses that count; 0 if none does. Both are of one shape, ``counted`` is bool."""
+    count = mean_across_processes(counted.sum().float())
+    return (losses * counted).sum() / count.clamp(min=1e-9)
+
+
+def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the masked words or tags; 0 if none is masked (the official mean is not a number then).
 
     Args:
         logits: (n, V) of the n masked ones.
         labels: (n,) int64.
-        gather: divide by the mean number over the processes, so that every masked word counts alike.
     """
-    count = torch.tensor(float(len(labels)), device=logits.device)
-    count = mean_across_processes(count) if gather else count
-    return F.cross_entropy(logits.float(), labels, reduction="sum") / count.clamp(min=1e-9)
+    losses = F.cross_entropy(logits.float(), labels, reduction="none")
+    return mean_over(losses, torch.ones_like(labels, dtype=torch.bool))
 
 
-def detector_loss(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
+def detector_loss(logits: Tensor, labels: Tensor, confidence: Tensor, present: Tensor) -> Tensor:
     """Cross-entropy with the detector's class, weighted by its confidence: mean over all regions, masked or not.
 
     Args:
         logits: (B, R, C). labels: (B, R) int64. confidence: (B, R) in [0, 1].
+        present: (B, R) bool, false for padding.
     """
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
-    return SCALE * (losses * confidence.flatten()).mean()
+    losses = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view_as(labels)
+    return SCALE * mean_over(losses * confidence, present)
 
 
-def feature_loss(predicted: Tensor, features: Tensor, masked: Tensor) -> Tensor:
+def feature_loss(predicted: Tensor, features: Tensor, masked: Tensor, present: Tensor) -> Tensor:
     """Smooth L1 distance of masked regions to their features, summed over those, divided by the number of all regions.
 
     Args:
         predicted, features: (B, R, F). masked: (B, R) of 0 and 1.
+        present: (B, R) bool, false for padding.
     """
     losses = F.smooth_l1_loss(predicted.float(), features.float(), reduction="none").mean(-1)
-    return SCALE * (losses * masked).mean()
+    return SCALE * mean_over(losses * masked, present)
 
 
 def match_loss(logits: Tensor, match: Tensor) -> Tensor:
@@ -70,9 +79,10 @@ def visual_word_loss(scores: Tensor, nearest: Tensor, valid: Tensor) -> Tensor:
     Args:
         scores: (B, R, K). nearest: (B, R) int64. valid: (B, R) bool, regions that count.
     """
-    return F.cross_entropy(scores[valid].float(), nearest[valid])
+    return masked_loss(scores[valid], nearest[valid])
 
 
 def regression_loss(hallucinated: Tensor, features: Tensor, valid: Tensor) -> Tensor:
     """Smooth L1 distance of a tag's hallucination to its region's feature; (B, R, F) each, valid (B, R) bool."""
-    return F.smooth_l1_loss(hallucinated[valid].float(), features[valid].float())
+    losses = F.smooth_l1_loss(hallucinated.float(), features.float(), reduction="none").mean(-1)
+    return mean_over(losses, valid)

@@ -92,6 +92,11 @@ def recalls(text_ranks: np.ndarray, image_ranks: np.ndarray) -> dict[str, float]
     return found | {"rsum_percent": sum(found.values())}
 
 
+def chance(images: int) -> float:
+    """Sum of the recalls of random ranks in both directions, in percent; a pool of so many images with a text each."""
+    return sum(200 * min(1.0, k / images) for k in RANKS)
+
+
 @torch.no_grad()
 def text_scores(
     network: nn.Module, found: Texts, numbers: Sequence[int], encoder: Encoder, device: torch.device

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+
+from shared.losses import all_gather
 
 from . import losses
 from .config import Config
@@ -54,26 +57,26 @@ class WeaklySupervised(nn.Module):
 
     def _words(self, states: Tensor | None, labels: Tensor) -> Tensor:
         assert states is not None
-        return losses.masked_loss(*self.network.predict_words(states, labels), gather=True)
+        return losses.masked_loss(*self.network.predict_words(states, labels))
 
     def region_losses(self, encoded: Encoded, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masked tags, and objects, attributes and features of regions; padding has no part in them."""
         assert encoded.regions is not None
-        there = batch["regions_mask"].float()
-        predicted = self.network.obj_predict_head(encoded.regions)
-        found = {
+        predicted, present = self.network.obj_predict_head(encoded.regions), batch["regions_mask"]
+        return {
             "tags": self._words(encoded.tags, batch["tag_labels"]),
-            "objects": losses.detector_loss(predicted["obj"], batch["objects"], batch["object_confidence"]),
-            "attributes": losses.detector_loss(predicted["attr"], batch["attributes"], batch["attribute_confidence"]),
-            "features": losses.feature_loss(predicted["feat"], batch["targets"], batch["predicted"]),
+            "objects": losses.detector_loss(predicted["obj"], batch["objects"], batch["object_confidence"], present),
+            "attributes": losses.detector_loss(
+                predicted["attr"], batch["attributes"], batch["attribute_confidence"], present
+            ),
+            "features": losses.feature_loss(predicted["feat"], batch["targets"], batch["predicted"], present),
         }
-        padded = there.numel() / there.sum()  # means over all regions, not over padding
-        return {name: loss if name == "tags" else loss * padded for name, loss in found.items()}
 
     def hallucination_losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masked words beside the hallucinations of the whole caption, and matching of captions with hallucinations.
 
-        The first rows see their own hallucinations, the others those of the next caption; both have masked words.
+        The first rows see their own hallucinations, the others those of the caption before, in a circle over the
+        captions of all processes; both have masked words.
         """
         assert self.hallucinator is not None
         config = self.config
@@ -83,22 +86,35 @@ class WeaklySupervised(nn.Module):
         matching = bool(config.match_weight) and config.shuffle != "words"
         shifts = (first, first + 1) if matching else (first,)
         rows = len(shifts)
+        seen, mask = of_all_processes(seen), of_all_processes(mask)
         encoded = self.network(
             Inputs(
                 batch["masked_words"].repeat(rows, 1),
                 batch["words_mask"].repeat(rows, 1),
-                hallucinated=torch.cat([seen.roll(shift, 0) for shift in shifts]),
-                hallucinated_mask=torch.cat([mask.roll(shift, 0) for shift in shifts]),
+                hallucinated=torch.cat([rows_before(seen, shift) for shift in shifts]),
+                hallucinated_mask=torch.cat([rows_before(mask, shift) for shift in shifts]),
             )
         )
         assert encoded.words is not None
-        own = encoded.words[: len(seen)]
+        own = encoded.words[: len(batch["words"])]
         found = {"words_hallucinated": config.word_weight * self._words(own, batch["word_labels"])}
         if matching:
             # Two captions of one image may meet in a batch: they match.
-            same = (batch["group"] == batch["group"].roll(shifts[1], 0)).long()
+            same = (batch["group"] == rows_before(all_gather(batch["group"]), shifts[1])).long()
             match = torch.cat([torch.ones_like(same), same])
             found["match_hallucinated"] = config.match_weight * losses.match_loss(
                 self.network.match(encoded.pooled), match
             )
         return found
+
+
+def of_all_processes(x: Tensor) -> Tensor:
+    """(B, M, ...) of each process as (processes * B, M', ...); shorter rows are padded with zeros to the longest."""
+    longest = int(all_gather(torch.tensor([x.shape[1]], device=x.device)).max())
+    return all_gather(F.pad(x, (0, 0) * (x.ndim - 2) + (0, longest - x.shape[1])))
+
+
+def rows_before(everyone: Tensor, shift: int) -> Tensor:
+    """For each row of this process the one ``shift`` places before, in a circle over the rows of all processes."""
+    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+    return everyone.roll(shift, 0).chunk(processes)[rank]

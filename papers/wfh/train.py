@@ -67,17 +67,20 @@ def pretrain(config: Config, run: Run) -> None:
     features = np.concatenate([x.features for x in clustered]) if config.objective == "wfh" else None
     network = pretraining(config, words, features, run.seed)
     steps = pretraining_steps(config)
-    optimizer = BertAdam(trained(network), config.learning_rate, warmup=config.warmup, total=steps, decay=config.decay)
+    optimizer = BertAdam(
+        trained(network), config.learning_rate, warmup=config.warmup, total=steps, decay=config.weight_decay
+    )
     model, optimizer = run.accelerator.prepare(network, optimizer)
     run.reseed(per_process=True)  # dropout and drawn hallucinations differ between processes
 
     for step in run.steps(steps, save_every=config.save_every, model=model, optimizer=optimizer, batches=batches):
         model.train()
         kind, batch = batches.at(step)
-        losses = model(kind, batch, step >= config.alone * steps)
+        losses = model(kind, batch, step >= config.hallucinator_warmup * steps)
         loss = torch.stack(list(losses.values())).sum()
-        run.log(step, loss=loss, samples=batch["name"], **{f"loss_{name}": x.detach() for name, x in losses.items()})
-        update(run, model, optimizer, loss, config.clip)
+        logged = {f"loss_{name}": x.detach() for name, x in losses.items() if name != "nothing"}
+        run.log(step, loss=loss, samples=batch["name"], **logged)
+        update(run, model, optimizer, loss, config.clip_norm)
     run.export(run.accelerator.unwrap_model(model).state_dict())
     if network.hallucinator is not None and network.hallucinator.visual is not None:
         shown = gallery(network.hallucinator.cpu(), clustered, _pictures(config, run))
@@ -127,7 +130,11 @@ def fine_tune(config: Config, run: Run) -> None:
     )
     network = downstream(config, words, names, run.start_weights if run.start else None)
     optimizer = BertAdam(
-        trained(network), config.tuning_rate, warmup=config.tuning_warmup, total=config.tuning_steps, decay=config.decay
+        trained(network),
+        config.tuning_learning_rate,
+        warmup=config.tuning_warmup,
+        total=config.tuning_steps,
+        decay=config.weight_decay,
     )
     model, optimizer = run.accelerator.prepare(network, optimizer)
     run.reseed(per_process=True)
@@ -145,7 +152,7 @@ def fine_tune(config: Config, run: Run) -> None:
         batch = next(batches)
         loss = task_loss(config, model(inputs(batch)), batch["target"])
         run.log(step, loss=loss, samples=batch["name"], best_validation=best.score)
-        update(run, model, optimizer, loss, config.clip)
+        update(run, model, optimizer, loss, config.clip_norm)
         if (step + 1) % config.validate_every == 0 or step + 1 == config.tuning_steps:
             best.offer(score(network), network)
     run.export(best.weights)
@@ -214,11 +221,11 @@ def trained(network: nn.Module) -> list[nn.Parameter]:
     return [x for x in network.parameters() if x.requires_grad]
 
 
-def update(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
+def update(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float) -> None:
     """One step of the optimizer."""
     optimizer.zero_grad()
     run.accelerator.backward(loss)
-    run.accelerator.clip_grad_norm_(trained(model), clip)
+    run.accelerator.clip_grad_norm_(trained(model), clip_norm)
     optimizer.step()
 
 

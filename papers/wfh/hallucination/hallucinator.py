@@ -90,7 +90,7 @@ class Hallucinator(nn.Module):
             self.regress.apply(initialise)
         else:
             self.query, self.key = nn.Linear(width, width), nn.Linear(features, width)
-        initialise(self.positions)
+        nn.init.zeros_(self.positions.weight)  # sentences of tags are short: later positions must not add noise
 
     def encode(self, words: Tensor, mask: Tensor) -> Tensor:
         """u: (B, L) with its mask to (B, L, D)."""

@@ -23,6 +23,12 @@ def wordpiece() -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
+@functools.lru_cache(1 << 16)
+def word_pieces(text: str) -> tuple[int, ...]:
+    """BERT's numbers of the word pieces of a text, without special ones; kept, as an epoch shows each text again."""
+    return tuple(wordpiece()(text, add_special_tokens=False).input_ids)
+
+
 class Vocabulary:
     """Texts to numbers of words.
 
@@ -34,7 +40,7 @@ class Vocabulary:
         if corpus is None:
             self.pieces = list(range(VOCABULARY))
         else:
-            found = {piece for ids in wordpiece()(list(corpus), add_special_tokens=False).input_ids for piece in ids}
+            found = {piece for text in corpus for piece in word_pieces(text)}
             self.pieces = [*SPECIAL, *sorted(found - set(SPECIAL))]
         self.number = {piece: k for k, piece in enumerate(self.pieces)}
         self.mask, self.cls, self.sep = (self.number[piece] for piece in (MASK, CLS, SEP))
@@ -54,9 +60,8 @@ class Vocabulary:
 
     def split(self, text: str) -> list[int]:
         """Numbers of the word pieces of a text, without special ones."""
-        ids = wordpiece()(text, add_special_tokens=False).input_ids
         unknown = self.number[UNKNOWN]
-        return [self.number.get(piece, unknown) for piece in ids]
+        return [self.number.get(piece, unknown) for piece in word_pieces(text)]
 
     def encode(self, *segments: Sequence[int], length: int) -> np.ndarray:
         """[CLS] segment [SEP], and a second segment with its [SEP]; each is cut so that all are ``length`` at most."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from papers.wfh import data
 from papers.wfh.config import PRESETS, Config
 from papers.wfh.datasets import detect, detected, vqa
+from papers.wfh.eval import prototypes
 from shared import UserError
 from tests.damage import photo
 
@@ -54,6 +56,16 @@ def test_corpora_hold_no_pair(cache: Path, seed: int) -> None:
 
 def test_halves_are_the_seeds(cache: Path) -> None:
     assert data.corpora(SMOKE, cache, 0).image_ids != data.corpora(SMOKE, cache, 1).image_ids
+
+
+def test_prototypes_are_of_regions_that_pretraining_saw(cache: Path) -> None:
+    names, means = prototypes(SMOKE, SimpleNamespace(cache=cache, seed=0))  # type: ignore[arg-type]
+    stored = data.stored_scenes(SMOKE, cache, "pretrain")
+    seen = [(k, name) for k in data.corpora(SMOKE, cache, 0).images.numbers for name in stored.objects[k]]
+    assert set(names) == {name for _, name in seen} < {name for objects in stored.objects for name in objects}
+    (k, name) = next(x for x in seen if [name for _, name in seen].count(x[1]) == 1)
+    region = stored.images[k].features[stored.objects[k].index(name)]
+    np.testing.assert_allclose(means[names.index(name)], region, rtol=1e-5)
 
 
 def test_pairs_of_fine_tuning_are_of_other_scenes(cache: Path) -> None:

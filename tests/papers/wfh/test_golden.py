@@ -84,9 +84,10 @@ def test_losses(name: str) -> None:
     if encoded.tags is not None and encoded.regions is not None:
         found["loss_Masked_Tags"] = losses.masked_loss(*network.predict_words(encoded.tags, g["tags_labels"]))
         predicted = network.obj_predict_head(encoded.regions)
+        present = torch.ones(g["obj_labels"].shape, dtype=torch.bool)
         for key in ("obj", "attr"):
-            found[f"loss_{key}"] = losses.detector_loss(predicted[key], g[f"{key}_labels"], g[f"{key}_conf"])
-        found["loss_feat"] = losses.feature_loss(predicted["feat"], g["feat_target"], g["feat_mask"])
+            found[f"loss_{key}"] = losses.detector_loss(predicted[key], g[f"{key}_labels"], g[f"{key}_conf"], present)
+        found["loss_feat"] = losses.feature_loss(predicted["feat"], g["feat_target"], g["feat_mask"], present)
     assert found.keys() == {key for key in g if key.startswith("loss_")}
     for key, loss in found.items():
         close(loss, g[key])

@@ -93,6 +93,13 @@ def test_nearest_visual_word_is_found_among_standardised_features() -> None:
     assert model.nearest(torch.tensor([[[0.3, 900], [0.7, 100], [0, 10]]])).tolist() == [[1, 0, 0]]
 
 
+def test_positions_that_tags_never_reach_do_not_change_a_word() -> None:
+    model = hallucinator().eval()
+    early, late = torch.tensor([[5] + [2] * 7]), torch.tensor([[2] * 7 + [5]])
+    first, last = (model(words, torch.ones_like(words, dtype=torch.bool))[0] for words in (early, late))
+    torch.testing.assert_close(first, last)
+
+
 @pytest.mark.parametrize("free", [False, True])
 def test_tags_teach_the_features_of_their_regions(free: bool) -> None:
     """Two tags whose regions never look alike are told apart after a few steps, whatever stands beside them."""

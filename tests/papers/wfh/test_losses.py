@@ -25,13 +25,18 @@ def test_detector_loss_counts_every_region_by_confidence() -> None:
     by_hand = torch.tensor(0.0)
     for row, column, weight in ((0, 0, 1.0), (1, 2, 0.5)):
         by_hand -= weight * logits[row, column].log_softmax(0)[labels[row, column]]
-    torch.testing.assert_close(losses.detector_loss(logits, labels, confidence), by_hand / 6 / 0.15)
+    everywhere = torch.ones(2, 3, dtype=torch.bool)
+    torch.testing.assert_close(losses.detector_loss(logits, labels, confidence, everywhere), by_hand / 6 / 0.15)
+    padded = torch.tensor([[True, True, False], [True, True, True]])
+    torch.testing.assert_close(losses.detector_loss(logits, labels, confidence, padded), by_hand / 5 / 0.15)
 
 
 def test_feature_loss_counts_masked_regions_and_divides_by_all() -> None:
     predicted, features = torch.zeros(1, 4, 2), torch.full((1, 4, 2), 3.0)
     masked = torch.tensor([[0.0, 1, 0, 0]])
-    torch.testing.assert_close(losses.feature_loss(predicted, features, masked), torch.tensor(2.5 / 4 / 0.15))
+    present = torch.ones(1, 4, dtype=torch.bool)
+    loss = losses.feature_loss(predicted, features, masked, present)
+    torch.testing.assert_close(loss, torch.tensor(2.5 / 4 / 0.15))
 
 
 def test_pieces_of_a_tag_are_averaged() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from papers.wfh.data import Texts
 from papers.wfh.datasets.texts import Text
-from papers.wfh.metrics import accuracy, pools, ranks, recalls
+from papers.wfh.metrics import accuracy, chance, pools, ranks, recalls
 
 
 def test_ranks_of_one_text_an_image() -> None:
@@ -42,3 +42,10 @@ def test_accuracy_is_the_mean_score_of_the_best_answers() -> None:
     found = Texts([], texts)  # type: ignore[arg-type]
     scores = np.array([[1.0, 0], [0, 1], [1, 0]])
     assert accuracy(scores, found, range(3), ("yes", "no")) == 100 * (1 + 0.6 + 0) / 3
+
+
+def test_chance_is_the_mean_of_random_ranks() -> None:
+    rng = np.random.default_rng(0)
+    found = [recalls(*ranks(rng.normal(size=(20, 20)), np.arange(20)))["rsum_percent"] for _ in range(300)]
+    assert abs(np.mean(found) - chance(20)) < 3
+    assert chance(2) == 100 + 200 + 200
