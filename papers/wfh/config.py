@@ -152,7 +152,7 @@ CPU = Config(
     tuning_batch_size=16,
     tuning_steps=600,
     tuning_learning_rate=1e-3,
-    validate_every=100,
+    validate_every=150,
     validation_queries=120,
     validation_pool=60,
     pairs=200,
@@ -195,15 +195,11 @@ LONG = 3.4  # updates of U-VisualBERT in the compute of one with hallucinations 
 
 _PRETRAINING: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "uvb": ("U-VisualBERT", UVB, EVERY),
-    "uvb-long": ("U-VisualBERT in the compute of WFH", UVB | {"step_factor": LONG}, EVERY),
+    "uvb-long": ("U-VisualBERT in the compute of WFH", UVB | {"step_factor": LONG}, BEYOND_SMOKE),
     "uvb-match": ("U-VisualBERT with matching on text alone", UVB | {"text_match": True}, EVERY),
     "wfh": ("WFH as reconstructed from the abstract", {}, EVERY),
     "shuffled": ("hallucinations of other captions", {"shuffle": "yes"}, BEYOND_SMOKE),
-    "shuffled-words": (
-        "hallucinations of other captions, masked words alone",
-        {"shuffle": "words"},
-        EVERY,
-    ),
+    "shuffled-words": ("hallucinations of other captions, masked words alone", {"shuffle": "words"}, EVERY),
     "no-match": ("hallucinations without matching", {"match_weight": 0.0}, BEYOND_SMOKE),
     "no-tags": (
         "hallucinations without tags' supervision, with gradient",
@@ -227,7 +223,11 @@ VARIANTS = {
     "none-retrieval": Variant("retrieval, from no pre-training", {"task": "retrieval"}, headline=True),
     **{
         f"{name}-retrieval": Variant(
-            f"retrieval, from {what}", {"task": "retrieval"}, presets, start=name, headline=name in _HEADLINE
+            f"retrieval, from {what}",
+            {"task": "retrieval"},
+            presets if name in ("uvb", "wfh") else tuple(preset for preset in presets if preset != "smoke"),
+            start=name,
+            headline=name in _HEADLINE,
         )
         for name, (what, _, presets) in _PRETRAINING.items()
     },

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def warmup_linear(progress: float, warmup: float) -> float:
@@ -36,17 +36,25 @@ class BertAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             rate = group["lr"] * warmup_linear(group["step"] / group["total"], group["warmup"])
             group["step"] += 1
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    _update(parameter, self.state[parameter], rate, group["decay"])
+            parameters = [x for x in group["params"] if x.grad is not None]
+            if parameters:
+                _update(parameters, [self.state[x] for x in parameters], rate, group["decay"])
         return None
 
 
-def _update(parameter: nn.Parameter, state: dict[str, Any], rate: float, decay: float) -> None:
-    if not state:
-        state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-    assert parameter.grad is not None
-    state["mean"].mul_(0.9).add_(parameter.grad, alpha=0.1)
-    state["square"].mul_(0.999).addcmul_(parameter.grad, parameter.grad, value=0.001)
-    update = state["mean"] / state["square"].sqrt().add_(1e-6)
-    parameter.sub_(update.add_(parameter, alpha=decay), alpha=rate)
+def _update(parameters: list[Tensor], states: list[dict[str, Any]], rate: float, decay: float) -> None:
+    """All parameters at once: a call for each of them is a tenth of a step of a small network."""
+    for parameter, state in zip(parameters, states, strict=True):
+        if not state:
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    gradients = [x.grad for x in parameters if x.grad is not None]
+    means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+    torch._foreach_mul_(means, 0.9)
+    torch._foreach_add_(means, gradients, alpha=0.1)
+    torch._foreach_mul_(squares, 0.999)
+    torch._foreach_addcmul_(squares, gradients, gradients, 0.001)
+    roots = torch._foreach_sqrt(squares)
+    torch._foreach_add_(roots, 1e-6)
+    updates = torch._foreach_div(means, roots)
+    torch._foreach_add_(updates, parameters, alpha=decay)
+    torch._foreach_add_(parameters, updates, alpha=-rate)
