@@ -31,6 +31,7 @@ def size(config: Config, vocabulary: Vocabulary) -> Size:
         4 * config.width,
         512 if config.bert == "bert-base-uncased" else max(config.length, config.passage_length),
         config.dropout,
+        config.initializer_range,
     )
 
 
@@ -110,7 +111,8 @@ def _initialise(network: Pretraining | Downstream, config: Config, vocabulary: V
     if config.bert is None:
         if config.word_vectors:
             table = SentenceEncoder().bert.embeddings.word_embeddings.weight.detach()[vocabulary.pieces]
-            network.bert.embeddings.word_embeddings.weight.data.copy_(principal_components(table, config.width))
+            found = config.initializer_range * principal_components(table, config.width)
+            network.bert.embeddings.word_embeddings.weight.data.copy_(found)
         return
     own = network.state_dict()
     given = {name: x for name, x in _published(config.bert).items() if name in own}
@@ -138,7 +140,7 @@ def _published(name: str) -> dict[str, Tensor]:
 
 
 def principal_components(table: Tensor, width: int) -> Tensor:
-    """The rows of a table (V, D) along the ``width`` directions in which they vary most, at the scale of BERT's.
+    """The rows of a table (V, D) along the ``width`` directions in which they vary most, with deviation 1.
 
     Where there are fewer directions than that, the rest is 0.
     """
@@ -146,4 +148,4 @@ def principal_components(table: Tensor, width: int) -> Tensor:
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     found = torch.zeros(len(table), width, dtype=torch.float64)
     found[:, : min(width, len(directions))] = centred @ directions[:width].T
-    return (0.02 * found / found.std()).float()
+    return (found / found.std()).float()

@@ -33,6 +33,8 @@ class Config:
     """Layers of the Transformer."""
     heads: int = 12
     dropout: float = 0.1
+    initializer_range: float = 0.02
+    """Standard deviation of initial weights; BERT's fits 768 channels."""
     regions: int = 36
     """Regions of an image at most."""
     features: int = 2048
@@ -139,6 +141,7 @@ CPU = Config(
     width=64,
     layers=2,
     heads=4,
+    initializer_range=0.125,
     regions=4,
     features=320,
     length=24,

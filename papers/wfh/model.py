@@ -27,6 +27,7 @@ class Size(NamedTuple):
     inner: int
     positions: int
     dropout: float
+    initializer_range: float = 0.02
 
 
 class Inputs(NamedTuple):
@@ -131,7 +132,7 @@ class UVisualBERT(nn.Module):
         self.embeddings = HybridEmbedding(size)
         self.encoder = BertEncoder(config)
         self.pooler = BertPooler(config)
-        self.apply(initialise)
+        initialise(self, size.initializer_range)
 
     def forward(self, x: Inputs) -> Encoded:
         masks = [x.words_mask, x.tags_mask, x.regions_mask, x.hallucinated_mask]
@@ -208,8 +209,8 @@ class Pretraining(nn.Module):
         self.bert = UVisualBERT(size)
         self.cls = PretrainingHeads(size.words, size.width)
         self.obj_predict_head = RegionHead(size.width, objects, attributes, size.features)
-        self.cls.apply(initialise)
-        self.obj_predict_head.apply(initialise)
+        initialise(self.cls, size.initializer_range)
+        initialise(self.obj_predict_head, size.initializer_range)
 
     def forward(self, x: Inputs) -> Encoded:
         encoded: Encoded = self.bert(x)
@@ -254,7 +255,7 @@ class Downstream(nn.Module):
                 nn.LayerNorm(2 * size.width, EPSILON),
                 nn.Linear(2 * size.width, classes),
             )
-        self.head.apply(initialise)
+        initialise(self.head, size.initializer_range)
 
     def forward(self, x: Inputs) -> Tensor:
         """Scores (B, classes) of texts; rows of ``x`` for the images of a text follow one another."""
@@ -263,9 +264,10 @@ class Downstream(nn.Module):
         return scores
 
 
-def initialise(module: nn.Module) -> None:
-    """Initial weights as in BERT: normal with deviation 0.02, biases 0."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
+def initialise(network: nn.Module, deviation: float) -> None:
+    """Initial weights of all layers as in BERT: normal with this standard deviation, biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=deviation)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

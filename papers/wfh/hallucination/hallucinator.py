@@ -87,7 +87,7 @@ class Hallucinator(nn.Module):
         features = len(deviation)
         if visual is None:
             self.regress = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, features))
-            self.regress.apply(initialise)
+            initialise(self.regress, 0.02)
         else:
             self.query, self.key = nn.Linear(width, width), nn.Linear(features, width)
         nn.init.zeros_(self.positions.weight)  # sentences of tags are short: later positions must not add noise

@@ -76,7 +76,7 @@ def test_words_begin_with_directions_in_which_word_vectors_vary() -> None:
     table[:, 2] = torch.tensor([5.0, -5, 5, -5, 5, -5])
     table[:, 0] = torch.tensor([1.0, 1, -1, -1, 0, 0])
     found = build.principal_components(table, 3)
-    assert found.shape == (6, 3) and found.std() == pytest.approx(0.02)
+    assert found.shape == (6, 3) and found.std() == pytest.approx(1)
     assert (found[:, 0].sign() * table[:, 2].sign()).unique().numel() == 1
     assert found[:, 2].abs().max() < 1e-6
     assert build.principal_components(table, 9)[:, 4:].abs().sum() == 0
