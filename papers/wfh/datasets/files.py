@@ -13,7 +13,7 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def read(path: Path, parse: Callable[[Any], Content], *, lines: bool = False) -> Content:
-    """What ``parse`` makes of a JSON file, or of the list of its lines.
+    """The result of ``parse`` on a JSON file, or of the list of its lines.
 
     Raises:
         UserError: if the file is missing, damaged, or has other content than ``parse`` expects.

@@ -70,7 +70,7 @@ TEMPLATES = {
     "both": ("a photo of {all} near the {place}", "{relation} and the {place} in the background"),
 }
 WHOLE = "background"
-"""What the detector calls the whole image."""
+"""The detector's name for the whole image."""
 OBJECT_NAMES = tuple(sorted({thing.tag for thing in THINGS} | {WHOLE}))
 ATTRIBUTE_NAMES = tuple(sorted({thing.colour for thing in THINGS} | {"wide"}))
 SIZE = 128  # pixels of a scene
@@ -87,7 +87,7 @@ ANSWERS = ("yes", "no", *NUMBERS, *BY_NAME, *(name for name in ATTRIBUTE_NAMES i
 
 @dataclass(frozen=True)
 class Detections:
-    """What the detector finds in a scene: its objects, and the whole image.
+    """Findings of the detector in a scene: its objects, and the whole image.
 
     Attributes:
         boxes: (R, 4) float32 xyxy in 0..1.

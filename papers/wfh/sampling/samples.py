@@ -17,7 +17,7 @@ from .masking import IGNORED, mask_regions, mask_tags, mask_words, tag_pieces, w
 from .text import Vocabulary, phrase_pieces
 
 PADDING = {"word_labels": IGNORED, "tag_labels": IGNORED, "owner": -1}
-"""What fills the end of shorter samples; 0 for all others."""
+"""Fill values for the ends of shorter samples; 0 for all others."""
 Sample = dict[str, Any]
 
 
