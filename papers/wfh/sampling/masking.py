@@ -6,7 +6,7 @@ import numpy as np
 
 IGNORED = -1
 ZEROED, REPLACED = 0.8, 0.9
-"""Among the masked, those below the first share become [MASK] or zero, those below the second another's, the rest stay."""
+"""Masked ones below the first share become [MASK] or zero, those below the second another's, the rest stay."""
 
 
 def mask_words(
