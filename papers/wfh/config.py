@@ -149,13 +149,13 @@ CPU = Config(
     tag_length=8,
     visual_words=96,
     hallucinator_layers=1,
-    steps=800,
+    steps=1000,
     learning_rate=1e-3,
     warmup=0.05,
     tuning_batch_size=16,
-    tuning_steps=600,
+    tuning_steps=1000,
     tuning_learning_rate=1e-3,
-    validate_every=150,
+    validate_every=250,
     validation_queries=120,
     validation_pool=60,
     pairs=200,
@@ -163,6 +163,7 @@ CPU = Config(
     workers=0,
     save_every=200,
     pool=60,
+    scenes=2000,
 )
 PRESETS = {
     "smoke": replace(
