@@ -3,7 +3,7 @@
 A scene shows two or three objects in front of a place. Its captions name every object ("crow") and the place. The
 detector says of some objects no more than their kind ("bird"): their names are *out of its vocabulary*. Domains A and B
 share 60 % of their objects; places and wordings are their own. The scenes of pre-training show the objects and places
-of both, in a third wording.
+of both, in a third wording; running text tells of them in a fourth.
 """
 
 from collections.abc import Callable, Sequence
@@ -173,6 +173,28 @@ def captions(scene: Scene, domain: Domain, rng: np.random.Generator) -> list[str
     return [template.format(**words) for template in TEMPLATES[domain]]
 
 
+def stories(count: int, rng: np.random.Generator) -> list[list[str]]:
+    """``count`` passages of running text, three sentences each, about things and a place that no scene goes with."""
+    places = tuple(PLACES["both"])
+    found = []
+    for _ in range(count):
+        shown = [THINGS[k] for k in rng.choice(len(THINGS), rng.integers(OBJECTS[0], OBJECTS[1] + 1), replace=False)]
+        place = places[rng.integers(len(places))]
+
+        def told(form: str, shown: Sequence[Thing] = shown) -> str:
+            parts = [form.format(x.name, x.colour) for x in (shown[k] for k in rng.permutation(len(shown)))]
+            return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+        found.append(
+            [
+                f"we went to the {place} and there was {listed([shown[k].name for k in rng.permutation(len(shown))])}",
+                f"{told('the {0} was {1}')} near the {place}",
+                f"we left the {place} with {told('the {1} {0}')}",
+            ]
+        )
+    return found
+
+
 def questions(number: int, scene: Scene, rng: np.random.Generator) -> list[Row]:
     """Questions about one scene; yes and no are as often right."""
     places, found = tuple(PLACES["a"]), []
@@ -255,6 +277,7 @@ def corpus() -> list[str]:
     return [
         *wordings, *BY_NAME, *PLACES["both"], *OBJECT_NAMES, *ATTRIBUTE_NAMES, *NUMBERS,
         "a an and with left of right of above below in front of , ? .",
+        "we went to there was near left with",
         "what colour is the on left how many things are there is it near is there a neither image shows right",
     ]  # fmt: skip
 
