@@ -8,8 +8,13 @@ PAPER = Paper(
     venue="CVPR 2021 (oral)",
     arxiv="2104.03135",
     summary="image-text pre-training on whole images, with a visual dictionary and masked codes",
-    conclusion="The final seeds are still to be run. Until then no sentence here is a result. Trials on validation "
-    "scenes are told in the list of deviations.",
+    conclusion=(
+        "Whole images tell the place that boxes of objects do not show. At this size one pass is far more than ten "
+        "times as fast as boxes with their detector, but less than that without the detector's cost, one image at a "
+        "time; about the objects, the true boxes stay ahead. Codes of the visual dictionary are consistent, but it "
+        "does not help here: without it the network learns sooner and ends higher. Masking codes makes masked nouns "
+        "harder to find. Training the CNN along helps pre-training clearly, and questions in most seeds."
+    ),
 )
 
 OFFLINE = ("smoke", "cpu")

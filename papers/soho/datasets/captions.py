@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shared import UserError
+from shared.support.folders import faults, named
 
 from . import files
+from .images import read_pixels
 
 LAYOUT = """\
 DATA/
@@ -89,9 +91,9 @@ def check(root: Path) -> list[str]:
     if not (root / "karpathy").is_dir():
         return []
     return [
-        complete("pre-training, COCO and Visual Genome", lambda: files_of(pretraining(root))),
-        complete("retrieval, coco, test", lambda: files_of(karpathy(root, "coco", ("test",)))),
-        complete("retrieval, flickr30k, test", lambda: files_of(karpathy(root, "flickr30k", ("test",)))),
+        *usable("pre-training, COCO and Visual Genome", lambda: files_of(pretraining(root))),
+        *usable("retrieval, coco, test", lambda: files_of(karpathy(root, "coco", ("test",)))),
+        *usable("retrieval, flickr30k, test", lambda: files_of(karpathy(root, "flickr30k", ("test",)))),
     ]
 
 
@@ -100,12 +102,11 @@ def files_of(images: list[Captioned]) -> list[Path]:
     return [image.file for image in images]
 
 
-def complete(name: str, images: Callable[[], list[Path]]) -> str:
-    """How many images a set has, and which one is missing; or what keeps it from being read."""
+def usable(name: str, images: Callable[[], list[Path]]) -> list[str]:
+    """How many images a set has, and the faults of those that cannot be decoded; or what keeps it from being read."""
     try:
         found = images()
     except UserError as error:
-        return f"{name}: {error}"
-    missing = [path for path in found if not path.is_file()]
-    said = f"{name}: {len(found):,} images"
-    return f"{said}, but {len(missing):,} files are missing, such as {missing[0]}" if missing else said
+        return [f"{name}: {error}"]
+    broken = faults(lambda k: read_pixels(found[k]), len(found), f"decoding the images of {name}")
+    return [f"{name}: {len(found):,} images, {len(found) - len(broken):,} usable", *named(broken)]

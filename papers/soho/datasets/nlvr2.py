@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .captions import complete
+from .captions import usable
 from .texts import Text
 
 LAYOUT = """\
@@ -43,7 +43,7 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test1") if (root / "nlvr2").is_dir() else ()
-    return [complete(f"NLVR2, {split}", partial(images, root, split)) for split in splits]
+    return [line for split in splits for line in usable(f"NLVR2, {split}", partial(images, root, split))]
 
 
 def images(root: Path, split: str) -> list[Path]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .captions import complete
+from .captions import usable
 from .texts import Text
 
 LAYOUT = """\
@@ -37,7 +37,7 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test") if (root / "snli_ve").is_dir() else ()
-    return [complete(f"SNLI-VE, {split}", partial(images, root, split)) for split in splits]
+    return [line for split in splits for line in usable(f"SNLI-VE, {split}", partial(images, root, split))]
 
 
 def images(root: Path, split: str) -> list[Path]:

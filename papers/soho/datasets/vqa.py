@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .captions import complete
+from .captions import usable
 from .texts import Text
 
 LAYOUT = """\
@@ -69,7 +69,7 @@ def answers(texts: list[Text], least: int = LEAST) -> tuple[str, ...]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "val") if (root / "vqa").is_dir() else ()
-    return [complete(f"VQA 2.0, {split}", partial(images, root, split)) for split in splits]
+    return [line for split in splits for line in usable(f"VQA 2.0, {split}", partial(images, root, split))]
 
 
 def images(root: Path, split: str) -> list[Path]:
