@@ -75,6 +75,8 @@ class Config:
     """Keep the losses on hallucinations from training the hallucinator."""
     shuffle: Literal["no", "yes", "words"] = "no"
     """Control: hallucinations of another caption, for all losses, or for masked words alone without matching."""
+    region_weight: float = 1.0
+    """Weight of a region's object, attribute and feature, beside the official code's 1 / 0.15."""
     tag_weight: float = 1.0
     """Weight of the tags' supervision of the hallucinator, lambda 1."""
     word_weight: float = 1.0

@@ -101,6 +101,7 @@ def corpora(config: Config, cache: Path, seed: int) -> Corpora:
         stored = stored_scenes(config, cache, "pretrain")
         images: Images = stored.images
         texts, names = stored.captions, [f"scene {k}" for k in range(len(stored.images))]
+        passages_ = scenes.stories(config.scenes, np.random.default_rng(len(parts(config))))
     else:
         root = Path(config.data)
         found = captions.karpathy(root, "coco", ("train", "restval"))

@@ -12,7 +12,7 @@ from . import losses
 from .config import Config
 from .hallucination.hallucinator import Hallucinator
 from .model import Encoded, Inputs, Pretraining
-from .sampling.samples import inputs
+from .sampling.samples import IMAGE, inputs
 
 
 class WeaklySupervised(nn.Module):
@@ -35,8 +35,11 @@ class WeaklySupervised(nn.Module):
             hallucinate: let captions see their hallucinations.
         """
         text, image = kind != "images", kind in ("images", "paired")
-        encoded = self.network(inputs(batch, "masked_words" if text else None, image))
         found: dict[str, Tensor] = {}
+        if kind == "paired":
+            encoded, found["match"] = self.pair(batch)
+        else:
+            encoded = self.network(inputs(batch, "masked_words" if text else None, image))
         if text:
             found["words"] = self._words(encoded.words, batch["word_labels"])
         if "match" in batch:
@@ -55,6 +58,23 @@ class WeaklySupervised(nn.Module):
         trained = [x.sum() for x in self.parameters() if x.requires_grad]
         return found | {"nothing": 0 * torch.stack(trained).sum()}
 
+    def pair(self, batch: Mapping[str, Tensor]) -> tuple[Encoded, Tensor]:
+        """Images beside their own captions, and matching of them against captions of another image.
+
+        The others are captions of the image before, in a circle over the images of all processes.
+
+        Returns: states of the images with their own captions, and the loss of matching.
+        """
+        count, length = batch["words"].shape
+        texts = {name: of_all_processes(batch[name]) for name in ("masked_words", "words_mask")}
+        words = {name: torch.cat([rows_before(x, 0), rows_before(x, 1)]) for name, x in texts.items()}
+        images = {name: torch.cat([batch[name], batch[name]]) for name in IMAGE}
+        encoded: Encoded = self.network(inputs(words | images, "masked_words"))
+        match = torch.tensor([1, 0], device=encoded.pooled.device).repeat_interleave(count)
+        loss = losses.match_loss(self.network.match(encoded.pooled), match)
+        own = Encoded(*(None if x is None else x[:count] for x in encoded))
+        return own._replace(words=None if own.words is None else own.words[:, :length]), loss
+
     def _words(self, states: Tensor | None, labels: Tensor) -> Tensor:
         assert states is not None
         return losses.masked_loss(*self.network.predict_words(states, labels))
@@ -63,14 +83,15 @@ class WeaklySupervised(nn.Module):
         """Masked tags, and objects, attributes and features of regions; padding has no part in them."""
         assert encoded.regions is not None
         predicted, present = self.network.obj_predict_head(encoded.regions), batch["regions_mask"]
-        return {
-            "tags": self._words(encoded.tags, batch["tag_labels"]),
+        regions = {
             "objects": losses.detector_loss(predicted["obj"], batch["objects"], batch["object_confidence"], present),
             "attributes": losses.detector_loss(
                 predicted["attr"], batch["attributes"], batch["attribute_confidence"], present
             ),
             "features": losses.feature_loss(predicted["feat"], batch["targets"], batch["predicted"], present),
         }
+        found = {name: self.config.region_weight * x for name, x in regions.items()}
+        return {"tags": self._words(encoded.tags, batch["tag_labels"])} | found
 
     def hallucination_losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masked words beside the hallucinations of the whole caption, and matching of captions with hallucinations.

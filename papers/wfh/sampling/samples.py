@@ -19,6 +19,8 @@ from .text import Vocabulary, phrase_pieces
 PADDING = {"word_labels": IGNORED, "tag_labels": IGNORED, "owner": -1}
 """Fill values for the ends of shorter samples; 0 for all others."""
 Sample = dict[str, Any]
+IMAGE = ("features", "regions_mask", "boxes", "tags", "tags_mask", "tags_boxes")
+"""What a network sees of an image."""
 
 
 class Encoder:
@@ -176,7 +178,7 @@ def _follower(texts: Sequence[Sequence[str]], group: int, k: int, match: int, rn
 
 
 class AlignedPairs:
-    """Images with one of their own captions, or as often one of another image (paired pre-training)."""
+    """Images with one of their own captions (paired pre-training)."""
 
     def __init__(self, pairs: Captions, encoder: Encoder) -> None:
         self.pairs, self.encoder = pairs, encoder
@@ -185,14 +187,10 @@ class AlignedPairs:
         return len(self.pairs.images)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        match, count = int(rng.integers(2)), len(self)
-        of = index if match or count == 1 else (index + int(rng.integers(1, count))) % count
-        text = self.pairs.captions[of][int(rng.integers(len(self.pairs.captions[of])))]
-        found = self.encoder.masked_words(self.encoder.caption(text), self.encoder.config.whole_words, rng)
-        if not match:
-            found["word_labels"] = np.full_like(found["word_labels"], IGNORED)
-        found |= self.encoder.masked_image(self.pairs.images[index], rng)
-        return found | {"name": f"pair {index}", "match": np.array(match)}
+        texts = self.pairs.captions[index]
+        words = self.encoder.caption(texts[int(rng.integers(len(texts)))])
+        found = self.encoder.masked_words(words, self.encoder.config.whole_words, rng)
+        return found | self.encoder.masked_image(self.pairs.images[index], rng) | {"name": f"pair {index}"}
 
 
 Source = ImagesAlone | CaptionsAlone | RunningText | AlignedPairs
@@ -317,8 +315,7 @@ def collate_rows(samples: Sequence[Sample]) -> dict[str, Any]:
 def inputs(batch: Mapping[str, Tensor], words: str | None = "words", image: bool = True) -> Inputs:
     """The tokens of a batch; ``words`` names the words to take, None: none."""
     text = {"words": batch[words], "words_mask": batch["words_mask"]} if words else {}
-    seen = ("features", "regions_mask", "boxes", "tags", "tags_mask", "tags_boxes") if image else ()
-    return Inputs(**text, **{name: batch[name] for name in seen})
+    return Inputs(**text, **{name: batch[name] for name in (IMAGE if image else ())})
 
 
 def rows_of(batch: Mapping[str, Tensor], chosen: Tensor) -> Iterator[tuple[str, Tensor]]:
