@@ -10,7 +10,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from papers.wfh import data
 from papers.wfh.config import PRESETS, Config
-from papers.wfh.datasets import detect, detected, vqa
+from papers.wfh.datasets import detect, detected, scenes, vqa
 from papers.wfh.eval import prototypes
 from shared import UserError
 from tests.damage import photo
@@ -97,6 +97,8 @@ def test_every_text_is_of_known_words(cache: Path) -> None:
         texts = [text for told in stored.captions for text in told]
         texts += [text for rows in stored.tasks.values() for _, text, *_ in rows]
         assert all(unknown not in words.split(text) for text in texts)
+    stories = scenes.stories(200, np.random.default_rng(0))
+    assert all(unknown not in words.split(text) for story in stories for text in story)
     objects, attributes = data.class_names(SMOKE)
     assert all(unknown not in words.split(name) for name in (*objects, *attributes))
     assert not words.content[words.split("a photo of , in front")[2:]].all()

@@ -129,6 +129,24 @@ def test_shuffled_hallucinations_are_those_of_another_caption() -> None:
     torch.testing.assert_close(seen["yes"], torch.cat([own.roll(1, 0), own.roll(2, 0)]))
 
 
+def test_aligned_pairs_are_told_from_captions_of_another_image() -> None:
+    config, network = model(objective="paired")
+    x = batch(config, "paired")
+    seen: list[Inputs] = []
+    network.network.bert.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network("paired", x, False)
+    words, features = seen[0].words, seen[0].features
+    assert words is not None and features is not None
+    assert torch.equal(words, torch.cat([x["masked_words"], x["masked_words"].roll(1, 0)]))
+    assert torch.equal(features, x["features"].repeat(2, 1, 1))
+
+
+def test_the_weight_of_regions_is_theirs_alone() -> None:
+    whole, half = (losses("images", objective="uvb", region_weight=weight) for weight in (1.0, 0.5))
+    factors = {name: float(half[name].detach() / whole[name].detach()) for name in REGIONS}
+    assert factors == pytest.approx({"tags": 1.0, "objects": 0.5, "attributes": 0.5, "features": 0.5})
+
+
 def test_captions_of_one_image_match(monkeypatch: pytest.MonkeyPatch) -> None:
     config, network = model()
     x = batch(config, "captions")

@@ -47,7 +47,8 @@ def batches() -> dict[str, list[dict[str, object]]]:
         words = encoder.masked_words(encoder.caption(text), False, rng)
         captions.append({"name": text, "group": np.array(k // 2)} | words)
         images.append({"name": text} | encoder.masked_image(image(k), rng) | {"replaced": np.zeros(0)})
-    return {"captions": captions, "images": images}
+    paired = [caption | shown for caption, shown in zip(captions, images, strict=True)]
+    return {"captions": captions, "images": images, "paired": paired}
 
 
 def same_as_one_process(kind: str, samples: list[dict[str, object]], accelerator: accelerate.Accelerator) -> None:
