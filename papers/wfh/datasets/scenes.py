@@ -67,8 +67,35 @@ PLACES["both"] = PLACES["a"] | PLACES["b"]
 TEMPLATES = {
     "a": ("{all} in front of the {place}", "{relation} by the {place}"),
     "b": ("the {place} behind {all}", "at the {place} there is {relation}"),
-    "both": ("a photo of {all} near the {place}", "{relation} and the {place} in the background"),
+    "both": (
+        "a photo of {all} near the {place}",
+        "{relation} and the {place} in the background",
+        "near the {place} we found {all}",
+        "{all}, and far away the {place}",
+        "the {place} on a day with {all}",
+        "look at {all} close to the {place}",
+        "here is {relation}, and the {place} is near",
+        "a picture that shows {all} and the {place}",
+        "someone left {all} at the {place}",
+        "{all} were seen beside the {place}",
+        "in a picture of the {place} there is {relation}",
+        "the old {place}, {all} and nothing more",
+        "{relation} not far from the {place}",
+        "this is the {place} with {relation}",
+    ),
 }
+"""Wordings of captions; pre-training has many, so that words do not stand in the same places."""
+STORIES = (
+    "we went to the {place} and there was {all}",
+    "one day {all} came to the {place}",
+    "who left {all} near the {place}?",
+    "{was} near the {place}",
+    "at the {place} {was}",
+    "we left the {place} with {coloured}",
+    "{coloured} are all that the {place} has",
+    "we found {coloured}, and then the {place}",
+)
+"""Wordings of sentences of running text."""
 WHOLE = "background"
 """The detector's name for the whole image."""
 OBJECT_NAMES = tuple(sorted({thing.tag for thing in THINGS} | {WHOLE}))
@@ -156,12 +183,15 @@ def detect(scene: Scene, rng: np.random.Generator) -> Detections:
 
 def listed(names: Sequence[str]) -> str:
     """ "an owl, a pig and a rose"."""
-    named = [with_article(name) for name in names]
-    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+    return _joined([with_article(name) for name in names])
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def captions(scene: Scene, domain: Domain, rng: np.random.Generator) -> list[str]:
-    """Two captions; each names every object and the place, the second also how two objects lie."""
+    """Two captions; each names every object and the place, and some say how two objects lie."""
     names = [scene.tags[i] for i in rng.permutation(len(scene.tags))]
     related = listed(names)
     if scene.relations:
@@ -170,7 +200,8 @@ def captions(scene: Scene, domain: Domain, rng: np.random.Generator) -> list[str
         related = f"{with_article(scene.tags[i])} {relation} {with_article(scene.tags[j])}"
         related += f" with {listed(others)}" if others else ""
     words = {"all": listed(names), "relation": related, "place": place_of(scene)}
-    return [template.format(**words) for template in TEMPLATES[domain]]
+    forms = TEMPLATES[domain]
+    return [forms[k].format(**words) for k in rng.permutation(len(forms))[:2]]
 
 
 def stories(count: int, rng: np.random.Generator) -> list[list[str]]:
@@ -179,20 +210,18 @@ def stories(count: int, rng: np.random.Generator) -> list[list[str]]:
     found = []
     for _ in range(count):
         shown = [THINGS[k] for k in rng.choice(len(THINGS), rng.integers(OBJECTS[0], OBJECTS[1] + 1), replace=False)]
-        place = places[rng.integers(len(places))]
-
-        def told(form: str, shown: Sequence[Thing] = shown) -> str:
-            parts = [form.format(x.name, x.colour) for x in (shown[k] for k in rng.permutation(len(shown)))]
-            return f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-        found.append(
-            [
-                f"we went to the {place} and there was {listed([shown[k].name for k in rng.permutation(len(shown))])}",
-                f"{told('the {0} was {1}')} near the {place}",
-                f"we left the {place} with {told('the {1} {0}')}",
-            ]
-        )
+        place, forms = places[rng.integers(len(places))], rng.permutation(len(STORIES))[:3]
+        found.append([_sentence(STORIES[k], [shown[i] for i in rng.permutation(len(shown))], place) for k in forms])
     return found
+
+
+def _sentence(form: str, shown: Sequence[Thing], place: str) -> str:
+    return form.format(
+        all=listed([thing.name for thing in shown]),
+        was=_joined([f"the {thing.name} was {thing.colour}" for thing in shown]),
+        coloured=_joined([f"the {thing.colour} {thing.name}" for thing in shown]),
+        place=place,
+    )
 
 
 def questions(number: int, scene: Scene, rng: np.random.Generator) -> list[Row]:
@@ -273,11 +302,11 @@ def describe(scene: Scene) -> dict[str, Any]:
 
 def corpus() -> list[str]:
     """Every word that a text or tag may hold."""
-    wordings = [template.format(all="", relation="", place="") for pair in TEMPLATES.values() for template in pair]
+    blank = dict.fromkeys(("all", "relation", "place", "was", "coloured"), "")
     return [
-        *wordings, *BY_NAME, *PLACES["both"], *OBJECT_NAMES, *ATTRIBUTE_NAMES, *NUMBERS,
-        "a an and with left of right of above below in front of , ? .",
-        "we went to there was near left with",
+        *(form.format(**blank) for forms in (*TEMPLATES.values(), STORIES) for form in forms),
+        *BY_NAME, *PLACES["both"], *OBJECT_NAMES, *ATTRIBUTE_NAMES, *NUMBERS,
+        "a an and the was with left of right of above below in front of , ? .",
         "what colour is the on left how many things are there is it near is there a neither image shows right",
     ]  # fmt: skip
 
