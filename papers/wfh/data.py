@@ -68,7 +68,7 @@ class Texts(NamedTuple):
 
 def vocabulary(config: Config) -> Vocabulary:
     """BERT's words, or those of the composed scenes."""
-    return Vocabulary() if config.data or config.bert else Vocabulary(scenes.corpus())
+    return Vocabulary() if config.data or config.bert else Vocabulary(scenes.corpus(), scenes.SEEN)
 
 
 def class_names(config: Config) -> tuple[Sequence[str], Sequence[str]]:
@@ -101,7 +101,7 @@ def corpora(config: Config, cache: Path, seed: int) -> Corpora:
         stored = stored_scenes(config, cache, "pretrain")
         images: Images = stored.images
         texts, names = stored.captions, [f"scene {k}" for k in range(len(stored.images))]
-        passages_ = scenes.stories(config.scenes, np.random.default_rng(len(parts(config))))
+        passages_ = scenes.stories(config.scenes // 4, np.random.default_rng(len(parts(config))))
     else:
         root = Path(config.data)
         found = captions.karpathy(root, "coco", ("train", "restval"))

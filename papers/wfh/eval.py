@@ -26,7 +26,7 @@ from .sampling.samples import Encoder, collate, sources
 from .sampling.text import Vocabulary
 from .train import pretraining_steps
 
-WORDS = ("crow", "pigeon", "strawberry", "violin", "hammer", "rose", "squirrel", "dog", "tiger", "airplane", "pyramid")
+WORDS = ("crow", "pigeon", "strawberry", "violin", "hammer", "rose", "squirrel", "dog", "tiger", "airplane", "mushroom")
 """Words whose hallucinations are drawn; those before "dog" are beyond the detector's vocabulary."""
 SHOWN = 6  # regions nearest to a hallucination
 DRAWN = 4  # scenes in the figure of the data

@@ -34,9 +34,10 @@ class Vocabulary:
 
     Args:
         corpus: texts whose word pieces are numbered after the special ones; None: BERT's own numbers.
+        things: the words of content; None: all but function words.
     """
 
-    def __init__(self, corpus: Sequence[str] | None = None) -> None:
+    def __init__(self, corpus: Sequence[str] | None = None, things: Sequence[str] | None = None) -> None:
         if corpus is None:
             self.pieces = list(range(VOCABULARY))
         else:
@@ -53,7 +54,9 @@ class Vocabulary:
                 for piece, name in zip(self.pieces, names, strict=True)
             ]
         )
-        """(V,) bool: pieces that are neither function words, nor punctuation, nor special."""
+        """(V,) bool: pieces of words of content."""
+        if things is not None:
+            self.content &= np.isin(np.arange(len(self)), [x for word in things for x in self.split(word)])
 
     def __len__(self) -> int:
         return len(self.pieces)
