@@ -147,6 +147,7 @@ CPU = Config(
     dropout=0.0,
     regions=4,
     mask_rate=0.3,
+    match_weight=3.0,
     region_weight=0.1,
     features=320,
     length=24,

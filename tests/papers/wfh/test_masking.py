@@ -1,5 +1,7 @@
 """papers/wfh/sampling/masking.py and how samples are masked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from papers.wfh.datasets.regions import Regions
 from papers.wfh.sampling import masking
 from papers.wfh.sampling.samples import CaptionsAlone, Encoder, ImagesAlone, RunningText, collate
 
-CONFIG = PRESETS["smoke"]
+CONFIG = replace(PRESETS["smoke"], mask_rate=0.15)
 
 
 @pytest.fixture(scope="module")
