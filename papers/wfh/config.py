@@ -156,7 +156,7 @@ CPU = Config(
     visual_words=96,
     hallucinator_layers=1,
     steps=2000,
-    learning_rate=1e-3,
+    learning_rate=5e-4,
     warmup=0.05,
     tuning_batch_size=16,
     tuning_steps=800,
@@ -209,8 +209,8 @@ _PRETRAINING: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "uvb-match": ("U-VisualBERT with matching on text alone", UVB | {"text_match": True}, EVERY),
     "wfh": ("WFH as reconstructed from the abstract", {}, EVERY),
     "shuffled": ("hallucinations of other captions", {"shuffle": "yes"}, BEYOND_SMOKE),
-    "shuffled-words": ("hallucinations of other captions, masked words alone", {"shuffle": "words"}, EVERY),
-    "no-match": ("hallucinations without matching", {"match_weight": 0.0}, BEYOND_SMOKE),
+    "shuffled-words": ("hallucinations of other captions, masked words alone", {"shuffle": "words"}, BEYOND_CPU),
+    "no-match": ("hallucinations without matching", {"match_weight": 0.0}, PAPER_ONLY),
     "no-tags": (
         "hallucinations without tags' supervision, with gradient",
         {"tag_weight": 0.0, "stop_gradient": False},
@@ -248,7 +248,7 @@ VARIANTS = {
             ("none", "no pre-training", None, BEYOND_SMOKE),
             ("uvb", "U-VisualBERT", "uvb", BEYOND_SMOKE),
             ("wfh", "WFH as reconstructed from the abstract", "wfh", EVERY),
-            ("shuffled", "hallucinations of other captions", "shuffled", BEYOND_SMOKE),
+            ("shuffled", "hallucinations of other captions", "shuffled", PAPER_ONLY),
             ("paired", "aligned pairs", "paired", BEYOND_SMOKE),
         )
     },

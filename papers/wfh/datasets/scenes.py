@@ -103,8 +103,7 @@ SEEN = (*BY_NAME, *(name for name in OBJECT_NAMES if name != WHOLE))
 """Words for what a detector could find, which are hallucinated. Those of a caption's wording would tell it apart."""
 ATTRIBUTE_NAMES = tuple(sorted({thing.colour for thing in THINGS} | {"wide"}))
 SIZE = 128  # pixels of a scene
-OBJECTS = {"a": (2, 3), "b": (2, 3), "both": (1, 2)}
-"""Fewest and most objects of a scene; those of pre-training are simple."""
+OBJECTS = (2, 3)
 SCALE = (0.3, 0.45)
 VISIBLE = 0.8
 JITTER = 0.05  # of a box's sides, by which the detector is off
@@ -138,7 +137,7 @@ def things(domain: Domain) -> list[Thing]:
 
 
 def compose(count: int, domain: Domain, seed: int) -> list[Scene]:
-    """``count`` scenes of a domain; no two of A, or of B, have the same objects in front of the same place."""
+    """``count`` scenes of a domain; no two have the same objects in front of the same place."""
     rng = np.random.default_rng(seed)
     cutouts = {cutout.label: cutout for cutout in load_cutouts()}
     shown: list[Cutout] = [cutouts[thing.name] for thing in things(domain)]
@@ -148,9 +147,9 @@ def compose(count: int, domain: Domain, seed: int) -> list[Scene]:
     seen: set[tuple[frozenset[str], str]] = set()
     for _ in track(range(count), f"composing scenes of {domain}"):
         while True:
-            scene = compose_scene(rng, SIZE, shown, places, OBJECTS[domain], SCALE, VISIBLE)
+            scene = compose_scene(rng, SIZE, shown, places, OBJECTS, SCALE, VISIBLE)
             content = (frozenset(scene.tags), scene.background)
-            if domain == "both" or content not in seen:
+            if content not in seen:
                 break
         seen.add(content)
         found.append(scene)
@@ -212,7 +211,7 @@ def stories(count: int, rng: np.random.Generator) -> list[list[str]]:
     places = tuple(PLACES["both"])
     found = []
     for _ in range(count):
-        shown = [THINGS[k] for k in rng.choice(len(THINGS), rng.integers(OBJECTS["both"][0], OBJECTS["both"][1] + 1), replace=False)]
+        shown = [THINGS[k] for k in rng.choice(len(THINGS), rng.integers(OBJECTS[0], OBJECTS[1] + 1), replace=False)]
         place, forms = places[rng.integers(len(places))], rng.permutation(len(STORIES))[:3]
         found.append([_sentence(STORIES[k], [shown[i] for i in rng.permutation(len(shown))], place) for k in forms])
     return found

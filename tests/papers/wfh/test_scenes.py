@@ -60,7 +60,7 @@ def test_sentences_of_a_story_tell_of_the_same_things() -> None:
     for first, second, third in scenes.stories(50, np.random.default_rng(0)):
         words = [set(text.replace(",", "").replace("?", "").split()) for text in (first, second, third)]
         shown = [{*scenes.BY_NAME} & part for part in words]
-        assert shown[0] == shown[1] == shown[2] and len(shown[0]) in scenes.OBJECTS["both"]
+        assert shown[0] == shown[1] == shown[2] and len(shown[0]) in scenes.OBJECTS
         assert len({frozenset({*scenes.PLACES["both"]} & part) for part in words}) == 1
         colours = {scenes.BY_NAME[name].colour for name in shown[0]}
         assert all({*scenes.ATTRIBUTE_NAMES} & part <= colours for part in words)
