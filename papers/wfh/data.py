@@ -206,7 +206,7 @@ def compose(config: Config, path: Path) -> None:
         pictures = np.stack([scene.image for scene in composed])
         boxes = [x.boxes for x in found]
         fields = {name: np.concatenate([vars(x)[name] for x in found]) for name in vars(found[0])}
-        fields["features"] = regions.lite0_features(pictures, boxes)
+        fields["features"] = regions.lite0_features(list(pictures), boxes)
         fields["start"] = np.cumsum([0, *map(len, boxes)])
         fields["pictures"] = pictures
         told = {

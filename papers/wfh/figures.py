@@ -22,8 +22,8 @@ def bars(metrics: Metrics) -> Figure:
         (-0.19, "other_rsum_percent", "the other domain", "tab:orange"),
     ):
         values = [[row[metric] for row in by_seed.values() if metric in row] for by_seed in metrics.values()]
-        means = {name: np.mean(x) for name, x in zip(metrics, values, strict=True) if x}
-        axis.barh(rows + offset, [means.get(name, 0) for name in metrics], 0.36, color=colour, alpha=0.6, label=label)
+        means = {name: float(np.mean(x)) for name, x in zip(metrics, values, strict=True) if x}
+        axis.barh(rows + offset, [means.get(name, 0.0) for name in metrics], 0.36, color=colour, alpha=0.6, label=label)
         if "uvb-retrieval" in means:
             axis.axvline(means["uvb-retrieval"], color=colour, ls="--", lw=1)
         for row, x in zip(rows, values, strict=True):

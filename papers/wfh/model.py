@@ -127,7 +127,7 @@ class UVisualBERT(nn.Module):
             hidden_dropout_prob=size.dropout,
             attention_probs_dropout_prob=size.dropout,
             layer_norm_eps=EPSILON,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa",  # type: ignore[call-arg]
         )
         self.embeddings = HybridEmbedding(size)
         self.encoder = BertEncoder(config)
@@ -226,8 +226,9 @@ class Pretraining(nn.Module):
         table = self.bert.embeddings.word_embeddings.weight
         return self.cls.predictions(states[chosen], table), labels[chosen]
 
-    def match(self, pooled: Tensor) -> Tensor:
-        """(B, D) to (B, 2)."""
+    def match(self, pooled: Tensor | None) -> Tensor:
+        """(B, D) to (B, 2); there has to be a text."""
+        assert pooled is not None
         scores: Tensor = self.cls.seq_relationship(pooled)
         return scores
 

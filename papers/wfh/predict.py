@@ -24,7 +24,7 @@ from .build import downstream, pretraining
 from .config import Config
 from .data import Captions, class_names, vocabulary
 from .datasets.regions import Regions, lite0_features
-from .hallucination.gallery import FILE, hallucinate
+from .hallucination.gallery import FILE, SHOWN, SIZE, hallucinate
 from .hallucination.hallucinator import Hallucinator
 from .metrics import pair_scores
 from .model import Downstream
@@ -111,6 +111,12 @@ def trained_words(run: Path) -> Words:
             path = committed_weights(run, FILE) if run.suffix == ".json" else weights_file(run, FILE)
             with open_trained_run(run, "wfh", Config, FILE):
                 shown = load_weights(path)
+                count, width = config.visual_words, (config.features,)
+                expected = {"objects": (count,), "pictures": (count, SHOWN, SIZE, SIZE, 3)}
+                expected |= {"mean": width, "deviation": width}
+                for name, shape in expected.items():
+                    if shown[name].shape != shape:
+                        raise ValueError(f"{name} is {tuple(shown[name].shape)}; expected {shape}")
                 return Words(
                     config, known, hallucinator.eval(), shown["objects"], shown["pictures"], shown["mean"].numpy(),
                     shown["deviation"].numpy(),
@@ -184,8 +190,8 @@ def strip(words: Words, captions: Sequence[str]) -> Figure:
     shown = words.pictures.shape[1]
     figure = Figure(figsize=(0.55 * BEST * shown + 1.5, 0.75 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), BEST, squeeze=False)
-    for row, (piece, best, weights) in zip(axes, rows, strict=True):
-        for axis, word, weight in zip(row, best, weights, strict=True):
+    for row, (piece, chosen, shares) in zip(axes, rows, strict=True):
+        for axis, word, weight in zip(row, chosen, shares, strict=True):
             axis.imshow(np.concatenate(list(words.pictures[word].numpy()), 1))
             axis.set(xticks=[], yticks=[])
             called = names[int(words.objects[word])] if words.objects[word] >= 0 else "no region"

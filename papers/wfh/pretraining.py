@@ -70,7 +70,7 @@ class WeaklySupervised(nn.Module):
         words = {name: torch.cat([rows_before(x, 0), rows_before(x, 1)]) for name, x in texts.items()}
         images = {name: torch.cat([batch[name], batch[name]]) for name in IMAGE}
         encoded: Encoded = self.network(inputs(words | images, "masked_words"))
-        match = torch.tensor([1, 0], device=encoded.pooled.device).repeat_interleave(count)
+        match = torch.tensor([1, 0], device=batch["words"].device).repeat_interleave(count)
         loss = losses.match_loss(self.network.match(encoded.pooled), match)
         own = Encoded(*(None if x is None else x[:count] for x in encoded))
         return own._replace(words=None if own.words is None else own.words[:, :length]), loss
@@ -121,7 +121,7 @@ class WeaklySupervised(nn.Module):
         found = {"words_hallucinated": config.word_weight * self._words(own, batch["word_labels"])}
         if matching:
             # Two captions of one image may meet in a batch: they match.
-            same = (batch["group"] == rows_before(all_gather(batch["group"]), shifts[1])).long()
+            same = (batch["group"] == rows_before(all_gather(batch["group"]), shifts[-1])).long()
             match = torch.cat([torch.ones_like(same), same])
             found["match_hallucinated"] = config.match_weight * losses.match_loss(
                 self.network.match(encoded.pooled), match
@@ -138,4 +138,4 @@ def of_all_processes(x: Tensor) -> Tensor:
 def rows_before(everyone: Tensor, shift: int) -> Tensor:
     """For each row of this process the one ``shift`` places before, in a circle over the rows of all processes."""
     rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    return everyone.roll(shift, 0).chunk(processes)[rank]
+    return everyone.roll(shift, 0).unflatten(0, (processes, -1))[rank]

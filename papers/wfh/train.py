@@ -64,7 +64,9 @@ def pretrain(config: Config, run: Run) -> None:
     counts = {kind: len(source) // config.batch_size for kind, source in corpus.items()}
     batches = Interleaved(streams, counts, run.seed)
     clustered = evenly(found.images, config.vocabulary_regions)
-    features = np.concatenate([x.features for x in clustered]) if config.objective == "wfh" else None
+    features = (
+        np.concatenate([clustered[k].features for k in range(len(clustered))]) if config.objective == "wfh" else None
+    )
     network = pretraining(config, words, features, run.seed)
     steps = pretraining_steps(config)
     optimizer = BertAdam(

@@ -1,10 +1,9 @@
 """Captions of COCO and Flickr30k in Karpathy's splits."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-
-from shared import UserError
 
 from . import files
 
@@ -44,13 +43,6 @@ def _captioned(row: dict[str, Any]) -> Captioned:
 
 def check(root: Path) -> list[str]:
     """Lines on the sets of captions, if their folder is there."""
-    if not (root / "karpathy").is_dir():
-        return []
-    lines = []
-    for which in SETS:
-        try:
-            found = karpathy(root, which, ("train", "restval", "val", "test"))
-            lines.append(f"captions of {which}: {len(found):,} images")
-        except UserError as error:
-            lines.append(f"captions of {which}: {error}")
-    return lines
+    sets = SETS if (root / "karpathy").is_dir() else ()
+    read = partial(karpathy, root, splits=("train", "restval", "val", "test"))
+    return files.counted("captions", sets, read, "images")

@@ -20,6 +20,7 @@ import numpy as np
 from shared import UserError
 from shared.support.command_line import command
 from shared.support.files import write_json
+from shared.support.folders import faults, named
 
 from . import files
 from .regions import Regions
@@ -151,8 +152,9 @@ class DetectedImages:
                     raise ValueError(f"class {values.max()} of row {place.row}; expected 0 to {count - 1}")
             if not all(np.isfinite(values).all() for values in vars(found).values()):
                 raise ValueError(f"row {place.row} is NaN or infinite")
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{place.file} cannot be used ({error}); convert it again from its TSV file.") from error
+        except (OSError, LookupError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]  # HDF5 tells more than that
+            raise UserError(f"{place.file} cannot be used ({reason}); convert it again from its TSV file.") from error
         return found
 
     def __getstate__(self) -> dict[str, Any]:
@@ -240,11 +242,12 @@ def check(root: Path) -> list[str]:
         try:
             objects, attributes = class_names(root)
             images = DetectedImages(list(_described(path).values()), 1, (len(objects), len(attributes)))
-            for number in range(len(images)):
-                images[number]
-            lines.append(f"region features, {path.name}: {len(images):,} pictures")
         except UserError as error:
-            lines.append(f"region features: {error}")
+            lines.append(f"region features, {path.name}: {error}")
+            continue
+        broken = faults(images.__getitem__, len(images), f"reading {path.name}")
+        lines.append(f"region features, {path.name}: {len(images) - len(broken):,} of {len(images):,} pictures")
+        lines += named(broken)
     return lines
 
 

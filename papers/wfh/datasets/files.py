@@ -1,13 +1,15 @@
 """Annotation files of the paper's datasets: JSON, and JSON lines."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
 from shared import UserError
+from shared.support.progress import track
 
 Content = TypeVar("Content")
+Part = TypeVar("Part", str, Path)
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """Errors of content that is not what its reader expects."""
 
@@ -55,9 +57,13 @@ def some(items: list[Content], what: str) -> list[Content]:
     return items
 
 
-def counted(name: str, rows: Callable[[], list[Any]]) -> str:
-    """How many rows a set has, or what keeps it from being read."""
-    try:
-        return f"{name}: {len(rows()):,} texts"
-    except UserError as error:
-        return f"{name}: {error}"
+def counted(name: str, parts: Sequence[Part], read: Callable[[Part], Sized], what: str) -> list[str]:
+    """A line on each part of a dataset: how many ``what`` it has, or what keeps it from being read."""
+    lines = []
+    for part in track(parts, f"reading {name}"):
+        label = f"{name}, {part.name if isinstance(part, Path) else part}"
+        try:
+            lines.append(f"{label}: {len(read(part)):,} {what}")
+        except UserError as error:
+            lines.append(f"{label}: {error}")
+    return lines

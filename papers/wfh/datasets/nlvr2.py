@@ -1,5 +1,6 @@
 """NLVR2: a statement about two photographs, true or false."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,4 +34,4 @@ def read(root: Path, split: str) -> list[Text[str]]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test1") if (root / "nlvr2").is_dir() else ()
-    return [files.counted(f"NLVR2, {split}", lambda split=split: read(root, split)) for split in splits]
+    return files.counted("NLVR2", splits, partial(read, root), "texts")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from shared import UserError
 
+from . import files
+
 LAYOUT = """\
   text/                       *.txt: running text such as BookCorpus, a sentence a line, an empty line between passages
                               (optional)"""
@@ -37,10 +39,4 @@ def read_file(path: Path) -> list[list[str]]:
 
 def check(root: Path) -> list[str]:
     """Lines on the files, if there are some."""
-    lines = []
-    for path in sorted((root / "text").glob("*.txt")):
-        try:
-            lines.append(f"running text, {path.name}: {len(read_file(path)):,} passages")
-        except UserError as error:
-            lines.append(f"running text: {error}")
-    return lines
+    return files.counted("running text", sorted((root / "text").glob("*.txt")), read_file, "passages")

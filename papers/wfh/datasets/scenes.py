@@ -67,24 +67,9 @@ PLACES["both"] = PLACES["a"] | PLACES["b"]
 TEMPLATES = {
     "a": ("{all} in front of the {place}", "{relation} by the {place}"),
     "b": ("the {place} behind {all}", "at the {place} there is {relation}"),
-    "both": (
-        "a photo of {all} near the {place}",
-        "{relation} and the {place} in the background",
-        "near the {place} we found {all}",
-        "{all}, and far away the {place}",
-        "the {place} on a day with {all}",
-        "look at {all} close to the {place}",
-        "here is {relation}, and the {place} is near",
-        "a picture that shows {all} and the {place}",
-        "someone left {all} at the {place}",
-        "{all} were seen beside the {place}",
-        "in a picture of the {place} there is {relation}",
-        "the old {place}, {all} and nothing more",
-        "{relation} not far from the {place}",
-        "this is the {place} with {relation}",
-    ),
+    "both": ("a photo of {all} near the {place}", "{relation} and the {place} in the background"),
 }
-"""Wordings of captions; pre-training has many, so that words do not stand in the same places."""
+"""Wordings of captions."""
 STORIES = (
     "we went to the {place} and there was {all}",
     "one day {all} came to the {place}",
@@ -193,7 +178,7 @@ def _joined(parts: Sequence[str]) -> str:
 
 
 def captions(scene: Scene, domain: Domain, rng: np.random.Generator) -> list[str]:
-    """Two captions; each names every object and the place, and some say how two objects lie."""
+    """Two captions; each names every object and the place, and one says how two objects lie."""
     names = [scene.tags[i] for i in rng.permutation(len(scene.tags))]
     related = listed(names)
     if scene.relations:
@@ -202,8 +187,7 @@ def captions(scene: Scene, domain: Domain, rng: np.random.Generator) -> list[str
         related = f"{with_article(scene.tags[i])} {relation} {with_article(scene.tags[j])}"
         related += f" with {listed(others)}" if others else ""
     words = {"all": listed(names), "relation": related, "place": place_of(scene)}
-    forms = TEMPLATES[domain]
-    return [forms[k].format(**words) for k in rng.permutation(len(forms))[:2]]
+    return [template.format(**words) for template in TEMPLATES[domain]]
 
 
 def stories(count: int, rng: np.random.Generator) -> list[list[str]]:

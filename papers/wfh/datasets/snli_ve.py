@@ -1,5 +1,6 @@
 """SNLI-VE: does a photograph of Flickr30k entail a hypothesis, contradict it, or neither?"""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,4 +34,4 @@ def read(root: Path, split: str) -> list[Text[str]]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test") if (root / "snli_ve").is_dir() else ()
-    return [files.counted(f"SNLI-VE, {split}", lambda split=split: read(root, split)) for split in splits]
+    return files.counted("SNLI-VE", splits, partial(read, root), "texts")

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,4 +69,4 @@ def answers(texts: list[Text[str]], least: int = LEAST) -> tuple[str, ...]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "validation", "test") if (root / "vqa").is_dir() else ()
-    return [files.counted(f"VQA 2.0, {split}", lambda split=split: read(root, split)) for split in splits]
+    return files.counted("VQA 2.0", splits, partial(read, root), "texts")

@@ -114,7 +114,7 @@ def without(name: str) -> Damage:
 READERS = {
     "wfh features": Reader(build_features, read_features, detected.check),
     "wfh tsv": Reader(
-        lambda root: write_tsv(root / TABLE_OF, ["a", "b"]), lambda root: list(detected.read_tsv(root / TABLE_OF))
+        lambda root: write_tsv(root / TABLE_OF, ["a", "b", "c"]), lambda root: list(detected.read_tsv(root / TABLE_OF))
     ),
     "wfh captions": Reader(build_captions, read_captions, lambda root: [*captions.check(root), *passages.check(root)]),
     "wfh vqa": Reader(build_vqa, read_splits(vqa.read, "train", "validation", "test"), vqa.check),
@@ -183,7 +183,7 @@ TABLE: list[Row] = [
             "another number of boxes": (replaced("\t3\t", "\t2\t"), "damaged or no TSV file .*line 1"),
             "no number": (replaced("\t3\t", "\tx\t"), "damaged or no TSV file"),
             "a column too few": (replaced("\t30\t", "\t"), "damaged or no TSV file"),
-            "not base64": (replaced("=", "!"), "damaged or no TSV file"),
+            "not base64": (replaced("A", "!"), "damaged or no TSV file"),
         },
     ),
     *damages("wfh captions", "karpathy/dataset_coco.json", KARPATHY),

@@ -1,7 +1,5 @@
 """papers/wfh/sampling/masking.py and how samples are masked."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from papers.wfh.datasets.regions import Regions
 from papers.wfh.sampling import masking
 from papers.wfh.sampling.samples import CaptionsAlone, Encoder, ImagesAlone, RunningText, collate
 
-CONFIG = replace(PRESETS["smoke"], mask_rate=0.15)
+CONFIG = PRESETS["smoke"]
 
 
 @pytest.fixture(scope="module")
