@@ -20,7 +20,7 @@ PADDING = {"word_labels": IGNORED, "tag_labels": IGNORED, "owner": -1}
 """Fill values for the ends of shorter samples; 0 for all others."""
 Sample = dict[str, Any]
 IMAGE = ("features", "regions_mask", "boxes", "tags", "tags_mask", "tags_boxes")
-"""What a network sees of an image."""
+"""The part of a batch that a network sees of an image."""
 
 
 class Encoder:
