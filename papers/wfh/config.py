@@ -32,6 +32,7 @@ class Config:
     layers: int = 12
     """Layers of the Transformer."""
     heads: int = 12
+    """Heads of attention."""
     dropout: float = 0.1
     initializer_range: float = 0.02
     """Standard deviation of initial weights; BERT's fits 768 channels."""
@@ -51,7 +52,7 @@ class Config:
     text_match: bool = False
     """Matching on text alone, of two captions of one image; running text always has matching."""
     whole_words: bool = False
-    """Mask all pieces of a word of a caption together; running text always has it so."""
+    """Mask all pieces of a word of a caption together; running text is always masked so."""
     mask_rate: float = 0.15
     """Share of words, tags and regions that are masked."""
     joint_mask_rate: float = 0.9
@@ -120,8 +121,11 @@ class Config:
     pairs: int | None = None
     """Images with captions for the fine-tuning of retrieval; None: all there are."""
     precision: Literal["no", "fp16", "bf16"] = "fp16"
+    """Mixed precision of the forward passes."""
     workers: int = 8
+    """Processes that read samples ahead; 0 reads them in the training process."""
     save_every: int = 1000
+    """Steps between two checkpoints."""
 
     split: Literal["test", "validation"] = "test"
     """Images that are evaluated; settings are chosen on validation (seeds 100 and up)."""
@@ -185,7 +189,7 @@ PRESETS = {
         pairs=16,
         save_every=3,
         pool=6,
-        scenes=16,
+        scenes=32,
         tuning_scenes=16,
         test_scenes=12,
     ),
@@ -199,7 +203,7 @@ BEYOND_SMOKE = ("cpu", "paper")  # rows that add no code to the smoke preset
 BEYOND_CPU = ("smoke", "paper")  # rows that would take the cpu preset too long
 PAPER_ONLY = ("paper",)  # both
 UVB: dict[str, Any] = {"objective": "uvb"}
-LONG = 2.65  # updates of U-VisualBERT in the compute of one with hallucinations (`compute_tflop` of both is compared)
+LONG = 2.65  # updates of U-VisualBERT in the compute of one with hallucinations (measured on the cpu preset)
 
 _PRETRAINING: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "uvb": ("U-VisualBERT", UVB, EVERY),

@@ -30,6 +30,8 @@ TESTING = {
 }
 """Name of each task's splits by those of `Config.split`."""
 READERS = {"vqa": vqa.read, "nlvr2": nlvr2.read, "snli-ve": snli_ve.read}
+STORIES = 4  # composed scenes of a corpus for each passage of running text
+MOST_SCENES = 4000  # of a domain, no two of which have the same content
 
 
 class Corpora(NamedTuple):
@@ -68,7 +70,9 @@ class Texts(NamedTuple):
 
 def vocabulary(config: Config) -> Vocabulary:
     """BERT's words, or those of the composed scenes."""
-    return Vocabulary() if config.data or config.bert else Vocabulary(scenes.corpus(), scenes.SEEN)
+    if config.data is not None:
+        return Vocabulary()
+    return Vocabulary(None if config.bert else scenes.corpus(), scenes.SEEN)
 
 
 def class_names(config: Config) -> tuple[Sequence[str], Sequence[str]]:
@@ -101,7 +105,7 @@ def corpora(config: Config, cache: Path, seed: int) -> Corpora:
         stored = stored_scenes(config, cache, "pretrain")
         images: Images = stored.images
         texts, names = stored.captions, [f"scene {k}" for k in range(len(stored.images))]
-        passages_ = scenes.stories(config.scenes // 4, np.random.default_rng(len(parts(config))))
+        passages_ = scenes.stories(config.scenes // STORIES, np.random.default_rng(len(parts(config))))
     else:
         root = Path(config.data)
         found = captions.karpathy(root, "coco", ("train", "restval"))
@@ -283,6 +287,7 @@ def check_options(config: Config) -> None:
         "length": 3,
         "pool": 2,
         "regions": 1,
+        "batch_size": 2,
     }
     least |= {"scenes": 1, "tuning_scenes": 2, "test_scenes": 2, "validation_queries": 2, "validation_pool": 2}
     for name, value in least.items():
@@ -290,6 +295,10 @@ def check_options(config: Config) -> None:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected {value} or more.")
     if config.data is None and config.features != regions.WIDTH:
         raise UserError(f"--features is {config.features}; composed scenes have {regions.WIDTH}.")
+    if config.data is None and config.scenes // STORIES < config.batch_size:
+        raise UserError(f"--scenes is {config.scenes}; expected {STORIES} times --batch-size or more.")
+    if config.data is None and config.test_scenes > MOST_SCENES:
+        raise UserError(f"--test-scenes is {config.test_scenes}; there are no more than {MOST_SCENES:,} of them.")
     if config.passage_length < 5:
         raise UserError(f"--passage-length is {config.passage_length}; expected 5 or more.")
     by_captions = not config.stop_gradient and (config.word_weight or config.match_weight)

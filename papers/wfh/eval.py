@@ -38,7 +38,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     Returns: of retrieval the recalls at 1, 5 and 10 of texts (tr) and images (ir) and their sum, of the own domain and,
         with ``other_``, of the one that was not trained on; of scenes also the sum of chance, and the sums over queries
         of whose objects the detector knows all by name (``named_``) and not all (``unnamed_``). Of other tasks the
-        accuracy. Of pre-training the compute, and of the hallucinator's how near hallucinations are to their objects.
+        accuracy. Of pre-training the compute, and how near hallucinations are to their objects.
     """
     if not run.accelerator.is_main_process:
         return {}

@@ -69,6 +69,10 @@ def predict(options: Options) -> None:
     pictures = [np.array(read_image(path, "--images")) for path in options.images]
     words = trained_words(options.words_run or WEIGHTS / "wfh.json")
     ranking = trained_ranking(options.run or WEIGHTS / "wfh-retrieval.json") if pictures else None
+    if ranking is not None and ranking[0].scenes != words.config.scenes:
+        raise UserError(
+            f"--run and --words-run know {ranking[0].scenes} and {words.config.scenes} scenes; expected the same data."
+        )
     if options.out is not None:
         can_write(options.out)
     tell_unknown(words.vocabulary, options.captions)
@@ -160,7 +164,7 @@ def regions_of(pictures: Sequence[np.ndarray], words: Words) -> list[Regions]:
 
 def rank(config: Config, network: Downstream, words: Words, pictures: Sequence[np.ndarray], options: Options) -> None:
     """Print the captions of each image and the images of each caption, the best first."""
-    encoder = Encoder(config, words.vocabulary, class_names(config))
+    encoder = Encoder(config, vocabulary(config), class_names(config))
     pairs = Captions(regions_of(pictures, words), [])
     scores = pair_scores(network, pairs, range(len(pictures)), options.captions, encoder, torch.device("cpu"))
     match = 1 / (1 + np.exp(-scores))
@@ -176,7 +180,7 @@ def rank(config: Config, network: Downstream, words: Words, pictures: Sequence[n
 
 
 def strip(words: Words, captions: Sequence[str]) -> Figure:
-    """A row for each content word of the captions: regions nearest to its most likely visual words."""
+    """A row for each name of a thing in the captions: regions nearest to its most likely visual words."""
     names = class_names(words.config)[0]
     rows: list[tuple[str, list[int], list[float]]] = []
     for caption in captions:
@@ -186,7 +190,7 @@ def strip(words: Words, captions: Sequence[str]) -> Figure:
             best = np.argsort(-weights)[:BEST]
             rows.append((piece, best.tolist(), weights[best].tolist()))
     if not rows:
-        raise UserError("--captions hold no content word that training showed; there is nothing to draw.")
+        raise UserError("--captions name nothing that is hallucinated; name an object of the scenes, such as a crow.")
     shown = words.pictures.shape[1]
     figure = Figure(figsize=(0.55 * BEST * shown + 1.5, 0.75 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), BEST, squeeze=False)

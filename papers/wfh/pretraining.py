@@ -136,6 +136,6 @@ def of_all_processes(x: Tensor) -> Tensor:
 
 
 def rows_before(everyone: Tensor, shift: int) -> Tensor:
-    """For each row of this process the one ``shift`` places before, in a circle over the rows of all processes."""
+    """For each row of this process the row ``shift`` places before, in a circle over the rows of all processes."""
     rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     return everyone.roll(shift, 0).unflatten(0, (processes, -1))[rank]

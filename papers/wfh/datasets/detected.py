@@ -153,7 +153,7 @@ class DetectedImages:
             if not all(np.isfinite(values).all() for values in vars(found).values()):
                 raise ValueError(f"row {place.row} is NaN or infinite")
         except (OSError, LookupError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]  # HDF5 tells more than that
+            reason = files.first_line(error)
             raise UserError(f"{place.file} cannot be used ({reason}); convert it again from its TSV file.") from error
         return found
 
@@ -176,7 +176,11 @@ def index(root: Path) -> dict[str, Place]:
     stored = sorted(root.glob("*_imgfeat/*.h5"))
     if not stored:
         tables = sorted(root.glob("*_imgfeat/*.tsv"))
-        advice = f"convert {tables[0]} with `python -m {__package__}.detected --convert`" if tables else "see LAYOUT"
+        advice = (
+            f"convert {tables[0]} with `python -m {__package__}.detected --convert`"
+            if tables
+            else "`make check-data PAPER=wfh DATA=...` prints the layout"
+        )
         raise UserError(f"{root} has no region features in *_imgfeat/*.h5; {advice}.")
     return {name: place for path in stored for name, place in _described(path).items()}
 
@@ -241,7 +245,8 @@ def check(root: Path) -> list[str]:
     for path in sorted(root.glob("*_imgfeat/*.h5")):
         try:
             objects, attributes = class_names(root)
-            images = DetectedImages(list(_described(path).values()), 1, (len(objects), len(attributes)))
+            images = DetectedImages(list(_described(path).values()), sys.maxsize, (len(objects), len(attributes)))
+            images[0]
         except UserError as error:
             lines.append(f"region features, {path.name}: {error}")
             continue

@@ -57,6 +57,11 @@ def some(items: list[Content], what: str) -> list[Content]:
     return items
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type: libraries write more than that."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def counted(name: str, parts: Sequence[Part], read: Callable[[Part], Sized], what: str) -> list[str]:
     """A line on each part of a dataset: how many ``what`` it has, or what keeps it from being read."""
     lines = []

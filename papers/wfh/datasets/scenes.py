@@ -85,7 +85,7 @@ WHOLE = "background"
 """The detector's name for the whole image."""
 OBJECT_NAMES = tuple(sorted({thing.tag for thing in THINGS} | {WHOLE}))
 SEEN = (*BY_NAME, *(name for name in OBJECT_NAMES if name != WHOLE))
-"""Words for what a detector could find, which are hallucinated. Those of a caption's wording would tell it apart."""
+"""Names of objects and tags, which alone are hallucinated: words of the wording would let matching recognise it."""
 ATTRIBUTE_NAMES = tuple(sorted({thing.colour for thing in THINGS} | {"wide"}))
 SIZE = 128  # pixels of a scene
 OBJECTS = (2, 3)
@@ -191,7 +191,7 @@ def captions(scene: Scene, domain: Domain, rng: np.random.Generator) -> list[str
 
 
 def stories(count: int, rng: np.random.Generator) -> list[list[str]]:
-    """``count`` passages of running text, three sentences each, about things and a place that no scene goes with."""
+    """``count`` passages of running text, three sentences each, about things and a place, without pictures."""
     places = tuple(PLACES["both"])
     found = []
     for _ in range(count):
