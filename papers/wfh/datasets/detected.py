@@ -179,7 +179,7 @@ def index(root: Path) -> dict[str, Place]:
         advice = (
             f"convert {tables[0]} with `python -m {__package__}.detected --convert`"
             if tables
-            else "`make check-data PAPER=wfh DATA=...` prints the layout"
+            else "`make check-data` prints the layout"
         )
         raise UserError(f"{root} has no region features in *_imgfeat/*.h5; {advice}.")
     return {name: place for path in stored for name, place in _described(path).items()}

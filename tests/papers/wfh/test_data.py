@@ -110,6 +110,9 @@ def test_every_text_is_of_known_words(cache: Path) -> None:
     [
         ({"heads": 3}, "--width is 16; expected a multiple of --heads, 3"),
         ({"steps": 0}, "--steps is 0; expected 1 or more"),
+        ({"batch_size": 1}, "--batch-size is 1; expected 2 or more"),
+        ({"scenes": 31}, "--scenes is 31; expected 4 times --batch-size or more"),
+        ({"test_scenes": 6000}, "--test-scenes is 6000; there are no more than 4,000"),
         ({"passage_length": 4}, "--passage-length is 4"),
         ({"features": 2048}, "composed scenes have 320"),
         ({"tag_weight": 0.0}, "Nothing trains the hallucinator"),

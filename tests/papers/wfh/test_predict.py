@@ -65,7 +65,7 @@ def test_unknown_words_are_told(runs: Path, capsys: pytest.CaptureFixture[str]) 
         ({"captions": ()}, "give --captions"),
         ({}, "give --images, --out or both"),
         ({"out": Path("x.jpg")}, "no name of a PNG file"),
-        ({"captions": ("of the",), "out": Path("x.png")}, "no content word"),
+        ({"captions": ("of the",), "out": Path("x.png")}, "name nothing that is hallucinated"),
         ({"images": ("a",), "run": "words"}, "expected retrieval"),
         ({"out": Path("x.png"), "words_run": "run"}, "expected pre-training with a visual vocabulary"),
     ],
