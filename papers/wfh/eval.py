@@ -20,10 +20,10 @@ from .datasets import scenes
 from .figures import bars, strips, told_scenes
 from .hallucination.gallery import cropped, hallucinate
 from .hallucination.hallucinator import Hallucinator
-from .metrics import accuracy, chance, recalls, retrieval_ranks, text_scores
 from .pretraining import WeaklySupervised
 from .sampling.samples import Encoder, collate, sources
 from .sampling.text import Vocabulary
+from .scoring import accuracy, chance, recalls, retrieval_ranks, text_scores
 from .train import pretraining_steps
 
 WORDS = ("crow", "pigeon", "strawberry", "violin", "hammer", "rose", "squirrel", "dog", "tiger", "airplane", "mushroom")

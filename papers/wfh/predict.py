@@ -26,10 +26,10 @@ from .data import Captions, class_names, vocabulary
 from .datasets.regions import Regions, lite0_features
 from .hallucination.gallery import FILE, SHOWN, SIZE, hallucinate
 from .hallucination.hallucinator import Hallucinator
-from .metrics import pair_scores
 from .model import Downstream
 from .sampling.samples import Encoder
 from .sampling.text import Vocabulary, wordpiece
+from .scoring import pair_scores
 
 WEIGHTS = Path(__file__).parent / "weights"
 BOXES = ((0, 0, 0.6, 0.6), (0.4, 0, 1, 0.6), (0, 0.4, 0.6, 1), (0.4, 0.4, 1, 1), (0, 0, 1, 1))

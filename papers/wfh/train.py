@@ -21,7 +21,6 @@ from .config import Config
 from .data import answers, captioned, class_names, corpora, standardisation, stored_scenes, texts, vocabulary
 from .datasets.regions import SomeImages
 from .hallucination.gallery import FILE, gallery
-from .metrics import accuracy, recalls, retrieval_ranks, text_scores
 from .optimizer import BertAdam
 from .sampling.samples import (
     Encoder,
@@ -33,6 +32,7 @@ from .sampling.samples import (
     inputs,
     sources,
 )
+from .scoring import accuracy, recalls, retrieval_ranks, text_scores
 
 
 def train(config: Config, run: Run) -> None:

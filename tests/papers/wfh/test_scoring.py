@@ -1,10 +1,10 @@
-"""papers/wfh/metrics.py: ranks in both directions."""
+"""papers/wfh/scoring.py: ranks in both directions."""
 
 import numpy as np
 
 from papers.wfh.data import Texts
 from papers.wfh.datasets.texts import Text
-from papers.wfh.metrics import accuracy, chance, pools, ranks, recalls
+from papers.wfh.scoring import accuracy, chance, pools, ranks, recalls
 
 
 def test_ranks_of_one_text_an_image() -> None:
