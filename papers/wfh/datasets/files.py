@@ -1,6 +1,7 @@
 """Annotation files of the paper's datasets: JSON, and JSON lines."""
 
 import json
+import os
 from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +59,9 @@ def some(items: list[Content], what: str) -> list[Content]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type: libraries write more than that."""
+    """The system's word for an error, or the first line of its message, or its type: libraries write more than that."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
