@@ -55,7 +55,7 @@ def strips(pictures: np.ndarray, words: Sequence[str]) -> Figure:
 
 
 def told_scenes(pictures: np.ndarray, captions: Sequence[str], tags: Sequence[str]) -> Figure:
-    """Scenes of pre-training with the detector's tags and their captions; pre-training on aligned pairs alone sees both."""
+    """Scenes of pre-training with the detector's tags and their captions; only aligned pairs show both."""
     figure = Figure(figsize=(2.6 * len(pictures), 4), layout="constrained")
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axis, picture, caption, tag in zip(axes, pictures, captions, tags, strict=True):
