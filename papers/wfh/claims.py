@@ -14,8 +14,7 @@ PAPER = Paper(
     "Hallucinations show no gain over U-VisualBERT, and names beyond the detector's tags fall behind the others. "
     "What does come out is the hallucinator itself: the regions that a word hallucinates are near to its own object, "
     "and this needs the supervision by tags. "
-    "But captions were not learned to match these regions: the loss of matching stays near a coin's. "
-    "Statements on two images are near chance in every row.",
+    "But captions were not learned to match these regions, and statements on two images are near chance in every row.",
 )
 
 OFFLINE = ("smoke", "cpu")
