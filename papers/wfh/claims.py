@@ -10,12 +10,11 @@ PAPER = Paper(
     summary="vision-language pre-training without pairs, with image regions hallucinated from text",
     conclusion="This is no test of the paper: the hallucinator is a reconstruction from its abstract, and at this "
     "size only pre-training on aligned pairs helps retrieval. "
-    "No pre-training without pairs is better than none, U-VisualBERT's neither, and hallucinations do not mend that: "
-    "no gain over U-VisualBERT is found, and names beyond the detector's tags fall behind the others. "
+    "In the mean, no pre-training without pairs is better than none, U-VisualBERT's neither; seeds scatter widely. "
+    "Hallucinations show no gain over U-VisualBERT, and names beyond the detector's tags fall behind the others. "
     "What does come out is the hallucinator itself: the regions that a word hallucinates are near to its own object, "
     "and this needs the supervision by tags. "
-    "Matching captions with these regions stays near a coin's loss, so that they teach nothing. "
-    "Statements on two images were not learned by any row.",
+    "But captions were not learned to match these regions, and statements on two images are near chance in every row.",
 )
 
 OFFLINE = ("smoke", "cpu")

@@ -33,17 +33,17 @@ DRAWN = 4  # scenes in the figure of the data
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Measure a finished run on the main process.
+    """Measure a finished run; what the main process returns counts.
 
     Returns: of retrieval the recalls at 1, 5 and 10 of texts (tr) and images (ir) and their sum, of the own domain and,
         with ``other_``, of the one that was not trained on; of scenes also the sum of chance, and the sums over queries
         of whose objects the detector knows all by name (``named_``) and not all (``unnamed_``). Of other tasks the
         accuracy. Of pre-training the compute, and how near hallucinations are to their objects.
     """
+    if config.task == "pretrain":
+        return pretraining_metrics(config, run)  # by every process: losses look at the batches of all
     if not run.accelerator.is_main_process:
         return {}
-    if config.task == "pretrain":
-        return pretraining_metrics(config, run)
     return retrieval_metrics(config, run) if config.task == "retrieval" else task_metrics(config, run)
 
 
@@ -87,10 +87,10 @@ def task_metrics(config: Config, run: Run) -> dict[str, float]:
 
 def pretraining_metrics(config: Config, run: Run) -> dict[str, float]:
     words = vocabulary(config)
-    model = pretraining(config, words, weights=load_weights(run.weights))
+    model = pretraining(config, words, weights=load_weights(run.weights)).to(run.device)
     found = {"compute_tflop": compute(config, run, model, words)}
-    if config.data is None and model.hallucinator is not None:
-        found |= hallucination_metrics(config, run, model.hallucinator, words)
+    if run.accelerator.is_main_process and config.data is None and model.hallucinator is not None:
+        found |= hallucination_metrics(config, run, model.hallucinator.cpu(), words)
     return found
 
 
@@ -100,7 +100,8 @@ def compute(config: Config, run: Run, model: WeaklySupervised, words: Vocabulary
     total, batches = 0.0, 0
     for kind, source in corpus.items():
         rng = np.random.default_rng(0)
-        batch = collate([source.sample(k, rng) for k in range(min(config.batch_size, len(source)))])
+        samples = collate([source.sample(k, rng) for k in range(min(config.batch_size, len(source)))])
+        batch = {name: x.to(run.device) for name, x in samples.items() if name != "name"}
         share = len(source) // config.batch_size
         for weight, hallucinating in ((config.hallucinator_warmup, False), (1 - config.hallucinator_warmup, True)):
             with FlopCounterMode(display=False) as counter:

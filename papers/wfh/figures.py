@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from .config import VARIANTS
+
 Metrics = Mapping[str, Mapping[int, Mapping[str, float]]]
 
 
@@ -14,7 +16,7 @@ def bars(metrics: Metrics) -> Figure:
 
     A dashed line is the mean of U-VisualBERT, the baseline; a dotted line is chance.
     """
-    figure = Figure(figsize=(8, 0.32 * len(metrics) + 1.3), layout="constrained")
+    figure = Figure(figsize=(8, 0.32 * len(metrics) + 1.5), layout="constrained")
     axis = figure.subplots()
     rows = np.arange(len(metrics))[::-1]
     for offset, metric, label, colour in (
@@ -25,15 +27,17 @@ def bars(metrics: Metrics) -> Figure:
         means = {name: float(np.mean(x)) for name, x in zip(metrics, values, strict=True) if x}
         axis.barh(rows + offset, [means.get(name, 0.0) for name in metrics], 0.36, color=colour, alpha=0.6, label=label)
         if "uvb-retrieval" in means:
-            axis.axvline(means["uvb-retrieval"], color=colour, ls="--", lw=1)
+            axis.axvline(means["uvb-retrieval"], color=colour, ls="--", lw=1, label=f"U-VisualBERT, {label}")
         for row, x in zip(rows, values, strict=True):
             axis.plot(x, [row + offset] * len(x), ".", color="black", ms=3)
     found = [row["chance_rsum_percent"] for x in metrics.values() for row in x.values() if "chance_rsum_percent" in row]
     if found:
         axis.axvline(found[0], color="black", ls=":", lw=1, label="chance")
-    axis.set_yticks(rows, [name.removesuffix("-retrieval") for name in metrics])
-    axis.set(xlabel="sum of the recalls at 1, 5 and 10 in both directions (%)", ylabel="pre-training")
-    axis.legend(fontsize=8)
+    axis.set_yticks(rows, [VARIANTS[name].description.removeprefix("retrieval, from ") for name in metrics])
+    axis.set(
+        xlabel="sum of the recalls at 1, 5 and 10 in both directions (%)", title="retrieval after pre-training from"
+    )
+    figure.legend(fontsize=8, ncols=3, loc="outside lower center")
     return figure
 
 
@@ -51,8 +55,8 @@ def strips(pictures: np.ndarray, words: Sequence[str]) -> Figure:
 
 
 def told_scenes(pictures: np.ndarray, captions: Sequence[str], tags: Sequence[str]) -> Figure:
-    """Scenes of pre-training with the detector's tags and their captions, which no network sees together."""
-    figure = Figure(figsize=(2.6 * len(pictures), 3.6), layout="constrained")
+    """Scenes of pre-training with the detector's tags and their captions; only aligned pairs show both."""
+    figure = Figure(figsize=(2.6 * len(pictures), 4), layout="constrained")
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axis, picture, caption, tag in zip(axes, pictures, captions, tags, strict=True):
         axis.imshow(picture)

@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from . import files
+from shared.support import annotations
+
+from . import checks
 
 LAYOUT = """\
 DATA/
@@ -31,18 +33,18 @@ def karpathy(root: Path, which: str, splits: tuple[str, ...]) -> list[Captioned]
 
     def parse(content: Any) -> list[Captioned]:
         rows = [row for row in content["images"] if row["split"] in splits]
-        return files.some([_captioned(row) for row in rows], f"image of {' or '.join(splits)}")
+        return annotations.some([_captioned(row) for row in rows], f"image of {' or '.join(splits)}")
 
-    return files.read(root / "karpathy" / f"dataset_{which}.json", parse)
+    return annotations.read(root / "karpathy" / f"dataset_{which}.json", parse)
 
 
 def _captioned(row: dict[str, Any]) -> Captioned:
-    texts = [files.text(sentence["raw"]) for sentence in row["sentences"]]
-    return Captioned(Path(files.text(row["filename"])).stem, files.some(texts, "caption"))
+    texts = [annotations.text(sentence["raw"]) for sentence in row["sentences"]]
+    return Captioned(Path(annotations.text(row["filename"])).stem, annotations.some(texts, "caption"))
 
 
 def check(root: Path) -> list[str]:
     """Lines on the sets of captions, if their folder is there."""
     sets = SETS if (root / "karpathy").is_dir() else ()
     read = partial(karpathy, root, splits=("train", "restval", "val", "test"))
-    return files.counted("captions", sets, read, "images")
+    return checks.counted("captions", sets, read, "images")

@@ -25,7 +25,7 @@ from shared.support.images import UNDECODABLE, decode_image
 from shared.support.progress import track
 from shared.support.weights import UNREADABLE, load_checkpoint
 
-from . import files
+from . import checks
 from .detected import ARRAYS
 
 WIDTH = 1024  # numbers of a region's feature
@@ -66,7 +66,7 @@ def detector(weights: str) -> nn.Module:
             raise
         except UNREADABLE as error:
             raise UserError(
-                f"--weights {path} cannot be used ({files.first_line(error)}); expected coco, none, or a state "
+                f"--weights {path} cannot be used ({checks.first_line(error)}); expected coco, none, or a state "
                 "dict of fasterrcnn_resnet50_fpn."
             ) from error
     return network

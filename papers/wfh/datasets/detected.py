@@ -18,11 +18,12 @@ import h5py
 import numpy as np
 
 from shared import UserError
+from shared.support import annotations
 from shared.support.command_line import command
 from shared.support.files import write_json
 from shared.support.folders import faults, named
 
-from . import files
+from . import checks
 from .regions import Regions
 
 LAYOUT = f"""\
@@ -153,7 +154,7 @@ class DetectedImages:
             if not all(np.isfinite(values).all() for values in vars(found).values()):
                 raise ValueError(f"row {place.row} is NaN or infinite")
         except (OSError, LookupError, ValueError, TypeError) as error:
-            reason = files.first_line(error)
+            reason = checks.first_line(error)
             raise UserError(f"{place.file} cannot be used ({reason}); convert it again from its TSV file.") from error
         return found
 
@@ -188,14 +189,14 @@ def index(root: Path) -> dict[str, Place]:
 def _described(path: Path) -> dict[str, Place]:
     def parse(content: Any) -> dict[str, Place]:
         found = {}
-        for number, row in enumerate(files.some(content, "picture")):
-            height, width = files.number(row["img_h"]), files.number(row["img_w"])
+        for number, row in enumerate(annotations.some(content, "picture")):
+            height, width = annotations.number(row["img_h"]), annotations.number(row["img_w"])
             if min(height, width) < 1:
                 raise ValueError(f"a picture of {width} x {height} pixels")
-            found[files.text(row["img_id"])] = Place(path, number, height, width)
+            found[annotations.text(row["img_id"])] = Place(path, number, height, width)
         return found
 
-    return files.read(path.with_suffix(".json"), parse)
+    return annotations.read(path.with_suffix(".json"), parse)
 
 
 def open_images(root: Path, names: Sequence[str], most: int) -> DetectedImages:

@@ -4,7 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
+from shared.support import annotations
+
+from . import checks
 from .texts import Text
 
 LAYOUT = """\
@@ -22,16 +24,16 @@ def read(root: Path, split: str) -> list[Text[str]]:
     def parse(rows: Any) -> list[Text[str]]:
         found = []
         for row in rows:
-            pair, label = files.text(row["identifier"]).rpartition("-")[0], str(row["label"])
+            pair, label = annotations.text(row["identifier"]).rpartition("-")[0], str(row["label"])
             if label not in CLASSES:
                 raise ValueError(f"expected the label True or False, found {label!r}")
-            found.append(Text((f"{pair}-img0", f"{pair}-img1"), files.text(row["sentence"]), {label: 1.0}))
-        return files.some(found, "statement")
+            found.append(Text((f"{pair}-img0", f"{pair}-img1"), annotations.text(row["sentence"]), {label: 1.0}))
+        return annotations.some(found, "statement")
 
-    return files.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)
+    return annotations.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)
 
 
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test1") if (root / "nlvr2").is_dir() else ()
-    return files.counted("NLVR2", splits, partial(read, root), "texts")
+    return checks.counted("NLVR2", splits, partial(read, root), "texts")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shared import UserError
 
-from . import files
+from . import checks
 
 LAYOUT = """\
   text/                       *.txt: running text such as BookCorpus, a sentence a line, an empty line between passages
@@ -39,4 +39,4 @@ def read_file(path: Path) -> list[list[str]]:
 
 def check(root: Path) -> list[str]:
     """Lines on the files, if there are some."""
-    return files.counted("running text", sorted((root / "text").glob("*.txt")), read_file, "passages")
+    return checks.counted("running text", sorted((root / "text").glob("*.txt")), read_file, "passages")

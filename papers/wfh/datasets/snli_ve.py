@@ -4,7 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
+from shared.support import annotations
+
+from . import checks
 from .texts import Text
 
 LAYOUT = """\
@@ -24,14 +26,14 @@ def read(root: Path, split: str) -> list[Text[str]]:
         for row in rows:
             if row["gold_label"] not in CLASSES:
                 raise ValueError(f"expected one of {', '.join(CLASSES)}, found the label {row['gold_label']!r}")
-            image = files.text(str(row["Flickr30K_ID"]))
-            found.append(Text((image,), files.text(row["sentence2"]), {row["gold_label"]: 1.0}))
-        return files.some(found, "hypothesis")
+            image = annotations.text(str(row["Flickr30K_ID"]))
+            found.append(Text((image,), annotations.text(row["sentence2"]), {row["gold_label"]: 1.0}))
+        return annotations.some(found, "hypothesis")
 
-    return files.read(root / "snli_ve" / f"snli_ve_{split}.jsonl", parse, lines=True)
+    return annotations.read(root / "snli_ve" / f"snli_ve_{split}.jsonl", parse, lines=True)
 
 
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test") if (root / "snli_ve").is_dir() else ()
-    return files.counted("SNLI-VE", splits, partial(read, root), "texts")
+    return checks.counted("SNLI-VE", splits, partial(read, root), "texts")

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
+from shared.support import annotations
+
+from . import checks
 from .texts import Text
 
 LAYOUT = """\
@@ -42,21 +44,21 @@ def read(root: Path, split: str) -> list[Text[str]]:
     def parse_answers(content: Any) -> dict[int, dict[str, float]]:
         found = {}
         for row in content["annotations"]:
-            counts = Counter(normalised(files.text(answer["answer"])) for answer in row["answers"])
-            found[files.number(row["question_id"])] = {x: min(1.0, count / HUMANS) for x, count in counts.items()}
+            counts = Counter(normalised(annotations.text(answer["answer"])) for answer in row["answers"])
+            found[annotations.number(row["question_id"])] = {x: min(1.0, count / HUMANS) for x, count in counts.items()}
         return found
 
-    scores = files.read(root / "vqa" / f"v2_mscoco_{published}2014_annotations.json", parse_answers)
+    scores = annotations.read(root / "vqa" / f"v2_mscoco_{published}2014_annotations.json", parse_answers)
 
     def parse_questions(content: Any) -> list[Text[str]]:
         found = []
         for row in content["questions"]:
-            image, given = files.number(row["image_id"]), scores[files.number(row["question_id"])]
+            image, given = annotations.number(row["image_id"]), scores[annotations.number(row["question_id"])]
             if image % 2 in wanted:
-                found.append(Text((f"COCO_{published}2014_{image:012d}",), files.text(row["question"]), given))
-        return files.some(found, "question")
+                found.append(Text((f"COCO_{published}2014_{image:012d}",), annotations.text(row["question"]), given))
+        return annotations.some(found, "question")
 
-    return files.read(root / "vqa" / f"v2_OpenEnded_mscoco_{published}2014_questions.json", parse_questions)
+    return annotations.read(root / "vqa" / f"v2_OpenEnded_mscoco_{published}2014_questions.json", parse_questions)
 
 
 def answers(texts: list[Text[str]], least: int = LEAST) -> tuple[str, ...]:
@@ -69,4 +71,4 @@ def answers(texts: list[Text[str]], least: int = LEAST) -> tuple[str, ...]:
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "validation", "test") if (root / "vqa").is_dir() else ()
-    return files.counted("VQA 2.0", splits, partial(read, root), "texts")
+    return checks.counted("VQA 2.0", splits, partial(read, root), "texts")
