@@ -8,12 +8,13 @@ PAPER = Paper(
     venue="IROS 2023",
     arxiv="2212.05923",
     summary="an agent learns the objects of a house by walking in it, and to find them, without any label",
-    conclusion="This is no replication: only the abstract could be read, the method is a reconstruction from public code, and "
-    "the houses are generated. In houses that the agent explored, self-labels by a vote over views improve perception in "
-    "every seed, over the frozen segmenter, each frame's own labels and SEAL's rule. The vote does it: the contrastive loss "
-    "adds nothing measurable, and in other houses the gain is open. Labels of a faulty mesh lose more from simulated to real "
-    "houses than LocCon does, but real houses are hardly harder here, so this says little. Navigation is limited by "
-    "perception: no policy from maps finds measurably more than the nearest frontier.",
+    conclusion="This is no replication: only the abstract could be read, the method is a reconstruction from public "
+    "code, and the houses are generated. In houses that the agent explored, self-labels by a vote over views "
+    "improve perception in every seed, over the frozen segmenter, each frame's own labels and SEAL's rule. "
+    "The vote does it: the contrastive loss adds nothing measurable, and in other houses the gain is open. "
+    "Labels of a faulty mesh lose more from simulated to real houses than LocCon does, but real houses are "
+    "hardly harder here, so this says little. Navigation is limited by perception: no policy from maps finds "
+    "measurably more than the nearest frontier.",
 )
 
 COLUMNS = (
