@@ -1,4 +1,7 @@
-"""The three losses of pre-training (section 3.3), and those of the downstream tasks."""
+"""The three losses of pre-training (official `soho_pre_head.py`), and those of the downstream tasks.
+
+The paper's own sections could not be read; the official code stands in for them.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -185,7 +185,7 @@ def optimizers(
     sgd_decay: float,
     decay: float,
 ) -> tuple[Optimizer, Optimizer]:
-    """SGD with momentum for the CNN, AdamW for everything else (section 4.1).
+    """SGD with momentum for the CNN, AdamW for everything else (the official `AdamwSGD`).
 
     A frozen CNN leaves SGD with one parameter that nothing uses.
     """

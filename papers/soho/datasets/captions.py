@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shared import UserError
+from shared.support import annotations
+from shared.support.folders import faults, named
 
-from . import files
+from .images import read_pixels
 
 LAYOUT = """\
 DATA/
@@ -34,17 +36,19 @@ def karpathy(root: Path, which: Set, splits: tuple[str, ...]) -> list[Captioned]
     """
 
     def parse(content: Any) -> list[Captioned]:
-        return files.some(
+        return annotations.some(
             [_captioned(root, which, row) for row in content["images"] if row["split"] in splits], "image"
         )
 
-    return files.read(root / "karpathy" / f"dataset_{which}.json", parse)
+    return annotations.read(root / "karpathy" / f"dataset_{which}.json", parse)
 
 
 def _captioned(root: Path, which: Set, row: dict[str, Any]) -> Captioned:
-    folder = files.plain_name(row["filepath"]) if which == "coco" else "flickr30k-images"
-    texts = [files.text(sentence["raw"]) for sentence in row["sentences"]]
-    return Captioned(root / which / folder / files.plain_name(row["filename"]), files.some(texts, "caption"))
+    folder = annotations.plain_name(row["filepath"]) if which == "coco" else "flickr30k-images"
+    texts = [annotations.text(sentence["raw"]) for sentence in row["sentences"]]
+    return Captioned(
+        root / which / folder / annotations.plain_name(row["filename"]), annotations.some(texts, "caption")
+    )
 
 
 def visual_genome(root: Path) -> list[Captioned]:
@@ -55,27 +59,28 @@ def visual_genome(root: Path) -> list[Captioned]:
     """
 
     def held_out(content: Any) -> set[int]:
-        return {files.number(row["cocoid"]) for row in content["images"] if row["split"] in ("val", "test")}
+        return {annotations.number(row["cocoid"]) for row in content["images"] if row["split"] in ("val", "test")}
 
-    unwanted = files.read(root / "karpathy" / "dataset_coco.json", held_out)
+    unwanted = annotations.read(root / "karpathy" / "dataset_coco.json", held_out)
 
     def described(content: Any) -> dict[int, tuple[str, int | None]]:
         return {
-            files.number(row["image_id"]): (Path(files.text(row["url"])).parent.name, row["coco_id"]) for row in content
+            annotations.number(row["image_id"]): (Path(annotations.text(row["url"])).parent.name, row["coco_id"])
+            for row in content
         }
 
-    known = files.read(root / "vg" / "image_data.json", described)
+    known = annotations.read(root / "vg" / "image_data.json", described)
 
     def parse(content: Any) -> list[Captioned]:
         found = []
         for row in content:
-            folder, coco = known[files.number(row["id"])]
-            phrases = [region["phrase"] for region in row["regions"] if files.text(region["phrase"])]
+            folder, coco = known[annotations.number(row["id"])]
+            phrases = [region["phrase"] for region in row["regions"] if annotations.text(region["phrase"])]
             if coco not in unwanted and phrases:
-                found.append(Captioned(root / "vg" / files.plain_name(folder) / f"{row['id']}.jpg", phrases))
-        return files.some(found, "phrase")
+                found.append(Captioned(root / "vg" / annotations.plain_name(folder) / f"{row['id']}.jpg", phrases))
+        return annotations.some(found, "phrase")
 
-    return files.read(root / "vg" / "region_descriptions.json", parse)
+    return annotations.read(root / "vg" / "region_descriptions.json", parse)
 
 
 def pretraining(root: Path) -> list[Captioned]:
@@ -89,9 +94,9 @@ def check(root: Path) -> list[str]:
     if not (root / "karpathy").is_dir():
         return []
     return [
-        complete("pre-training, COCO and Visual Genome", lambda: files_of(pretraining(root))),
-        complete("retrieval, coco, test", lambda: files_of(karpathy(root, "coco", ("test",)))),
-        complete("retrieval, flickr30k, test", lambda: files_of(karpathy(root, "flickr30k", ("test",)))),
+        *usable("pre-training, COCO and Visual Genome", lambda: files_of(pretraining(root))),
+        *usable("retrieval, coco, test", lambda: files_of(karpathy(root, "coco", ("test",)))),
+        *usable("retrieval, flickr30k, test", lambda: files_of(karpathy(root, "flickr30k", ("test",)))),
     ]
 
 
@@ -100,12 +105,11 @@ def files_of(images: list[Captioned]) -> list[Path]:
     return [image.file for image in images]
 
 
-def complete(name: str, images: Callable[[], list[Path]]) -> str:
-    """How many images a set has, and which one is missing; or what keeps it from being read."""
+def usable(name: str, images: Callable[[], list[Path]]) -> list[str]:
+    """How many images a set has, and the faults of those that cannot be decoded; or what keeps it from being read."""
     try:
         found = images()
     except UserError as error:
-        return f"{name}: {error}"
-    missing = [path for path in found if not path.is_file()]
-    said = f"{name}: {len(found):,} images"
-    return f"{said}, but {len(missing):,} files are missing, such as {missing[0]}" if missing else said
+        return [f"{name}: {error}"]
+    broken = faults(lambda k: read_pixels(found[k]), len(found), f"decoding the images of {name}")
+    return [f"{name}: {len(found):,} images, {len(found) - len(broken):,} usable", *named(broken)]

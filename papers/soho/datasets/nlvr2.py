@@ -4,8 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .captions import complete
+from shared.support import annotations
+
+from .captions import usable
 from .texts import Text
 
 LAYOUT = """\
@@ -25,25 +26,25 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
     def parse(rows: Any) -> list[Text]:
         found = []
         for row in rows:
-            identifier, label = files.plain_name(row["identifier"]), str(row["label"])
+            identifier, label = annotations.plain_name(row["identifier"]), str(row["label"])
             if label not in CLASSES:
                 raise ValueError(f"expected the label True or False, found {label!r}")
             folder = root / "nlvr2/images" / split
             if split == "train":
-                folder = folder / str(files.number(row["directory"]))
+                folder = folder / str(annotations.number(row["directory"]))
             pair = identifier.rpartition("-")[0]
             both = [images.setdefault(folder / f"{pair}-img{k}.png", len(images)) for k in (0, 1)]
-            found.append(Text(tuple(both), files.text(row["sentence"]), {label: 1.0}))
-        return files.some(found, "statement")
+            found.append(Text(tuple(both), annotations.text(row["sentence"]), {label: 1.0}))
+        return annotations.some(found, "statement")
 
-    texts = files.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)
+    texts = annotations.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)
     return list(images), texts
 
 
 def check(root: Path) -> list[str]:
     """Lines on the splits, if the folder is there."""
     splits = ("train", "dev", "test1") if (root / "nlvr2").is_dir() else ()
-    return [complete(f"NLVR2, {split}", partial(images, root, split)) for split in splits]
+    return [line for split in splits for line in usable(f"NLVR2, {split}", partial(images, root, split))]
 
 
 def images(root: Path, split: str) -> list[Path]:

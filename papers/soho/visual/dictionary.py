@@ -12,7 +12,7 @@ EPSILON = 1e-5  # of the smoothed counts
 
 
 class VisualDictionary(nn.Module):
-    """K codes of width c without a gradient (section 3.2; `SOHO/models/necks/utils.py` of the official code).
+    """K codes of width c without a gradient (`SOHO/models/necks/utils.py` of the official code).
 
     Args:
         codes: K.
@@ -76,7 +76,7 @@ class VisualDictionary(nn.Module):
 
 
 def mask_codes(index: Tensor, real: Tensor, position: Tensor, chosen: Tensor, *, grouped: bool = True) -> Tensor:
-    """Labels of masked visual modelling (section 3.3), (B, P): the code of a masked position, -100 elsewhere.
+    """Labels of masked visual modelling (`necks.py` there), (B, P): the code of a masked position, -100 elsewhere.
 
     The code at ``position`` is masked wherever a chosen image has it, so that no neighbour gives the answer away.
 
