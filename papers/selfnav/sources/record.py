@@ -62,6 +62,8 @@ def record(options: Options) -> None:
         raise UserError("Give either --scene, a scanned house, or --house, the seed of a generated one.")
     if min(options.resolution, options.steps, options.every) < 1:
         raise UserError("--resolution, --steps and --every have to be 1 or more.")
+    if min(options.seed, options.house or 0) < 0:
+        raise UserError("--seed and --house have to be 0 or more.")
     can_write(options.out / "poses.csv")
     env: Any
     if options.scene is not None:
