@@ -1,7 +1,8 @@
 """Explore a house and write its frames as a recorded house, which the paper preset trains on.
 
 ``python -m papers.selfnav.sources.record --scene Darden.glb --out data/unseen/Darden`` needs habitat-sim;
-``--house 7 --style real`` records a generated apartment.
+``--house 7 --style real`` records a generated apartment; ``--style web`` makes one for ``web/`` if you have no labelled
+pictures with depth and poses.
 """
 
 import csv
