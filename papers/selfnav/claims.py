@@ -69,6 +69,10 @@ CLAIMS = (
         "insitu_miou_percent", "loccon-revisit", "loccon",
     ),
     Claim(
+        "more-rounds", 1, "Labelling once more halfway helps, with as many steps in all.",
+        "reconstruction, an ablation", "insitu_miou_percent", "loccon-rounds", "loccon",
+    ),
+    Claim(
         "vote-labels-better", 1, "A vote over views labels objects better than SEAL's rule (F1, mean of categories).",
         "reconstruction", "label_f1_percent", "voting", "seal",
     ),

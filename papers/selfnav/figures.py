@@ -17,7 +17,7 @@ from .simulator.world import CELL
 Runs = dict[tuple[str, int], Path]
 PALETTE = 256
 SEGMENTERS = ("frozen", "self-training", "seal", "loccon", "supervised")
-LABELLERS = ("self-training", "seal", "voting", "loccon")
+LABELLERS = ("self-training", "seal", "voting", "loccon", "loccon-rounds")
 NAVIGATORS = (
     "nav-random",
     "nav-frontier",
@@ -151,5 +151,7 @@ def curves(episodes: dict[str, list[dict[str, Any]]]) -> Figure:
         axis.plot(grid, 100 * done.mean(0), color=f"C{k}", label=label)
         axis.fill_between(grid, 100 * low, 100 * high, color=f"C{k}", alpha=0.12)
     axis.set(xlabel="steps", ylabel="success (%)")
-    axis.legend(fontsize=8, frameon=False, title="difference to nav-frontier, points", title_fontsize=8)
+    axis.legend(
+        fontsize=8, frameon=False, title="difference to nav-frontier [95 %]", title_fontsize=8
+    )
     return figure
