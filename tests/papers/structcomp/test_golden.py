@@ -274,7 +274,9 @@ def agreement(found: np.ndarray, expected: np.ndarray) -> float:
 
 def test_strokes_agree() -> None:
     g = load("lama_irregular64")
-    strokes = Strokes(**dict(ast.literal_eval(str(g["kwargs"]))))
+    options = dict(ast.literal_eval(str(g["kwargs"])))
+    options["max_times"] -= 1  # recorded from the function, which draws a chain fewer than the published class
+    strokes = Strokes(**options)
     for seed, mask in zip(g["seeds"], g["masks"], strict=True):
         assert agreement(strokes(64, np.random.RandomState(seed)), mask) >= 0.99
 
