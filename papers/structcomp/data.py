@@ -16,12 +16,13 @@ from shared.offline import cutouts, packs
 from shared.offline import scenes as composer
 from shared.support.files import write_atomic
 
-from . import evaluators, layout, masks
+from . import crops, evaluators, layout
 from .config import Config
 from .datasets import places, scenes
 from .datasets.items import Item, Items
 from .layout import ClassTable
 from .masks.objects import cmgan_hole, random_hole
+from .networks import unet
 
 LAYOUT = places.LAYOUT
 TEST_SEED = 11  # of the fixed holes and latents of evaluation
@@ -186,7 +187,7 @@ def evaluators_file(config: Config, cache: Path) -> Path:
     """The independent networks; they see training images alone."""
     data = scenes_file(config, cache).name if config.data is None else config.data
     options = (config.evaluator_steps, config.size, config.crop_size, config.least_area, data)
-    return cache_file(cache, "evaluators.safetensors", sys.modules[__name__], evaluators, masks.objects, *options)
+    return cache_file(cache, "evaluators.safetensors", sys.modules[__name__], evaluators, crops, unet, *options)
 
 
 def check(root: Path) -> list[str]:

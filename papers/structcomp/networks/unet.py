@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (24, 48, 64)
+WIDTHS = (20, 40, 64)
+LAYOUT_WIDTHS = (16, 32, 48)  # smaller, so that its weights and the generator's are committed together
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -22,9 +23,9 @@ class UNet(nn.Module):
         depth: further halvings below the three levels, so that large holes are seen through.
     """
 
-    def __init__(self, inputs: int, outputs: int, depth: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, depth: int = 1, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        widths = (*WIDTHS, *[WIDTHS[-1]] * depth)
+        widths = (*widths, *[widths[-1]] * depth)
         self.stem = _block(inputs, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in zip(widths, widths[1:], strict=False)
@@ -60,7 +61,7 @@ class LayoutNetwork(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.network = UNet(4, classes + 2, depth=2)
+        self.network = UNet(4, classes + 2, depth=2, widths=LAYOUT_WIDTHS)
 
     def forward(self, image: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (N, K + 1, H, W), index 0 void, and boundary logits (N, 1, H, W).
