@@ -1,0 +1,114 @@
+"""The use cases of the paper, measured: insertion, replacement and removal on test images with one generator."""
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .complete import Completer
+from .config import Config
+from .crops import aligned_crops
+from .data import test_batch
+from .datasets.items import Items
+from .evaluators import Evaluators
+from .layout import Edit, insertion, removal, replacement
+
+SHOWN = 4  # images whose edits are kept for the figure
+KINDS = ("insertion", "replacement", "removal")
+
+
+@torch.no_grad()
+def measure_edits(
+    config: Config, completer: Completer, networks: Evaluators, items: Items
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Try each edit on the first test images.
+
+    Insertion takes the silhouette and class of an object of the next image. Replacement asks for the next class.
+    Removal paints over the largest object.
+
+    Returns: metrics in percent, and pictures for the figure.
+        ``insertion_accuracy`` is the classifier's accuracy on inserted objects, ``insertion_before`` on the same crops
+        of the image before. ``replacement_new`` and ``replacement_old`` are mean probabilities of the new and the old
+        class after the replacement, with ``_before`` before. ``removal_things`` is the share of the hole in which the
+        segmenter sees things, ``removal_before`` the same before, ``background_things`` on true background.
+        ``known_changed`` is the share of known pixels that any edit changed.
+    """
+    scores: dict[str, list[float]] = defaultdict(list)
+    pictures: dict[str, list[np.ndarray]] = defaultdict(list)
+    device = next(networks.parameters()).device
+    for index in range(min(config.edited, len(items))):
+        batch = test_batch(config, items, range(index, index + 1))
+        other = items.item((index + 1) % len(items))
+        image, z = batch["image"][0].to(device), batch["z"][0]
+        layout = Edit(
+            np.zeros(batch["label"].shape[1:], bool), batch["label"][0].numpy(), batch["instances"][0].numpy()
+        )
+        own, theirs = largest(layout.instances), largest(other.instances)
+        if not own or not theirs:
+            continue
+        old = int(layout.label[layout.instances == own][0])
+        new = old % completer.table.things + 1
+        silhouette = other.instances == theirs
+        inserted = int(other.label[silhouette][0])
+        edits = {
+            "insertion": insertion(layout, silhouette, inserted),
+            "replacement": replacement(layout, own, new),
+            "removal": removal(layout, own, completer.table),
+        }
+        after = {kind: completer.edited(image, edit, z) for kind, edit in edits.items()}
+        for kind, edit in edits.items():
+            known = ~torch.from_numpy(edit.hole).to(device)
+            scores["known_changed"].append(float((after[kind] != image)[:, known].float().mean()))
+        box = square_around(silhouette)
+        for name, x in (("insertion_accuracy", after["insertion"]), ("insertion_before", image)):
+            scores[name].append(float(class_probabilities(config, networks, x, box).argmax() == inserted - 1))
+        box = square_around(layout.instances == own)
+        for suffix, x in (("", after["replacement"]), ("_before", image)):
+            probability = class_probabilities(config, networks, x, box)
+            scores[f"replacement_new{suffix}"].append(float(probability[new - 1]))
+            scores[f"replacement_old{suffix}"].append(float(probability[old - 1]))
+        hole = torch.from_numpy(edits["removal"].hole).to(device)
+        things = {name: is_thing(completer, networks, x) for name, x in (("after", after["removal"]), ("before", image))}
+        scores["removal_things"].append(float(things["after"][hole].float().mean()))
+        scores["removal_before"].append(float(things["before"][hole].float().mean()))
+        background = torch.from_numpy(layout.label > completer.table.things).to(device)
+        scores["background_things"].append(float(things["before"][background].float().mean()))
+        if len(pictures["edit_image"]) < SHOWN:
+            pictures["edit_image"].append(as_bytes(image))
+            for kind in KINDS:
+                pictures[f"edit_{kind}"].append(as_bytes(after[kind]))
+                pictures[f"edit_{kind}_hole"].append(edits[kind].hole.astype(np.uint8))
+    metrics = {f"{name}_percent": 100 * float(np.mean(values)) for name, values in scores.items()}
+    return metrics, {name: np.stack(arrays) for name, arrays in pictures.items()}
+
+
+def largest(instances: np.ndarray) -> int:
+    """Number of the instance with most pixels; 0 if there is none."""
+    counts = np.bincount(instances[instances > 0], minlength=1)
+    return int(counts.argmax()) if len(counts) > 1 else 0
+
+
+def square_around(silhouette: np.ndarray) -> Tensor:
+    """Box (1, 5) of an aligned crop, see :func:`.crops.find_instances`."""
+    ys, xs = np.nonzero(silhouette)
+    x1, x2, y1, y2 = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
+    half, x, y = 0.6 * max(x2 - x1, y2 - y1), (x1 + x2) / 2, (y1 + y2) / 2
+    return torch.tensor([[0.0, x - half, y - half, x + half, y + half]])
+
+
+def class_probabilities(config: Config, networks: Evaluators, image: Tensor, box: Tensor) -> Tensor:
+    """The classifier's probabilities (things,) of a crop."""
+    crop = aligned_crops(image[None], box.to(image.device), config.crop_size)
+    return networks.classifier(crop)[0].softmax(0)
+
+
+def is_thing(completer: Completer, networks: Evaluators, image: Tensor) -> Tensor:
+    """Where the segmenter sees a thing, (S, S) bool."""
+    label = networks.segment(image[None])[0]
+    return (label > 0) & (label <= completer.table.things)
+
+
+def as_bytes(image: Tensor) -> np.ndarray:
+    """(3, S, S) in [-1, 1] -> (S, S, 3) uint8."""
+    return ((image.float() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,119 @@
+"""Figures: completions of every variant, use cases, object crops, and bars of the main metrics."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from shared.reproduce.verdicts import paired_interval
+from shared.support.figures import write_figure
+
+COLOURS = 256  # of a figure's palette
+GREY = 127
+USE_CASES = (("insertion", "insertion"), ("replacement", "replacement"), ("removal", "removal"))
+BARS = (
+    ("image_p_ids_percent", "image P-IDS (%)"),
+    ("object_p_ids_percent", "object P-IDS (%)"),
+    ("object_fd", "object FD"),
+    ("hole_miou_percent", "mIoU in the hole (%)"),
+)
+Shown = dict[str, np.ndarray]
+
+
+def draw(shown: dict[str, Shown], metrics: Mapping[str, Mapping[int, Mapping[str, float]]], target: Path) -> None:
+    """Write the figures whose rows ran."""
+    if shown:
+        write_figure(completions(shown), target / "grid.png", colours=COLOURS)
+    for name in ("full", *shown):
+        if "edit_image" in shown.get(name, {}):
+            write_figure(use_cases(shown[name]), target / "edits.png", colours=COLOURS)
+            break
+    if shown:
+        write_figure(crops(shown), target / "crops.png", colours=COLOURS)
+    measured = {name: by_seed for name, by_seed in metrics.items() if any("image_fd" in x for x in by_seed.values())}
+    if measured:
+        write_figure(bars(measured), target / "metrics.png", colours=COLOURS)
+
+
+def holed(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The image (S, S, 3) with a grey hole (S, S)."""
+    return np.where(hole[..., None] > 0, GREY, image).astype(np.uint8)
+
+
+def painted(label: np.ndarray) -> np.ndarray:
+    """A class map (S, S) as colours (S, S, 3) uint8; the void is black."""
+    shades = np.concatenate([[[0.0, 0.0, 0.0]], colormaps["tab20"](np.arange(256) % 20)[:, :3]])
+    return np.rint(255 * shades[label.astype(int)]).astype(np.uint8)
+
+
+def completions(shown: dict[str, Shown]) -> Figure:
+    """A row a test image: with its hole, its layout, completed by each variant, and as it is."""
+    any_row = next(iter(shown.values()))
+    columns = [
+        ("hole", [holed(x, h) for x, h in zip(any_row["image"], any_row["hole"][:, 0], strict=True)]),
+        ("layout", [painted(x) for x in any_row["label"]]),
+    ]
+    for variant, arrays in shown.items():
+        columns.append((variant, list(arrays["completed"])))
+        if "automatic" in arrays and variant == "full":
+            columns.append(("full, automatic", list(arrays["automatic"])))
+    columns.append(("real", list(any_row["image"])))
+    return _grid(columns)
+
+
+def use_cases(arrays: Shown) -> Figure:
+    """Insertion, replacement and removal by one generator: a row an image."""
+    columns = [("image", list(arrays["edit_image"]))]
+    for kind, title in USE_CASES:
+        holes = arrays[f"edit_{kind}_hole"]
+        columns.append(("hole", [holed(x, h) for x, h in zip(arrays["edit_image"], holes, strict=True)]))
+        columns.append((title, list(arrays[f"edit_{kind}"])))
+    return _grid(columns)
+
+
+def crops(shown: dict[str, Shown]) -> Figure:
+    """The surroundings of each hole, enlarged: by each variant, and real."""
+    any_row = next(iter(shown.values()))
+    boxes = [_around(hole) for hole in any_row["hole"][:, 0]]
+
+    def cut(images: np.ndarray) -> list[np.ndarray]:
+        return [image[rows, columns] for image, (rows, columns) in zip(images, boxes, strict=True)]
+
+    columns = [(variant, cut(arrays["completed"])) for variant, arrays in shown.items()]
+    return _grid([*columns, ("real", cut(any_row["image"]))])
+
+
+def _around(hole: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a square of half the image's side around the middle of the hole."""
+    half, centre = len(hole) // 4, [int(round(x.mean())) for x in np.nonzero(hole)]
+    starts = [min(max(x - half, 0), len(hole) - 2 * half) for x in centre]
+    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
+
+
+def _grid(columns: list[tuple[str, list[np.ndarray]]]) -> Figure:
+    height = len(columns[0][1])
+    figure = Figure(figsize=(1.2 * len(columns), 1.2 * height + 0.3), layout="constrained")
+    axes = figure.subplots(height, len(columns), squeeze=False)
+    for j, (title, images) in enumerate(columns):
+        axes[0][j].set_title(title, fontsize=7)
+        for i, image in enumerate(images):
+            axes[i][j].imshow(image, interpolation="nearest")
+            axes[i][j].set_axis_off()
+    return figure
+
+
+def bars(metrics: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Figure:
+    """Mean of each variant over seeds with its 95 % interval, a panel a metric."""
+    figure = Figure(figsize=(3.0 * len(BARS), 3.2), layout="constrained")
+    for axis, (metric, title) in zip(np.atleast_1d(figure.subplots(1, len(BARS))), BARS, strict=True):
+        for i, (variant, by_seed) in enumerate(metrics.items()):
+            values = [by_seed[seed][metric] for seed in sorted(by_seed) if metric in by_seed[seed]]
+            if values:
+                mean = float(np.mean(values))
+                low, high = paired_interval(values) or (mean, mean)
+                axis.bar(i, mean, yerr=[[mean - low], [high - mean]], capsize=2)
+        axis.set_xticks(range(len(metrics)), list(metrics), rotation=60, ha="right", fontsize=7)
+        axis.set_title(title, fontsize=9)
+    return figure

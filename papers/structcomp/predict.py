@@ -1,0 +1,259 @@
+"""Complete a user's image: guided by a layout or automatically, or with an object inserted, replaced or removed.
+
+``make predict PAPER=structcomp ARGS="--image photo.jpg --mask hole.png --out folder"`` writes ``completed.png``, the image
+with its hole filled, and ``sheet.png``: image, hole, layout and result side by side.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from shared import UserError
+from shared.support.command_line import can_write, command
+from shared.support.figures import write_figure
+from shared.support.files import write_atomic
+from shared.support.images import read_image
+from shared.support.weights import committed_weights, open_trained_run, weights_file
+
+from .build import LAYOUT_FILE, load_generator, load_layout_network
+from .complete import Completer
+from .config import Config
+from .data import class_table
+from .datasets.items import nearest, read_map
+from .layout import ClassTable, Edit, grown, insertion, removal, replacement
+from .pictures import GREY, painted
+
+RUN = Path(__file__).parent / "weights" / "full.json"
+PICTURES = ("completed.png", "sheet.png")
+CONTEXT = 2.0  # side of the square that the network sees, as a factor on the hole's longer side
+
+
+@dataclass(frozen=True)
+class Options:
+    """Fill a hole of an image, or insert, replace or remove an object."""
+
+    image: Path
+    """A photo: JPEG, PNG, WebP or whatever else Pillow reads."""
+    mask: Path
+    """An image of the same size: the hole is white. For an edit it is the silhouette of the object."""
+    out: Path
+    """Folder for completed.png and sheet.png."""
+    edit: Literal["complete", "insert", "replace", "remove"] = "complete"
+    """complete: fill the hole. The others paint an object of --new-class into the silhouette, or take it away."""
+    new_class: str | None = None
+    """Class of the inserted or replacing object, such as bird."""
+    label: Path | None = None
+    """Layout of the whole image: a PNG of class numbers, of the same size. Without it a layout is made up."""
+    seed: int = 0
+    """Seed of the latent: another one gives another completion."""
+    run: Path | None = None
+    """Folder of a trained run, or the .json beside committed weights; default: the weights of this folder."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def predict(options: Options) -> None:
+    """Read the image and its mask, write the two pictures."""
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; expected a folder.")
+    inputs = [path for path in (options.image, options.mask, options.label) if path]
+    if taken := [x for x in inputs if x.resolve() in [(options.out / name).resolve() for name in PICTURES]]:
+        raise UserError(f"{taken[0]} would be overwritten; give --out another folder.")
+    image = np.array(read_image(options.image))
+    chosen = read_mask(options.mask, image.shape[:2])
+    completer = trained_completer(options.run or RUN)
+    new_class = class_number(options, completer.table)
+    label = read_label(options.label, image.shape[:2], completer.table) if options.label else None
+    for picture in PICTURES:
+        can_write(options.out / picture)
+    hole = chosen if options.edit == "complete" else grown(chosen)
+    rows, columns = window(hole)
+    size = completer.config.size
+    pixels, small, layout = (
+        None if x is None else x[rows, columns] for x in (image, chosen.astype(np.uint8), label)
+    )
+    assert pixels is not None and small is not None
+    filled, guided_by, small_hole = complete_square(
+        completer,
+        np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)),
+        nearest(small, size) > 0,
+        None if layout is None else nearest(layout, size).astype(np.int64),
+        replace(options, new_class=options.new_class),
+        new_class,
+    )
+    large = Image.fromarray(filled).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)
+    result = image.copy()
+    result[rows, columns] = np.where(hole[rows, columns, None], np.asarray(large), pixels)
+    write_atomic(options.out / "completed.png", lambda file: Image.fromarray(result).save(file, "PNG"))
+    write_figure(sheet(image, hole, guided_by, small_hole, result), options.out / "sheet.png", dpi=100)
+    print(f"Filled {100 * hole.mean():.1f} % of the image. Wrote {', '.join(PICTURES)} to {options.out}.")
+
+
+def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask (H, W) bool, True where it is white.
+
+    Raises:
+        UserError: if it cannot be read, has another size, or is all black or all white.
+    """
+    mask = np.array(read_image(path, "--mask").convert("L"))
+    if mask.shape != shape:
+        raise UserError(
+            f"--mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels and --image {shape[1]} x {shape[0]}; expected "
+            "the same size."
+        )
+    hole = mask > 127
+    if not hole.any() or hole.all():
+        raise UserError(f"--mask {path} is all {'white' if hole.all() else 'black'}; expected white where to paint.")
+    return hole
+
+
+def read_label(path: Path, shape: tuple[int, ...], table: ClassTable) -> np.ndarray:
+    """A class map (H, W) uint8.
+
+    Raises:
+        UserError: if it cannot be read, has another size, or numbers that are no class.
+    """
+    label = read_map(path)
+    if label.shape != shape:
+        raise UserError(
+            f"--label {path} has {label.shape[1]} x {label.shape[0]} pixels and --image {shape[1]} x {shape[0]}; "
+            "expected the same size."
+        )
+    if int(label.max()) > table.count:
+        raise UserError(f"--label {path} holds the class {label.max()}; expected 0 to {table.count}.")
+    return label.astype(np.uint8)
+
+
+def class_number(options: Options, table: ClassTable) -> int:
+    """Number of the class that was asked for; 0 if the edit needs none.
+
+    Raises:
+        UserError: if an edit lacks its class, or there is no thing of that name.
+    """
+    things = table.names[1 : table.things + 1]
+    if options.edit not in ("insert", "replace"):
+        if options.new_class:
+            raise UserError(f"--new-class has no meaning with --edit {options.edit}; leave it out.")
+        return 0
+    if options.new_class not in things:
+        raise UserError(
+            f"--new-class is {options.new_class}; --edit {options.edit} needs one of: {', '.join(things)}."
+        )
+    return 1 + things.index(options.new_class)
+
+
+def trained_completer(run: Path) -> Completer:
+    """Generator and layout network of a trained run.
+
+    Raises:
+        UserError: no finished run there, damaged, or one without guidance by layouts.
+    """
+    with open_trained_run(run, "structcomp", Config) as (variant, config, weights):
+        table = class_table(config)
+        if config.guidance != "panoptic" or config.method == "probe":
+            raise UserError(f"{run} is of the variant {variant}, which has no layouts; give --run another, such as full.")
+        network = load_generator(config, table, weights)
+    path = committed_weights(run, LAYOUT_FILE) if run.suffix == ".json" else weights_file(run, LAYOUT_FILE)
+    with open_trained_run(run, "structcomp", Config, LAYOUT_FILE):
+        layout = load_layout_network(table, path)
+    return Completer(config, table, network, layout)
+
+
+def window(hole: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a square around the hole, or of the whole image if the hole is too long for a square."""
+    height, width = hole.shape
+    ys, xs = np.nonzero(hole)
+    longer = int(max(ys.max() - ys.min(), xs.max() - xs.min())) + 1
+    side = min(max(round(CONTEXT * longer), 16), height, width)
+    if side < longer:
+        return slice(0, height), slice(0, width)
+    starts = []
+    for x, length in ((ys, height), (xs, width)):
+        middle = (int(x.min()) + int(x.max()) + 1) // 2
+        starts.append(min(max(middle - side // 2, 0), length - side))
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+
+
+def complete_square(
+    completer: Completer,
+    image: np.ndarray,
+    chosen: np.ndarray,
+    label: np.ndarray | None,
+    options: Options,
+    new_class: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The completed square (S, S, 3) uint8, the class map that guided it, and its hole.
+
+    Args:
+        image: (S, S, 3) uint8.
+        chosen: (S, S) bool, the hole or the silhouette.
+        label: (S, S) int64, or None: the layout network says what the image shows.
+    """
+    if not chosen.any():
+        raise UserError(f"--mask {options.mask} has no white part that is left at {completer.config.size} pixels.")
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()[None] / 127.5 - 1
+    generator = torch.Generator().manual_seed(options.seed)
+    z = torch.randn(1, completer.config.z_dim, generator=generator)
+    hole = chosen if options.edit == "complete" else grown(chosen)
+    missing = torch.from_numpy(hole).float()[None, None]
+    known = None if label is None else torch.from_numpy(label)[None]
+    if options.edit == "complete" and known is not None:
+        guide, instances = known, connected(known, completer.table)
+        completed = completer.guided(pixels, missing, guide, instances, z)
+    elif options.edit == "complete":
+        completed, guide = completer.automatic(pixels, missing, z)
+    else:
+        seen = known if known is not None else completer.imagined_layout(pixels, missing)[0]
+        base = np.where(chosen & (options.edit != "insert"), new_class or 1, seen[0].numpy())
+        objects = np.where(chosen & (options.edit != "insert"), 1, 0)
+        layout = Edit(hole, base.astype(np.int64), objects.astype(np.int64))
+        edit = {
+            "insert": lambda: insertion(layout, chosen, new_class),
+            "replace": lambda: replacement(layout, 1, new_class),
+            "remove": lambda: removal(layout, 1, completer.table),
+        }[options.edit]()
+        completed = completer.edited(pixels[0], edit, z)[None]
+        guide = torch.from_numpy(edit.label)[None]
+    filled = ((completed[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return filled, guide[0].numpy(), hole
+
+
+def connected(label: torch.Tensor, table: ClassTable) -> torch.Tensor:
+    """Instances (1, S, S) of a class map without any: the connected parts of each thing class."""
+    from scipy import ndimage
+
+    found, count = np.zeros(label.shape[1:], np.int64), 0
+    for thing in range(1, table.things + 1):
+        parts, number = ndimage.label(label[0].numpy() == thing)
+        found = np.where(parts > 0, parts + count, found)
+        count += number
+    return torch.from_numpy(found)[None]
+
+
+def sheet(image: np.ndarray, hole: np.ndarray, layout: np.ndarray, small_hole: np.ndarray, result: np.ndarray) -> Figure:
+    """Image, image with its hole, layout of the square around the hole (the hole's outline in white), result."""
+    outlined = painted(layout)
+    outlined[small_hole & ~np.roll(small_hole, 1, 0) | small_hole & ~np.roll(small_hole, 1, 1)] = 255
+    holed = np.where(hole[..., None], GREY, image).astype(np.uint8)
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    shown = (("image", image), ("hole", holed), ("layout around the hole", outlined), ("result", result))
+    for axis, (title, picture) in zip(figure.subplots(1, 4), shown, strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title)
+        axis.set_axis_off()
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command(Options, predict, f"python -m {__package__}.predict", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
