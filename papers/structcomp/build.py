@@ -77,9 +77,7 @@ def frozen_features(config: Config, kind: Features, images: Tensor, seed: int) -
     """Frozen features, normalised on real images (N, 3, H, W); random weights are those of the run's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        features = FrozenFeatures(
-            kind, config.feature_size, model=config.clip_model, weights=config.clip_weights
-        )
+        features = FrozenFeatures(kind, config.feature_size, model=config.clip_model, weights=config.clip_weights)
     return features.to(images.device).calibrate(images)
 
 
@@ -102,5 +100,3 @@ def load_discriminator(config: Config, table: ClassTable, frozen: FrozenFeatures
     networks = discriminators(config, table, frozen)
     networks.load_state_dict(load_weights(weights))
     return networks.requires_grad_(False).eval()
-
-

@@ -4,14 +4,14 @@ from shared.paper import Claim, Column, Paper, Reported
 
 PAPER = Paper(
     title="Structure-Guided Image Completion with Image-level and Object-level Semantic Discriminators",
-    authors="Haitian Zheng, Zhe Lin, Jingwan Lu, Scott Cohen, Eli Shechtman, Connelly Barnes, Jianming Zhang, Qing Liu, "
-    "Sohrab Amirghodsi, Yuqian Zhou, Jiebo Luo",
+    authors="Haitian Zheng, Zhe Lin, Jingwan Lu, Scott Cohen, Eli Shechtman, Connelly Barnes, Jianming Zhang, "
+    "Qing Liu, Sohrab Amirghodsi, Yuqian Zhou, Jiebo Luo",
     venue="arXiv 2022; IEEE TPAMI 2024",
     arxiv="2212.06310",
     summary="fills holes under a layout, judged by discriminators of images and of objects with pretrained features",
     conclusion=(
         "The final seeds have not been run yet, so there is no verdict. "
-        "Offline this folder tests the mechanism on small composed scenes, with networks that were trained for minutes. "
+        "Offline this folder tests the mechanism on small composed scenes, with networks trained for minutes. "
         "Whether the method reaches the quality of the paper on photographs cannot be answered at this scale."
     ),
 )

@@ -59,9 +59,7 @@ def find_instances(
             x1, x2, y1, y2 = xs.min().item(), xs.max().item() + 1, ys.min().item(), ys.max().item() + 1
             half, x, y = ENLARGED * max(x2 - x1, y2 - y1) / 2, (x1 + x2) / 2, (y1 + y2) / 2
             found.append((i, x - half, y - half, x + half, y + half, number, int(label[i][own].mode().values), 1.0))
-    table = torch.tensor(
-        found or [(0, 0.0, 0.0, side, side, 0, 0, 0.0)], dtype=torch.float32, device=instances.device
-    )
+    table = torch.tensor(found or [(0, 0.0, 0.0, side, side, 0, 0, 0.0)], dtype=torch.float32, device=instances.device)
     return Instances(table[:, :5], table[:, 5].long(), table[:, 6].long(), table[:, 7])
 
 

@@ -69,7 +69,9 @@ def measure_edits(
             scores[f"replacement_new{suffix}"].append(float(probability[new - 1]))
             scores[f"replacement_old{suffix}"].append(float(probability[old - 1]))
         hole = torch.from_numpy(edits["removal"].hole).to(device)
-        things = {name: is_thing(completer, networks, x) for name, x in (("after", after["removal"]), ("before", image))}
+        things = {
+            name: is_thing(completer, networks, x) for name, x in (("after", after["removal"]), ("before", image))
+        }
         scores["removal_things"].append(float(things["after"][hole].float().mean()))
         scores["removal_before"].append(float(things["before"][hole].float().mean()))
         background = torch.from_numpy(layout.label > completer.table.things).to(device)

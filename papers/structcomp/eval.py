@@ -47,6 +47,7 @@ from .networks.frozen import FrozenFeatures
 from .views import judged, scene_of, views_of
 
 BATCH = 16
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and deviation of its pixels
 SHOWN = 6  # test images that are kept for the figures
 Space = Callable[[Tensor], Tensor]
 
@@ -135,7 +136,7 @@ class Inception(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.interpolate(images, (299, 299), mode="bilinear", align_corners=False, antialias=True)
-        mean, std = ((torch.tensor(v, device=x.device).view(3, 1, 1)) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        mean, std = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in IMAGENET)
         return self.network((x * 0.5 + 0.5 - mean) / std)
 
 
@@ -227,9 +228,7 @@ def summary(config: Config, spaces: Spaces, tables: dict[str, np.ndarray]) -> di
     inside = tables["label"] > 0
     for name, suffix in (("fake", ""), ("real", "real_")):
         confusion = ConfusionMatrix(class_table(config).count + 1)
-        confusion.update(
-            tables[f"segment_{name}"][inside].astype(np.int64), tables["label"][inside].astype(np.int64)
-        )
+        confusion.update(tables[f"segment_{name}"][inside].astype(np.int64), tables["label"][inside].astype(np.int64))
         found[f"{suffix}hole_miou_percent"] = 100 * confusion.mean_iou
         found[f"{suffix}object_accuracy_percent"] = 100 * float((tables[f"class_{name}"] == tables["kinds"]).mean())
     return found

@@ -51,8 +51,8 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 def r1_penalty(logits: Logits, image: Tensor, hole: Tensor | None = None) -> Tensor:
     """Squared norm of the gradient of each sample's logit, (N,), with a graph for the second derivative.
 
-    With ``hole`` (N, 1, H, W) this is CM-GAN's masked R1: the gradient counts only where pixels are missing, since known
-    pixels are the same in real and completed images.
+    With ``hole`` (N, 1, H, W) this is CM-GAN's masked R1: the gradient counts only where pixels are missing, since
+    known pixels are the same in real and completed images.
 
     Args:
         image: (N, 3, H, W), a leaf that the logits depend on.

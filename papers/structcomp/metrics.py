@@ -15,8 +15,8 @@ RESAMPLES = 200  # of a bootstrap
 def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
     """Fréchet distance between Gaussians fitted to features (N, D) and (M, D); FID if they are Inception's.
 
-    The trace of the root of S_r S_f is taken from the eigenvalues of the symmetric S_r^(1/2) S_f S_r^(1/2), which has no
-    imaginary part where a covariance is singular.
+    The trace of the root of S_r S_f is taken from the eigenvalues of the symmetric S_r^(1/2) S_f S_r^(1/2), which has
+    no imaginary part where a covariance is singular.
     """
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     difference = real.mean(0) - fake.mean(0)

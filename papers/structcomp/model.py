@@ -4,6 +4,8 @@ The paper's own text could not be read; the structure is that of CM-GAN's publis
 paper builds on. DEVIATIONS.md says which details are ours.
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -81,9 +83,10 @@ def spatially_modulated_conv(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor
         y, scale: (N, C, H, W).
         weight: (O, C, 3, 3).
     """
-    return F.conv2d(scale * y, weight, padding=1) * (
-        F.conv2d(scale.square(), weight.square(), padding=1) + EPSILON
-    ).rsqrt()
+    return (
+        F.conv2d(scale * y, weight, padding=1)
+        * (F.conv2d(scale.square(), weight.square(), padding=1) + EPSILON).rsqrt()
+    )
 
 
 class SpatialBlock(nn.Module):
@@ -115,7 +118,7 @@ class Encoder(nn.Module):
     def __init__(self, inputs: int, channels: tuple[int, ...], size: int, fourier_from: int, share: float) -> None:
         super().__init__()
         self.stem = EqualConv(inputs, channels[0], 3)
-        self.down = nn.ModuleList(EqualConv(a, b, 3, down=True) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(EqualConv(a, b, 3, down=True) for a, b in itertools.pairwise(channels))
         self.blocks = nn.ModuleList(
             FFCResidual(c, share) if size >> i <= fourier_from else EqualConv(c, c, 3) for i, c in enumerate(channels)
         )
@@ -214,9 +217,7 @@ class Generator(nn.Module):
         for i, (block, skip, to_rgb) in enumerate(zip(self.global_blocks, features, self.to_rgb, strict=True)):
             steering, stream = block(stream, skip, code, up=i > 0, cheap=self.cheap)
             if self.spatial_blocks is not None:
-                spatial = self.spatial_blocks[i](
-                    spatial, steering, code, up=i > 0, cheap=self.cheap, fixed=fixed_noise
-                )
+                spatial = self.spatial_blocks[i](spatial, steering, code, up=i > 0, cheap=self.cheap, fixed=fixed_noise)
             colours = to_rgb(spatial if self.spatial_blocks is not None else stream, code)
             picture = colours if picture is None else upsample(picture) + colours
         assert picture is not None

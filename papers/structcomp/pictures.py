@@ -87,7 +87,7 @@ def crops(shown: dict[str, Shown]) -> Figure:
 
 def _around(hole: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of a square of half the image's side around the middle of the hole."""
-    half, centre = len(hole) // 4, [int(round(x.mean())) for x in np.nonzero(hole)]
+    half, centre = len(hole) // 4, [round(float(x.mean())) for x in np.nonzero(hole)]
     starts = [min(max(x - half, 0), len(hole) - 2 * half) for x in centre]
     return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
 
@@ -108,7 +108,7 @@ def bars(metrics: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Figure:
     """Mean of each variant over seeds with its 95 % interval, a panel a metric."""
     figure = Figure(figsize=(3.0 * len(BARS), 3.2), layout="constrained")
     for axis, (metric, title) in zip(np.atleast_1d(figure.subplots(1, len(BARS))), BARS, strict=True):
-        for i, (variant, by_seed) in enumerate(metrics.items()):
+        for i, by_seed in enumerate(metrics.values()):
             values = [by_seed[seed][metric] for seed in sorted(by_seed) if metric in by_seed[seed]]
             if values:
                 mean = float(np.mean(values))

@@ -1,7 +1,7 @@
 """Complete a user's image: guided by a layout or automatically, or with an object inserted, replaced or removed.
 
-``make predict PAPER=structcomp ARGS="--image photo.jpg --mask hole.png --out folder"`` writes ``completed.png``, the image
-with its hole filled, and ``sheet.png``: image, hole, layout and result side by side.
+``make predict PAPER=structcomp ARGS="--image photo.jpg --mask hole.png --out folder"`` writes ``completed.png``, the
+image with its hole filled, and ``sheet.png``: image, hole, layout and result side by side.
 """
 
 import sys
@@ -76,9 +76,7 @@ def predict(options: Options) -> None:
     hole = chosen if options.edit == "complete" else grown(chosen)
     rows, columns = window(hole)
     size = completer.config.size
-    pixels, small, layout = (
-        None if x is None else x[rows, columns] for x in (image, chosen.astype(np.uint8), label)
-    )
+    pixels, small, layout = (None if x is None else x[rows, columns] for x in (image, chosen.astype(np.uint8), label))
     assert pixels is not None and small is not None
     filled, guided_by, small_hole = complete_square(
         completer,
@@ -143,9 +141,7 @@ def class_number(options: Options, table: ClassTable) -> int:
             raise UserError(f"--new-class has no meaning with --edit {options.edit}; leave it out.")
         return 0
     if options.new_class not in things:
-        raise UserError(
-            f"--new-class is {options.new_class}; --edit {options.edit} needs one of: {', '.join(things)}."
-        )
+        raise UserError(f"--new-class is {options.new_class}; --edit {options.edit} needs one of: {', '.join(things)}.")
     return 1 + things.index(options.new_class)
 
 
@@ -158,7 +154,9 @@ def trained_completer(run: Path) -> Completer:
     with open_trained_run(run, "structcomp", Config) as (variant, config, weights):
         table = class_table(config)
         if config.guidance != "panoptic" or config.method == "probe":
-            raise UserError(f"{run} is of the variant {variant}, which has no layouts; give --run another, such as full.")
+            raise UserError(
+                f"{run} is of the variant {variant}, which has no layouts; give --run another, such as full."
+            )
         network = load_generator(config, table, weights)
     path = committed_weights(run, LAYOUT_FILE) if run.suffix == ".json" else weights_file(run, LAYOUT_FILE)
     with open_trained_run(run, "structcomp", Config, LAYOUT_FILE):
@@ -237,7 +235,9 @@ def connected(label: torch.Tensor, table: ClassTable) -> torch.Tensor:
     return torch.from_numpy(found)[None]
 
 
-def sheet(image: np.ndarray, hole: np.ndarray, layout: np.ndarray, small_hole: np.ndarray, result: np.ndarray) -> Figure:
+def sheet(
+    image: np.ndarray, hole: np.ndarray, layout: np.ndarray, small_hole: np.ndarray, result: np.ndarray
+) -> Figure:
     """Image, image with its hole, layout of the square around the hole (the hole's outline in white), result."""
     outlined = painted(layout)
     outlined[small_hole & ~np.roll(small_hole, 1, 0) | small_hole & ~np.roll(small_hole, 1, 1)] = 255

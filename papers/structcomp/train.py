@@ -1,6 +1,7 @@
 """Reconstruct; then train against image-level and object-level discriminators with and without semantic features.
 
-``python -m papers.structcomp.train --variant full --seed 0`` trains the warm start first; ``make reproduce`` trains all.
+``python -m papers.structcomp.train --variant full --seed 0`` trains the warm start first; ``make reproduce`` trains
+all.
 """
 
 import copy
@@ -92,19 +93,21 @@ def warm_start(config: Config, run: Run, start: int) -> None:
         with run.accelerator.autocast():
             scene = scene_of(config, table, batch)
             completed = network(scene.image, scene.hole, scene.guidance, latents(config, scene))
-            loss = reconstruction_loss(config, scene, completed, features)
+            with torch.no_grad():
+                target = features(scene.image)
+            loss = reconstruction_loss(config, scene, completed, features(completed), target)
         run.log(step, loss=loss, samples=batch["name"])
         descend(run, loss, optimizer, network)
         move_average(average, network, config.ema)
     run.export(average.state_dict())
 
 
-def reconstruction_loss(config: Config, scene: Scene, completed: Tensor, features: FrozenFeatures) -> Tensor:
+def reconstruction_loss(
+    config: Config, scene: Scene, completed: Tensor, features: list[Tensor], target: list[Tensor]
+) -> Tensor:
     """Absolute difference in the hole, and difference between frozen features of completed and real image."""
-    with torch.no_grad():
-        target = features(scene.image)
-    perceptual = perceptual_loss(features(completed), target)
-    return config.l1_weight * hole_l1(completed, scene.image, scene.hole) + config.perceptual_weight * perceptual
+    l1, perceptual = hole_l1(completed, scene.image, scene.hole), perceptual_loss(features, target)
+    return config.l1_weight * l1 + config.perceptual_weight * perceptual
 
 
 # -- stage 2: discriminators ------------------------------------------------------------------------------------------
@@ -147,9 +150,11 @@ def adversarial(config: Config, run: Run) -> None:
             scene = scene_of(config, table, batch, most=config.crops)
             with torch.set_grad_enabled(moves):
                 completed = network(scene.image, scene.hole, scene.guidance, latents(config, scene))
-                fake = views_of(config, scene, completed, semantic)
+                features = perceptual(completed)
+                fake = views_of(config, scene, completed, semantic, features if semantic is perceptual else None)
             with torch.no_grad():
-                real = views_of(config, scene, scene.image, semantic)
+                target = perceptual(scene.image)
+                real = views_of(config, scene, scene.image, semantic, target if semantic is perceptual else None)
             judged_losses = judges_losses(config, judges, real, {role: x.detached() for role, x in fake.items()})
             loss = torch.stack(list(judged_losses.values())).sum()
         if not probe and step % config.r1_every == 0:
@@ -158,7 +163,7 @@ def adversarial(config: Config, run: Run) -> None:
         if moves:
             with run.accelerator.autocast():
                 adversary = generator_losses(config, judges, fake)
-                moving = adversary + reconstruction_loss(config, scene, completed, perceptual)
+                moving = adversary + reconstruction_loss(config, scene, completed, features, target)
         run.log(step, loss=loss + moving, samples=batch["name"], generator=moving.detach(), **judged_losses)
         if moves:
             descend(run, moving, optimizer, network)

@@ -72,12 +72,15 @@ def scene_of(config: Config, table: ClassTable, batch: dict[str, Any], most: int
     return Scene(image, hole, guidance, found, crop_hole, torch.cat(parts, 1), kinds)
 
 
-def views_of(config: Config, scene: Scene, image: Tensor, frozen: FrozenFeatures | None) -> dict[str, View]:
+def views_of(
+    config: Config, scene: Scene, image: Tensor, frozen: FrozenFeatures | None, maps: list[Tensor] | None = None
+) -> dict[str, View]:
     """The view of every discriminator of a configuration, by role.
 
     Args:
         image: (N, 3, S, S), real or completed.
         frozen: features for the semantic ones.
+        maps: what ``frozen`` says of the whole images, if it is known already.
     """
     found: dict[str, View] = {}
     crops: Tensor | None = None
@@ -89,8 +92,10 @@ def views_of(config: Config, scene: Scene, image: Tensor, frozen: FrozenFeatures
         else:
             parts = [x for x in (0.5 - scene.hole, scene.guidance) if x is not None]
             pixels, condition, weights = image, torch.cat(parts, 1), torch.ones(len(image), device=image.device)
-        maps = frozen(pixels) if is_semantic(role) and frozen is not None else []
-        found[role] = View(pixels, condition, maps, scene.kinds, weights)
+        features: list[Tensor] = []
+        if is_semantic(role) and frozen is not None:
+            features = maps if maps is not None and role == "semantic" else frozen(pixels)
+        found[role] = View(pixels, condition, features, scene.kinds, weights)
     return found
 
 

@@ -23,7 +23,7 @@ DATA/                          --dataset places
   data_large_panoptic/         NAME.png and NAME.json at the same places
   val_large/                   Places365_val_00000001.jpg ... (36,500)
   val_large_panoptic/          Places365_val_00000001.png and .json ...
-  image/ mask/ label/          optional: the evaluation set, --split evaluation; masks are white where pixels are known"""
+  image/ mask/ label/          optional: the evaluation set, --split evaluation; masks: white is known"""
 THINGS, STUFF = 80, 54  # COCO's things, and detectron2's list of stuff, whose entry 0 stands for all things
 TABLE = ClassTable(
     ("void", *(f"thing {i}" for i in range(THINGS)), *(f"stuff {i}" for i in range(STUFF))), THINGS

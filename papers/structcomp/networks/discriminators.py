@@ -3,6 +3,7 @@
 Each reads an image together with its condition: the mask and the guidance, and of a crop the object's own mask.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -111,7 +112,7 @@ class SemanticDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = EqualConv(inputs, channels[0], 3)
-        self.down = nn.ModuleList(EqualConv(a, b, 3, down=True) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(EqualConv(a, b, 3, down=True) for a, b in itertools.pairwise(channels))
         scale = {size >> i: i for i in range(1, len(channels))}
         self.scales = [scale[max(4, resolution)] for resolution, _ in frozen]
         self.project = nn.ModuleList(EqualConv(c, channels[scale[max(4, r)]], 1) for r, c in frozen)

@@ -1,5 +1,7 @@
 """A small U-Net: the layout network, and the independent segmenter and classifier of the evaluation."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,10 +29,8 @@ class UNet(nn.Module):
         super().__init__()
         widths = (*widths, *[widths[-1]] * depth)
         self.stem = _block(inputs, widths[0])
-        self.down = nn.ModuleList(
-            nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in zip(widths, widths[1:], strict=False)
-        )
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in itertools.pairwise(widths))
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in itertools.pairwise(widths))
         self.head = nn.Conv2d(widths[0], outputs, 1)
 
     def encode(self, x: Tensor) -> list[Tensor]:
@@ -81,9 +81,7 @@ class ObjectClassifier(nn.Module):
         super().__init__()
         widths = (3, 24, 48, 64, 64, 64)
         strides = (1, 2, 1, 2, 2)
-        self.features = nn.Sequential(
-            *(_block(a, b, s) for a, b, s in zip(widths, widths[1:], strides, strict=False))
-        )
+        self.features = nn.Sequential(*(_block(a, b, s) for a, b, s in zip(widths, widths[1:], strides, strict=False)))
         self.head = nn.Linear(widths[-1], classes)
 
     def pooled(self, x: Tensor) -> Tensor:

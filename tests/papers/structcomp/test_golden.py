@@ -104,9 +104,7 @@ class TinyDiscriminator:
     def gradients(self, loss: Tensor) -> dict[str, Tensor]:
         found = torch.autograd.grad(loss, list(self.parameters.values()), retain_graph=True, allow_unused=True)
         zeros = map(torch.zeros_like, self.parameters.values())
-        return {
-            name: zero if x is None else x for name, x, zero in zip(self.parameters, found, zeros, strict=True)
-        }
+        return {name: zero if x is None else x for name, x, zero in zip(self.parameters, found, zeros, strict=True)}
 
 
 @pytest.mark.parametrize("name", ["gan_r1_uncond", "gan_r1_structcond"])
@@ -317,8 +315,6 @@ def test_small_masks_have_the_statistics_of_large_ones(name: str, draw: Any) -> 
 def test_object_aware_rule(name: str) -> None:
     g = load(name)
     instances = np.where(np.isin(g["label"], g["thing_ids"]), g["label"], 0)
-    hole, known = keep_objects(
-        g["known_before"] == 0, instances, int(g["erosion_iterations"]), float(g["ratio"])
-    )
+    hole, known = keep_objects(g["known_before"] == 0, instances, int(g["erosion_iterations"]), float(g["ratio"]))
     assert np.array_equal(~hole, g["known_after"] > 0)
     assert np.array_equal(known, (g["unmasked_object_pixels"] > 0) & (g["known_before"] == 0))
