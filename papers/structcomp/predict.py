@@ -6,7 +6,7 @@ image with its hole filled, and ``sheet.png``: image, hole, layout and result si
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +83,7 @@ def predict(options: Options) -> None:
         np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)),
         nearest(small, size) > 0,
         None if layout is None else nearest(layout, size).astype(np.int64),
-        replace(options, new_class=options.new_class),
+        options,
         new_class,
     )
     large = Image.fromarray(filled).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = (20, 40, 64)
-LAYOUT_WIDTHS = (16, 32, 48)  # smaller, so that its weights and the generator's are committed together
+LAYOUT_WIDTHS = (16, 32, 40)  # smaller, so that its weights and the generator's are committed together
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
