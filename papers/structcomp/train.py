@@ -164,7 +164,8 @@ def adversarial(config: Config, run: Run) -> None:
             with run.accelerator.autocast():
                 adversary = generator_losses(config, judges, fake)
                 moving = adversary + reconstruction_loss(config, scene, completed, features, target)
-        run.log(step, loss=loss + moving, samples=batch["name"], generator=moving.detach(), **judged_losses)
+        values = {role: x.detach() for role, x in judged_losses.items()}
+        run.log(step, loss=loss + moving, samples=batch["name"], generator=moving.detach(), **values)
         if moves:
             descend(run, moving, optimizer, network)
             move_average(average, network, config.ema)

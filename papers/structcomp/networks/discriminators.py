@@ -4,9 +4,11 @@ Each reads an image together with its condition: the mask and the guidance, and 
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .stylegan import EqualConv, EqualLinear, Mapping, batch_deviation
@@ -97,7 +99,7 @@ class SemanticDiscriminator(nn.Module):
         size: height and width of the image, a power of two.
         inputs: channels of image and condition together.
         channels: of each scale of the trainable encoder, from ``size`` to 4 x 4.
-        frozen: resolution and channels of each frozen feature map, in the order in which they are given.
+        frozen: resolution and channels of each frozen feature map; each joins the scale nearest to its own.
         group: see :class:`Epilogue`.
     """
 
@@ -113,9 +115,11 @@ class SemanticDiscriminator(nn.Module):
         super().__init__()
         self.stem = EqualConv(inputs, channels[0], 3)
         self.down = nn.ModuleList(EqualConv(a, b, 3, down=True) for a, b in itertools.pairwise(channels))
-        scale = {size >> i: i for i in range(1, len(channels))}
-        self.scales = [scale[max(4, resolution)] for resolution, _ in frozen]
-        self.project = nn.ModuleList(EqualConv(c, channels[scale[max(4, r)]], 1) for r, c in frozen)
+        resolutions = {i: size >> i for i in range(1, len(channels))}
+        self.scales = [min(resolutions, key=lambda i: abs(math.log2(resolutions[i] / r))) for r, _ in frozen]
+        self.project = nn.ModuleList(
+            EqualConv(c, channels[i], 1) for i, (_, c) in zip(self.scales, frozen, strict=True)
+        )
         self.fuse = nn.ModuleList(EqualConv(2 * channels[i], channels[i], 3) for i in self.scales)
         self.b4 = Epilogue(channels[-1], group)
 
@@ -124,10 +128,9 @@ class SemanticDiscriminator(nn.Module):
         x = self.stem(x)
         for i, down in enumerate(self.down, 1):
             x = down(x)
-            for j, project, fuse in zip(self.scales, self.project, self.fuse, strict=True):
+            for j, features, project, fuse in zip(self.scales, frozen, self.project, self.fuse, strict=True):
                 if i == j:
-                    features = project(frozen[self.scales.index(j)])
-                    x = fuse(torch.cat([x, nn.functional.interpolate(features, x.shape[-2:], mode="area")], 1))
+                    x = fuse(torch.cat([x, F.interpolate(project(features), x.shape[-2:], mode="area")], 1))
         return self.b4(x)
 
 

@@ -48,7 +48,10 @@ FIRST, VALIDATION = f"{TRAIN}/00000001", f"{VAL}/Places365_val_00000001"
 
 def build_places(root: Path) -> None:
     """Two training images in a class folder, two of validation, and one of the evaluation set."""
-    for folder, stems in ((TRAIN, ("00000001", "00000002")), (VAL, ("Places365_val_00000001", "Places365_val_00000002"))):
+    for folder, stems in (
+        (TRAIN, ("00000001", "00000002")),
+        (VAL, ("Places365_val_00000001", "Places365_val_00000002")),
+    ):
         top, _, below = folder.partition("/")
         for stem in stems:
             photo(root / folder / f"{stem}.jpg", SIZE)
@@ -218,7 +221,9 @@ COMMANDS = {
         predict.main,
         {"shared --image": ".", "structcomp --mask": ".", "structcomp --run": "run"},
         "--image ./a.png --mask ./mask.png --label ./label.png --edit insert --new-class bird --out ./filled --run ./run",
-        files=dict.fromkeys(("a.png", "mask.png", "label.png", "run/config.json", f"run/{MODEL}", f"run/{LAYOUT}"), BINARY),
+        files=dict.fromkeys(
+            ("a.png", "mask.png", "label.png", "run/config.json", f"run/{MODEL}", f"run/{LAYOUT}"), BINARY
+        ),
         computed=("filled/completed.png", "filled/sheet.png"),
     ),
 }

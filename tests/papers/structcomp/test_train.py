@@ -182,7 +182,16 @@ def test_the_largest_instance() -> None:
 @pytest.mark.parametrize("guidance", ["panoptic", "segmentation", "edge"])
 def test_the_paper_preset_on_places(tmp_path: Path, guidance: Any) -> None:
     build_places(tmp_path)
-    small = ("size", "channels", "discriminator_channels", "object_channels", "crop_size", "z_dim", "w_dim", "global_dim")
+    small = (
+        "size",
+        "channels",
+        "discriminator_channels",
+        "object_channels",
+        "crop_size",
+        "z_dim",
+        "w_dim",
+        "global_dim",
+    )
     paper: Config = replace(
         PRESETS["paper"],
         **{name: getattr(SMOKE, name) for name in small},
