@@ -220,7 +220,8 @@ COMMANDS = {
     "structcomp": Command(
         predict.main,
         {"shared --image": ".", "structcomp --mask": ".", "structcomp --run": "run"},
-        "--image ./a.png --mask ./mask.png --label ./label.png --edit insert --new-class bird --out ./filled --run ./run",
+        "--image ./a.png --mask ./mask.png --label ./label.png --edit insert --new-class bird "
+        "--out ./filled --run ./run",
         files=dict.fromkeys(
             ("a.png", "mask.png", "label.png", "run/config.json", f"run/{MODEL}", f"run/{LAYOUT}"), BINARY
         ),
