@@ -198,7 +198,7 @@ ROLES: dict[str, dict[str, Any]] = {
     "base": {"discriminators": ("image",), "shares": (1.0,)},
     "sem": {"discriminators": ("image", "semantic"), "shares": (0.5, 0.5)},
     "obj": {"discriminators": ("image", "object"), "shares": (0.5, 0.5)},
-    "full": {},
+    "structcomp": {},
 }
 
 
@@ -212,8 +212,8 @@ VARIANTS = {
     "base": Variant("D_img, a structure-guided CM-GAN", ROLES["base"], start="warm", headline=True),
     "sem": Variant("D_img and D_sem", ROLES["sem"], LARGE, "warm", headline=True),
     "obj": Variant("D_img and D_obj", ROLES["obj"], LARGE, "warm", headline=True),
-    "full": Variant("all four discriminators", ROLES["full"], start="warm", headline=True),
-    "full-random": Variant("all four, frozen features of random weights", RANDOM, CPU_ONLY, "warm", headline=True),
+    "structcomp": Variant("all four discriminators", ROLES["structcomp"], start="warm", headline=True),
+    "structcomp-random": Variant("all four, frozen features of random weights", RANDOM, CPU_ONLY, "warm", headline=True),
     "warm-unguided": Variant("reconstruction alone, no guidance", {"method": "warm", "guidance": "none"}),
     "unguided": Variant(
         "D_img and D_sem, no guidance", ROLES["sem"] | {"guidance": "none"}, start="warm-unguided", headline=True
@@ -234,7 +234,7 @@ VARIANTS = {
         for name, text, changes, start in (
             ("warm", "reconstruction alone", {"method": "warm"}, None),
             ("base", "D_img", ROLES["base"], f"warm-{guidance}"),
-            ("full", "all four discriminators", ROLES["full"], f"warm-{guidance}"),
+            ("structcomp", "all four discriminators", ROLES["structcomp"], f"warm-{guidance}"),
         )
     },
 }

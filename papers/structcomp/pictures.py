@@ -26,7 +26,7 @@ def draw(shown: dict[str, Shown], metrics: Mapping[str, Mapping[int, Mapping[str
     """Write the figures whose rows ran."""
     if shown:
         write_figure(completions(shown), target / "grid.png", colours=COLOURS)
-    for name in ("full", *shown):
+    for name in ("structcomp", *shown):
         if "edit_image" in shown.get(name, {}):
             write_figure(use_cases(shown[name]), target / "edits.png", colours=COLOURS)
             break
@@ -57,8 +57,8 @@ def completions(shown: dict[str, Shown]) -> Figure:
     ]
     for variant, arrays in shown.items():
         columns.append((variant, list(arrays["completed"])))
-        if "automatic" in arrays and variant == "full":
-            columns.append(("full, automatic", list(arrays["automatic"])))
+        if "automatic" in arrays and variant == "structcomp":
+            columns.append(("structcomp, automatic", list(arrays["automatic"])))
     columns.append(("real", list(any_row["image"])))
     return _grid(columns)
 

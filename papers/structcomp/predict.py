@@ -30,7 +30,7 @@ from .datasets.items import nearest, read_map
 from .layout import ClassTable, Edit, grown, insertion, removal, replacement
 from .pictures import GREY, painted
 
-RUN = Path(__file__).parent / "weights" / "full.json"
+RUN = Path(__file__).parent / "weights" / "structcomp.json"
 PICTURES = ("completed.png", "sheet.png")
 CONTEXT = 2.0  # side of the square that the network sees, as a factor on the hole's longer side
 
@@ -155,7 +155,7 @@ def trained_completer(run: Path) -> Completer:
         table = class_table(config)
         if config.guidance != "panoptic" or config.method == "probe":
             raise UserError(
-                f"{run} is of the variant {variant}, which has no layouts; give --run another, such as full."
+                f"{run} is of the variant {variant}, which has no layouts; give --run another, such as structcomp."
             )
         network = load_generator(config, table, weights)
     path = committed_weights(run, LAYOUT_FILE) if run.suffix == ".json" else weights_file(run, LAYOUT_FILE)

@@ -1,6 +1,6 @@
 """Reconstruct; then train against image-level and object-level discriminators with and without semantic features.
 
-``python -m papers.structcomp.train --variant full --seed 0`` trains the warm start first; ``make reproduce`` trains
+``python -m papers.structcomp.train --variant structcomp --seed 0`` trains the warm start first; ``make reproduce`` trains
 all.
 """
 

@@ -108,7 +108,7 @@ def layout_weights() -> bytes:
 
 
 def build_trained(root: Path) -> None:
-    build_run(root, "full", SMOKE, model=generator_weights(), layout=layout_weights())
+    build_run(root, "structcomp", SMOKE, model=generator_weights(), layout=layout_weights())
 
 
 def build_edit(root: Path) -> None:

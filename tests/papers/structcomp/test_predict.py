@@ -82,10 +82,10 @@ def test_the_command_says_what_it_did(options: Options, tmp_path: Path, capsys: 
 
 
 def test_committed_weights_take_the_place_of_a_run(options: Options, tmp_path: Path) -> None:
-    (tmp_path / "run/config.json").rename(tmp_path / "full.json")
-    (tmp_path / "run/checkpoint/model.safetensors").rename(tmp_path / "full.safetensors")
-    (tmp_path / "run/checkpoint/layout.safetensors").rename(tmp_path / "full-layout.safetensors")
-    predict(replace(options, run=tmp_path / "full.json"))
+    (tmp_path / "run/config.json").rename(tmp_path / "structcomp.json")
+    (tmp_path / "run/checkpoint/model.safetensors").rename(tmp_path / "structcomp.safetensors")
+    (tmp_path / "run/checkpoint/layout.safetensors").rename(tmp_path / "structcomp-layout.safetensors")
+    predict(replace(options, run=tmp_path / "structcomp.json"))
     assert (tmp_path / "out/completed.png").is_file()
 
 

@@ -63,7 +63,7 @@ def test_reconstruction_learns(warm: Path) -> None:
     assert np.mean(generator[-6:]) < 0.95 * np.mean(generator[:3])
 
 
-@pytest.mark.parametrize("roles", ["base", "full"])
+@pytest.mark.parametrize("roles", ["base", "structcomp"])
 def test_discriminators_learn_alone_and_then_the_generator_moves(
     cache: Path, warm: Path, tmp_path: Path, roles: str
 ) -> None:
@@ -216,7 +216,7 @@ def test_the_paper_preset_on_places(tmp_path: Path, guidance: Any) -> None:
     first = replace(paper, method="warm")
     start = run_in(tmp_path / "warm", tmp_path / "cache")
     train(first, start)
-    run = run_in(tmp_path / "full", tmp_path / "cache", start.folder)
+    run = run_in(tmp_path / "structcomp", tmp_path / "cache", start.folder)
     train(paper, run)
     assert (run.weights.with_name(LAYOUT_FILE)).exists() == (guidance == "panoptic")
     assert all(torch.isfinite(x).all() for x in weights(run.folder)["model.safetensors"].values())
