@@ -213,7 +213,9 @@ VARIANTS = {
     "sem": Variant("D_img and D_sem", ROLES["sem"], LARGE, "warm", headline=True),
     "obj": Variant("D_img and D_obj", ROLES["obj"], LARGE, "warm", headline=True),
     "structcomp": Variant("all four discriminators", ROLES["structcomp"], start="warm", headline=True),
-    "structcomp-random": Variant("all four, frozen features of random weights", RANDOM, CPU_ONLY, "warm", headline=True),
+    "structcomp-random": Variant(
+        "all four, frozen features of random weights", RANDOM, CPU_ONLY, "warm", headline=True
+    ),
     "warm-unguided": Variant("reconstruction alone, no guidance", {"method": "warm", "guidance": "none"}),
     "unguided": Variant(
         "D_img and D_sem, no guidance", ROLES["sem"] | {"guidance": "none"}, start="warm-unguided", headline=True

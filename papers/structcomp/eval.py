@@ -17,7 +17,7 @@ from shared.support.files import write_atomic
 from shared.support.progress import track
 from shared.support.weights import weights_file
 
-from . import evaluators
+from . import evaluators, pictures
 from .build import (
     CALIBRATED,
     LAYOUT_FILE,
@@ -205,12 +205,7 @@ def measure_batch(config: Config, spaces: Spaces, batch: dict[str, Any], complet
 
 def summary(config: Config, spaces: Spaces, tables: dict[str, np.ndarray]) -> dict[str, float]:
     """Metrics of the rows of all test images."""
-    found: dict[str, float] = {
-        "images": len(tables["l1"]),
-        "objects": len(tables["kinds"]),
-        "hole_l1_percent": 50 * float(tables["l1"].mean()),
-        "ssim_percent": 100 * float(tables["ssim"].mean()),
-    }
+    found: dict[str, float] = {}
     if "lpips" in tables:
         found["lpips"] = float(tables["lpips"].mean())
     for what, names in (("image", spaces.image), ("object", spaces.object)):
@@ -225,6 +220,12 @@ def summary(config: Config, spaces: Spaces, tables: dict[str, np.ndarray]) -> di
             if not space:
                 low, high = bootstrap_interval(frechet_distance, real, fake)
                 found |= {f"{what}_fd_low": low, f"{what}_fd_high": high}
+    found |= {
+        "hole_l1_percent": 50 * float(tables["l1"].mean()),
+        "ssim_percent": 100 * float(tables["ssim"].mean()),
+        "images": len(tables["l1"]),
+        "objects": len(tables["kinds"]),
+    }
     inside = tables["label"] > 0
     for name, suffix in (("fake", ""), ("real", "real_")):
         confusion = ConfusionMatrix(class_table(config).count + 1)
@@ -284,8 +285,6 @@ def probe(config: Config, run: Run, items: Items) -> dict[str, float]:
 
 def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
     """Grids of completions, of edits and of object crops, and bars of the main metrics, as far as their rows ran."""
-    from . import pictures
-
     first = min(seed for _, seed in runs)
     shown: dict[str, dict[str, np.ndarray]] = {}
     metrics: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)

@@ -1,7 +1,6 @@
 """Reconstruct; then train against image-level and object-level discriminators with and without semantic features.
 
-``python -m papers.structcomp.train --variant structcomp --seed 0`` trains the warm start first; ``make reproduce`` trains
-all.
+``python -m papers.structcomp.train --seed 0`` trains the warm start first; ``make reproduce`` trains all.
 """
 
 import copy
