@@ -79,7 +79,9 @@ class Config:
     """Steps of the layout network."""
     layout_learning_rate: float = 1e-3
     discriminator_steps: int = 1_000
-    """Steps in which the discriminators learn alone; a probe has no others."""
+    """Steps in which the discriminators learn alone."""
+    probe_steps: int = 2_000
+    """Steps of a probe."""
     steps: int = 500_000
     """Adversarial steps of the generator."""
     learning_rate: float = 1e-3
@@ -147,6 +149,7 @@ CPU = Config(
     layout_steps=250,
     layout_learning_rate=3e-3,
     discriminator_steps=60,
+    probe_steps=100,
     steps=250,
     learning_rate=1.5e-3,
     discriminator_learning_rate=2.5e-3,
@@ -177,6 +180,7 @@ PRESETS = {
         warm_steps=6,
         layout_steps=4,
         discriminator_steps=2,
+        probe_steps=6,
         steps=4,
         batch_size=4,
         r1_every=2,
@@ -203,7 +207,7 @@ ROLES: dict[str, dict[str, Any]] = {
 
 
 def _probe(role: Role, **changes: Any) -> dict[str, Any]:
-    return {"method": "probe", "discriminators": (role,), "shares": (1.0,), "discriminator_steps": 100} | changes
+    return {"method": "probe", "discriminators": (role,), "shares": (1.0,)} | changes
 
 
 RANDOM = {"features": "random"}

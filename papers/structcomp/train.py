@@ -115,7 +115,7 @@ def reconstruction_loss(
 def adversarial(config: Config, run: Run) -> None:
     """Train the discriminators against the warm start, and after some steps the generator against them.
 
-    A probe ends before the generator moves.
+    In a probe the generator never moves.
     """
     table, batches = class_table(config), _batches(config, run)
     probe = config.method == "probe"
@@ -141,10 +141,10 @@ def adversarial(config: Config, run: Run) -> None:
         "batches": batches,
     }
     run.reseed(per_process=True)
-    total = config.discriminator_steps + (0 if probe else config.steps)
+    total = config.probe_steps if probe else config.discriminator_steps + config.steps
     for step in run.steps(total, save_every=config.save_every, **state):
         batch = next(batches)
-        moves = step >= config.discriminator_steps
+        moves = not probe and step >= config.discriminator_steps
         with run.accelerator.autocast():
             scene = scene_of(config, table, batch, most=config.crops)
             with torch.set_grad_enabled(moves):

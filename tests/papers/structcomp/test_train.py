@@ -82,7 +82,7 @@ def same_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def test_a_probe_leaves_the_generator_alone(cache: Path, warm: Path, tmp_path: Path) -> None:
-    config = replace(SMOKE, **VARIANTS["probe-objsem"].changes | {"discriminator_steps": 20})
+    config = replace(SMOKE, **VARIANTS["probe-objsem"].changes | {"probe_steps": 20})
     run = run_in(tmp_path, cache, warm)
     before = run.start_weights.read_bytes()
     train(config, run)
