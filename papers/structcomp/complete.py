@@ -65,8 +65,9 @@ class Completer:
         return imagined, edges
 
     def edited(self, image: Tensor, edit: Edit, z: Tensor) -> Tensor:
-        """The image (3, S, S) after an edit of its layout."""
-        hole = torch.from_numpy(np.ascontiguousarray(edit.hole)).float()[None, None]
-        maps = (torch.from_numpy(np.ascontiguousarray(x)).long()[None] for x in (edit.label, edit.instances))
-        device = image.device
-        return self.guided(image[None], hole.to(device), *(x.to(device) for x in maps), z[None].to(device))[0]
+        """The image (3, S, S) after an edit of its layout, with latent z (z_dim,)."""
+        hole = torch.from_numpy(np.array(edit.hole)).float()[None, None]
+        label, instances = (
+            torch.from_numpy(np.array(x)).long()[None].to(image.device) for x in (edit.label, edit.instances)
+        )
+        return self.guided(image[None], hole.to(image.device), label, instances, z[None].to(image.device))[0]

@@ -60,10 +60,10 @@ def _stored(config: Config, cache: Path, split: str) -> scenes.Scenes:
 def as_tensors(item: Item, hole: np.ndarray) -> dict[str, Any]:
     """``image`` (3, S, S) in [-1, 1], ``label`` and ``instances`` (S, S) int64, ``hole`` (1, S, S), ``name``."""
     return {
-        "image": torch.from_numpy(np.ascontiguousarray(item.image)).permute(2, 0, 1).float() / 127.5 - 1,
-        "label": torch.from_numpy(np.ascontiguousarray(item.label)),
-        "instances": torch.from_numpy(np.ascontiguousarray(item.instances)),
-        "hole": torch.from_numpy(np.ascontiguousarray(hole)).float()[None],
+        "image": torch.from_numpy(np.array(item.image)).permute(2, 0, 1).float() / 127.5 - 1,
+        "label": torch.from_numpy(np.array(item.label)),
+        "instances": torch.from_numpy(np.array(item.instances)),
+        "hole": torch.from_numpy(np.array(hole)).float()[None],
         "name": item.name,
     }
 

@@ -132,7 +132,7 @@ class Inception(nn.Module):
         from torchvision.models import Inception_V3_Weights, inception_v3
 
         self.network = inception_v3(weights=Inception_V3_Weights.IMAGENET1K_V1).eval().requires_grad_(False)
-        self.network.fc = nn.Identity()  # type: ignore[assignment]
+        self.network.fc = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.interpolate(images, (299, 299), mode="bilinear", align_corners=False, antialias=True)

@@ -179,7 +179,9 @@ class Generator(nn.Module):
         self.encoder = Encoder(4 + guidance_channels, channels, size, fourier_from, fourier_share)
         self.to_code = EqualLinear(16 * channels[-1], global_dim)
         self.mapping = Mapping(z_dim, w_dim, mapping_layers)
-        self.starts = nn.ModuleList(EqualLinear(global_dim, 16 * channels[-1], activate=True) for _ in range(2))
+        self.starts = nn.ModuleList(
+            EqualLinear(global_dim, 16 * channels[-1], activate=True) for _ in range(1 + spatial)
+        )
         outputs = channels[::-1]  # mirrored: from 4 x 4 to the image's size
         inputs = (outputs[0], *outputs[:-1])
         self.global_blocks = nn.ModuleList(
@@ -212,13 +214,16 @@ class Generator(nn.Module):
         features = self.encoder(torch.cat([x for x in (known, 0.5 - hole, guidance) if x is not None], 1))[::-1]
         style = F.normalize(self.to_code(features[0].flatten(1)), dim=1)
         code = torch.cat([style, self.mapping(z)], 1)
-        stream, spatial = (start(style).view(-1, self.coarse, 4, 4) for start in self.starts)
+        stream, *others = (start(style).view(-1, self.coarse, 4, 4) for start in self.starts)
+        detail = others[0] if others else stream
         picture: Tensor | None = None
         for i, (block, skip, to_rgb) in enumerate(zip(self.global_blocks, features, self.to_rgb, strict=True)):
             steering, stream = block(stream, skip, code, up=i > 0, cheap=self.cheap)
-            if self.spatial_blocks is not None:
-                spatial = self.spatial_blocks[i](spatial, steering, code, up=i > 0, cheap=self.cheap, fixed=fixed_noise)
-            colours = to_rgb(spatial if self.spatial_blocks is not None else stream, code)
+            if self.spatial_blocks is None:
+                detail = stream
+            else:
+                detail = self.spatial_blocks[i](detail, steering, code, up=i > 0, cheap=self.cheap, fixed=fixed_noise)
+            colours = to_rgb(detail, code)
             picture = colours if picture is None else upsample(picture) + colours
         assert picture is not None
         return composite(picture, image, hole)

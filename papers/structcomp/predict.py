@@ -196,7 +196,7 @@ def complete_square(
     """
     if not chosen.any():
         raise UserError(f"--mask {options.mask} has no white part that is left at {completer.config.size} pixels.")
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()[None] / 127.5 - 1
     generator = torch.Generator().manual_seed(options.seed)
     z = torch.randn(1, completer.config.z_dim, generator=generator)
     hole = chosen if options.edit == "complete" else grown(chosen)
@@ -217,7 +217,7 @@ def complete_square(
             "replace": lambda: replacement(layout, 1, new_class),
             "remove": lambda: removal(layout, 1, completer.table),
         }[options.edit]()
-        completed = completer.edited(pixels[0], edit, z)[None]
+        completed = completer.edited(pixels[0], edit, z[0])[None]
         guide = torch.from_numpy(edit.label)[None]
     filled = ((completed[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     return filled, guide[0].numpy(), hole

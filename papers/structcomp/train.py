@@ -4,6 +4,7 @@
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def train_layout_network(config: Config, run: Run) -> dict[str, Tensor]:
     batches = _batches(config, run)
     network = run.sync_batch_norm(LayoutNetwork(table.count)).to(run.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.layout_learning_rate)
-    state = {"network": network, "optimizer": optimizer, "batches": batches}
+    state: dict[str, Any] = {"network": network, "optimizer": optimizer, "batches": batches}
     for step in run.steps(
         config.layout_steps, whole=config.layout_steps + config.warm_steps, save_every=config.save_every, **state
     ):
@@ -85,7 +86,7 @@ def warm_start(config: Config, run: Run, start: int) -> None:
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.warm_learning_rate, betas=BETAS)
     features = _frozen(config, run, "lite0")
-    state = {"network": network, "average": average, "optimizer": optimizer, "batches": batches}
+    state: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer, "batches": batches}
     run.reseed(per_process=True)
     for step in run.steps(start + config.warm_steps, start=start, save_every=config.save_every, **state):
         batch = next(batches)
@@ -132,7 +133,7 @@ def adversarial(config: Config, run: Run) -> None:
     judges = discriminators(config, table, semantic).to(run.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS)
     judges_optimizer = build_judges_optimizer(config, judges)
-    state = {
+    state: dict[str, Any] = {
         "network": network,
         "average": average,
         "judges": judges,
@@ -263,7 +264,7 @@ def descend(run: Run, loss: Tensor, optimizer: torch.optim.Optimizer, network: n
     if run.accelerator.num_processes > 1:
         for parameter in network.parameters():
             if parameter.grad is not None:
-                parameter.grad = run.accelerator.reduce(parameter.grad, reduction="mean")
+                parameter.grad.copy_(run.accelerator.reduce(parameter.grad, reduction="mean"))
         for name, buffer in network.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.copy_(run.accelerator.reduce(buffer, reduction="mean"))

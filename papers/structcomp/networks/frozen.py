@@ -27,6 +27,9 @@ class FrozenFeatures(nn.Module):
         model, weights: of open_clip, for ``clip``.
     """
 
+    input_mean: Tensor
+    input_std: Tensor
+
     def __init__(
         self, kind: Features, input_size: int, *, model: str = "ViT-B-32-quickgelu", weights: str | None = None
     ) -> None:
