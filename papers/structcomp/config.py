@@ -116,7 +116,7 @@ class Config:
     test_scenes: int = 400
     """Composed scenes for testing, and as many for validation."""
     edited: int = 200
-    """Images on which each edit is tried."""
+    """Images on which each edit is tried; 0 measures neither edits nor the automatic pipeline."""
     evaluator_steps: int = 20_000
     """Steps of each network that evaluates and judges nothing in training."""
     inception: bool = True
@@ -199,9 +199,9 @@ ALL = ("smoke", "cpu", "paper")
 CPU_ONLY, LARGE = ("cpu",), ("cpu", "paper")
 PAPER_ONLY = ("paper",)
 ROLES: dict[str, dict[str, Any]] = {
-    "base": {"discriminators": ("image",), "shares": (1.0,)},
-    "sem": {"discriminators": ("image", "semantic"), "shares": (0.5, 0.5)},
-    "obj": {"discriminators": ("image", "object"), "shares": (0.5, 0.5)},
+    "base": {"discriminators": ("image",), "shares": (1.0,), "edited": 0},
+    "sem": {"discriminators": ("image", "semantic"), "shares": (0.5, 0.5), "edited": 0},
+    "obj": {"discriminators": ("image", "object"), "shares": (0.5, 0.5), "edited": 0},
     "structcomp": {},
 }
 

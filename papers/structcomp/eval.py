@@ -70,7 +70,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         grey, _ = measure_completions(config, run, items, spaces, lambda b: b["image"] * (1 - b["hole"]))
         found |= {f"grey_{name}": x for name, x in grey.items()}
         found["layout_miou_percent"] = layout_quality(config, run, items, completer)
-    if config.method == "gan" and completer.layout is not None:
+    if config.edited and completer.layout is not None and config.method == "gan":
 
         def automatic(batch: dict[str, Any]) -> Tensor:
             return completer.automatic(*(batch[name] for name in ("image", "hole", "z", "label", "instances")))[0]

@@ -135,7 +135,7 @@ def test_a_stopped_run_ends_the_same(
 
 
 def test_evaluation_measures_completions_edits_and_the_pipeline(cache: Path, warm: Path, tmp_path: Path) -> None:
-    config = replace(SMOKE, **VARIANTS["base"].changes)
+    config = replace(SMOKE, **VARIANTS["base"].changes | {"edited": 3})
     run = run_in(tmp_path / "base" / "seed0", cache, warm)
     train(config, run)
     metrics = evaluate(config, run)
