@@ -218,7 +218,7 @@ VARIANTS = {
     "obj": Variant("D_img and D_obj", ROLES["obj"], LARGE, "warm", headline=True),
     "structcomp": Variant("all four discriminators", ROLES["structcomp"], start="warm", headline=True),
     "structcomp-random": Variant(
-        "all four, frozen features of random weights", RANDOM, CPU_ONLY, "warm", headline=True
+        "all four, frozen features of random weights", RANDOM | {"edited": 0}, CPU_ONLY, "warm", headline=True
     ),
     "warm-unguided": Variant("reconstruction alone, no guidance", {"method": "warm", "guidance": "none"}),
     "unguided": Variant(
