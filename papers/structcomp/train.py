@@ -130,6 +130,7 @@ def adversarial(config: Config, run: Run) -> None:
     semantic: FrozenFeatures | None = None
     if any(is_semantic(role) for role in config.discriminators):
         semantic = perceptual if config.features == "lite0" else _frozen(config, run, config.features)
+    shared = semantic is perceptual and "semantic" in config.discriminators  # the same maps serve both
     judges = discriminators(config, table, semantic).to(run.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS)
     judges_optimizer = build_judges_optimizer(config, judges)
@@ -150,17 +151,17 @@ def adversarial(config: Config, run: Run) -> None:
             scene = scene_of(config, table, batch, most=config.crops)
             with torch.set_grad_enabled(moves):
                 completed = network(scene.image, scene.hole, scene.guidance, latents(config, scene))
-                features = perceptual(completed)
-                fake = views_of(config, scene, completed, semantic, features if semantic is perceptual else None)
+                features = perceptual(completed) if moves or shared else None
+                fake = views_of(config, scene, completed, semantic, features if shared else None)
             with torch.no_grad():
-                target = perceptual(scene.image)
-                real = views_of(config, scene, scene.image, semantic, target if semantic is perceptual else None)
+                target = perceptual(scene.image) if moves or shared else None
+                real = views_of(config, scene, scene.image, semantic, target if shared else None)
             judged_losses = judges_losses(config, judges, real, {role: x.detached() for role, x in fake.items()})
             loss = torch.stack(list(judged_losses.values())).sum()
         if not probe and step % config.r1_every == 0:
             loss = loss + config.r1_every * config.r1_gamma / 2 * masked_r1(judges, real, scene)
         moving = torch.zeros((), device=run.device)
-        if moves:
+        if features is not None and target is not None and moves:
             with run.accelerator.autocast():
                 adversary = generator_losses(config, judges, fake)
                 moving = adversary + reconstruction_loss(config, scene, completed, features, target)
@@ -276,8 +277,8 @@ def move_average(average: Generator, network: nn.Module, decay: float) -> None:
     """Exponential moving average of the weights; buffers are copied."""
     for mean, x in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(x, 1 - decay)
-    for kept, x in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(x)
+    for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 if __name__ == "__main__":
