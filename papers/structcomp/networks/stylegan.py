@@ -19,11 +19,11 @@ def activated(x: Tensor, gain: float = 1.0) -> Tensor:
     return F.leaky_relu(x, SLOPE) * (GAIN * gain)
 
 
-def _filtered(x: Tensor, gain: float) -> Tensor:
+def _filtered(x: Tensor, gain: float = 1.0, stride: int = 1) -> Tensor:
     """Each channel convolved with the 4 x 4 low-pass filter, without padding."""
     taps = torch.tensor(TAPS, dtype=x.dtype, device=x.device)
     kernel = gain * torch.outer(taps, taps) / taps.sum() ** 2
-    return F.conv2d(x, kernel.expand(x.shape[1], 1, 4, 4), groups=x.shape[1])
+    return F.conv2d(x, kernel.expand(x.shape[1], 1, 4, 4), groups=x.shape[1], stride=stride)
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def upsample(x: Tensor) -> Tensor:
 
 def downsample(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, H / 2, W / 2): low-pass filter, then every second pixel."""
-    return _filtered(F.pad(x, (1, 1, 1, 1)), 1.0)[:, :, ::2, ::2]
+    return _filtered(F.pad(x, (1, 1, 1, 1)), stride=2)
 
 
 class EqualLinear(nn.Module):
@@ -76,7 +76,7 @@ class EqualConv(nn.Module):
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         weight = self.weight * self.scale
         if self.down and self.pad:
-            x = F.conv2d(_filtered(F.pad(x, (2, 2, 2, 2)), 1.0), weight, self.bias, stride=2)
+            x = F.conv2d(_filtered(F.pad(x, (2, 2, 2, 2))), weight, self.bias, stride=2)
         else:
             x = F.conv2d(downsample(x) if self.down else x, weight, self.bias, padding=self.pad)
         return activated(x, gain) if self.activate else x * gain
