@@ -24,8 +24,8 @@ class Config:
     """Guidance of the generator: classes and instance boundaries, classes alone, edges of the image, or none."""
 
     method: Literal["warm", "gan", "probe"] = "gan"
-    """warm: reconstruction alone, and the layout network. gan: adversarial training from there. probe: one
-    discriminator against that generator, which stays as it is."""
+    """Training: reconstruction and the layout network (warm), adversarial training from there (gan), or one discriminator
+    against that generator, which stays as it is (probe)."""
     discriminators: tuple[Role, ...] = ("image", "semantic", "object", "object_semantic")
     """Discriminators that judge the generator; a probe has one."""
     shares: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)
@@ -59,10 +59,13 @@ class Config:
     class_projection: bool = False
     """Object discriminators are told the object's class by projection, too."""
     z_dim: int = 512
+    """Width of the latent."""
     w_dim: int = 512
+    """Width of the mapped latent."""
     global_dim: int = 512
     """Width of the global code from the image."""
     mapping_layers: int = 8
+    """Layers of the mapping network."""
     affine_layers: int = 4
     """Layers of the networks that predict spatial modulation."""
     fourier_from: int = 256
@@ -75,9 +78,11 @@ class Config:
     warm_steps: int = 50_000
     """Steps of reconstruction alone."""
     warm_learning_rate: float = 1e-3
+    """Learning rate of the generator in reconstruction."""
     layout_steps: int = 20_000
     """Steps of the layout network."""
     layout_learning_rate: float = 1e-3
+    """Learning rate of the layout network."""
     discriminator_steps: int = 1_000
     """Steps in which the discriminators learn alone."""
     probe_steps: int = 2_000
@@ -87,6 +92,7 @@ class Config:
     learning_rate: float = 1e-3
     """Learning rate of the generator in adversarial training."""
     discriminator_learning_rate: float = 1e-3
+    """Learning rate of every discriminator."""
     batch_size: int = 32
     """Images of an optimizer step, over all processes."""
     l1_weight: float = 1.0
@@ -100,14 +106,18 @@ class Config:
     ema: float = 0.998
     """Decay of the moving average of the generator's weights, which is evaluated."""
     precision: Literal["no", "bf16"] = "bf16"
+    """Mixed precision of the forward passes."""
     workers: int = 8
+    """Processes that read images ahead; 0 reads them in the training process."""
     save_every: int = 2_000
+    """Steps between two checkpoints."""
 
     holes: Literal["mixed", "cmgan"] = "mixed"
     """Holes of training: around objects and random; or CM-GAN's, which take most objects out of the hole again."""
     object_holes: float = 0.65
     """Share of mixed holes that lie around one or two instances."""
     mirror: bool = True
+    """Mirror half of the training images."""
 
     split: Literal["test", "validation", "evaluation"] = "test"
     """Images that are evaluated; settings are chosen on validation (seeds 100 and up); "evaluation" is CM-GAN's set."""

@@ -46,9 +46,9 @@ class Options:
     out: Path
     """Folder for completed.png and sheet.png."""
     edit: Literal["complete", "insert", "replace", "remove"] = "complete"
-    """complete: fill the hole. The others paint an object of --new-class into the silhouette, or take it away."""
+    """Fill the hole, or insert, replace or remove the object whose silhouette --mask is."""
     new_class: str | None = None
-    """Class of the inserted or replacing object, such as bird."""
+    """Class of the object that is inserted or takes another's place, such as bird."""
     label: Path | None = None
     """Layout of the whole image: a PNG of class numbers, of the same size. Without it a layout is made up."""
     seed: int = 0

@@ -142,6 +142,6 @@ def check(root: Path, size: int = 64) -> list[str]:
             lines.append(f"{split}: {folder} is missing" + (" (optional)" if split == "evaluation" else ""))
             continue
         images = read(root, split, size)
-        found = faults(images.item, len(images))
+        found = faults(images.item, len(images), f"reading the images of {split}")
         lines += [f"{split}: {len(images):,} images, {len(found):,} of which cannot be used", *named(found)]
     return lines
