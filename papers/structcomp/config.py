@@ -24,8 +24,8 @@ class Config:
     """Guidance of the generator: classes and instance boundaries, classes alone, edges of the image, or none."""
 
     method: Literal["warm", "gan", "probe"] = "gan"
-    """Training: reconstruction and the layout network (warm), adversarial training from there (gan), or one discriminator
-    against that generator, which stays as it is (probe)."""
+    """Training: reconstruction and the layout network (warm), adversarial training from there (gan), or one
+    discriminator against that generator, which stays as it is (probe)."""
     discriminators: tuple[Role, ...] = ("image", "semantic", "object", "object_semantic")
     """Discriminators that judge the generator; a probe has one."""
     shares: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)
