@@ -146,6 +146,10 @@ CLAIMS = (
         "auto_image_u_ids_percent", "structcomp", "unguided", metric_b="image_u_ids_percent",
     ),
     Claim(
+        "automatic-given-p-ids", 6, "The same where the layout around the hole is given: image P-IDS.", _OURS,
+        "auto_given_image_p_ids_percent", "structcomp", "unguided", metric_b="image_p_ids_percent",
+    ),
+    Claim(
         "automatic-fd", 6, "The same by image FD.", _ABSTRACT,
         "auto_image_fd", "structcomp", "unguided", "lower", metric_b="image_fd",
     ),

@@ -23,7 +23,7 @@ class Completer:
 
     @torch.no_grad()
     def guided(self, image: Tensor, hole: Tensor, label: Tensor, instances: Tensor, z: Tensor) -> Tensor:
-        """Completed images (N, 3, S, S) under a layout that is known everywhere; with stored noise.
+        """Completed images (N, 3, S, S) in [-1, 1] under a layout that is known everywhere; with stored noise.
 
         Args:
             image: (N, 3, S, S) in [-1, 1].
@@ -32,7 +32,7 @@ class Completer:
             z: (N, z_dim).
         """
         guidance = encode(self.config.guidance, image, label, instances, self.table.count)
-        return self.generator(image, hole, guidance, z, fixed_noise=True)
+        return self._completed(image, hole, guidance, z)
 
     @torch.no_grad()
     def automatic(
@@ -47,7 +47,11 @@ class Completer:
         """
         label, edges = self.imagined_layout(image, hole, label, instances)
         guidance = torch.cat([one_hot(label, self.table.count), edges], 1)
-        return self.generator(image, hole, guidance, z, fixed_noise=True), label
+        return self._completed(image, hole, guidance, z), label
+
+    def _completed(self, image: Tensor, hole: Tensor, guidance: Tensor | None, z: Tensor) -> Tensor:
+        """What a PNG would hold: the generator's pixels are not bounded, and metrics judge the image that is shown."""
+        return self.generator(image, hole, guidance, z, fixed_noise=True).clamp(-1, 1)
 
     @torch.no_grad()
     def imagined_layout(

@@ -36,11 +36,12 @@ from .editing import measure_edits
 from .evaluators import Evaluators
 from .losses import hole_l1
 from .metrics import (
-    ConfusionMatrix,
     area_under_curve,
     bootstrap_interval,
+    confusion_matrix,
     frechet_distance,
     inception_discriminative_scores,
+    mean_iou,
     ssim,
 )
 from .networks.frozen import FrozenFeatures
@@ -71,13 +72,14 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         found |= {f"grey_{name}": x for name, x in grey.items()}
         found["layout_miou_percent"] = layout_quality(config, run, items, completer)
     if config.edited and completer.layout is not None and config.method == "gan":
+        for prefix, given in (("auto", ()), ("auto_given", ("label", "instances"))):  # the surroundings' layout, or not
 
-        def automatic(batch: dict[str, Any]) -> Tensor:
-            return completer.automatic(*(batch[name] for name in ("image", "hole", "z", "label", "instances")))[0]
+            def automatic(batch: dict[str, Any], given: tuple[str, ...] = given) -> Tensor:
+                return completer.automatic(*(batch[name] for name in ("image", "hole", "z", *given)))[0]
 
-        made_up, shown_auto = measure_completions(config, run, items, spaces, automatic)
-        found |= {f"auto_{name}": x for name, x in made_up.items()}
-        shown["automatic"] = shown_auto["completed"]
+            made_up, shown_auto = measure_completions(config, run, items, spaces, automatic)
+            found |= {f"{prefix}_{name}": x for name, x in made_up.items()}
+            shown.setdefault("automatic", shown_auto["completed"])
         if run.accelerator.is_main_process:
             edits, pictures = measure_edits(config, completer, networks, items)
             found, shown = found | edits, shown | pictures
@@ -180,7 +182,7 @@ def as_array(x: Tensor) -> np.ndarray:
 
 
 def measure_batch(config: Config, spaces: Spaces, batch: dict[str, Any], completed: Tensor) -> dict[str, np.ndarray]:
-    """Rows of features and scores of a batch: an image a row, or an object a row."""
+    """Rows of features and scores of a batch: an image a row, or an object a row; of the maps only what was counted."""
     image, hole, label = batch["image"], batch["hole"], batch["label"]
     found = find_instances(batch["instances"], label, hole, least_area=config.least_area)
     chosen = found.take(torch.nonzero(found.weights > 0)[:, 0])
@@ -190,17 +192,17 @@ def measure_batch(config: Config, spaces: Spaces, batch: dict[str, Any], complet
         "l1": torch.stack([hole_l1(c[None], x[None], h[None]) for c, x, h in zip(completed, image, hole, strict=True)]),
         "ssim": ssim(completed * 0.5 + 0.5, image * 0.5 + 0.5),
         "kinds": chosen.classes,
-        "label": torch.where(hole[:, 0] > 0, label, 0),
     }
+    inside = (hole[:, 0] > 0) & (label > 0)
     if spaces.lpips is not None:
         rows["lpips"] = spaces.lpips(completed, image)
     for name in pairs:
         rows |= {f"image_{space}{name}": of(pairs[name]) for space, of in spaces.image.items()}
         rows |= {f"object_{space}{name}": of(crops[name]) for space, of in spaces.object.items()}
         rows[f"class_{name}"] = spaces.networks.classifier(crops[name]).argmax(1) + 1
-        rows[f"segment_{name}"] = spaces.networks.segment(pairs[name])
-    integers = ("kinds", "label", "class_real", "class_fake", "segment_real", "segment_fake")
-    return {name: x.cpu().numpy().astype(np.int16 if name in integers else np.float32) for name, x in rows.items()}
+        seen = spaces.networks.segment(pairs[name])
+        rows[f"confusion_{name}"] = confusion_matrix(seen[inside], label[inside], class_table(config).count + 1)[None]
+    return {name: (x.float() if x.is_floating_point() else x).cpu().numpy() for name, x in rows.items()}
 
 
 def summary(config: Config, spaces: Spaces, tables: dict[str, np.ndarray]) -> dict[str, float]:
@@ -226,11 +228,8 @@ def summary(config: Config, spaces: Spaces, tables: dict[str, np.ndarray]) -> di
         "images": len(tables["l1"]),
         "objects": len(tables["kinds"]),
     }
-    inside = tables["label"] > 0
     for name, suffix in (("fake", ""), ("real", "real_")):
-        confusion = ConfusionMatrix(class_table(config).count + 1)
-        confusion.update(tables[f"segment_{name}"][inside].astype(np.int64), tables["label"][inside].astype(np.int64))
-        found[f"{suffix}hole_miou_percent"] = 100 * confusion.mean_iou
+        found[f"{suffix}hole_miou_percent"] = 100 * mean_iou(tables[f"confusion_{name}"].sum(0))
         found[f"{suffix}object_accuracy_percent"] = 100 * float((tables[f"class_{name}"] == tables["kinds"]).mean())
     return found
 
@@ -238,13 +237,14 @@ def summary(config: Config, spaces: Spaces, tables: dict[str, np.ndarray]) -> di
 @torch.no_grad()
 def layout_quality(config: Config, run: Run, items: Items, completer: Completer) -> float:
     """mIoU (%) of the layout network inside the holes of the test images."""
-    confusion = ConfusionMatrix(completer.table.count + 1)
+    classes = completer.table.count + 1
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
     for start in range(0, len(items), BATCH):
         batch = test_batch(config, items, range(start, min(start + BATCH, len(items))))
         imagined, _ = completer.imagined_layout(batch["image"].to(run.device), batch["hole"].to(run.device))
         inside = (batch["hole"][:, 0] > 0) & (batch["label"] > 0)
-        confusion.update(imagined.cpu()[inside].numpy(), batch["label"][inside].numpy())
-    return 100 * confusion.mean_iou
+        counts += confusion_matrix(imagined.cpu()[inside], batch["label"][inside], classes)
+    return 100 * mean_iou(counts.numpy())
 
 
 # -- probes -----------------------------------------------------------------------------------------------------------

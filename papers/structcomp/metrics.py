@@ -84,21 +84,14 @@ def bootstrap_interval(
     return 2 * estimate - float(high), 2 * estimate - float(low)
 
 
-class ConfusionMatrix:
-    """Pixels counted by true class (rows) and predicted class (columns)."""
+def confusion_matrix(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Pixels counted by true class (rows) and predicted class (columns), (classes, classes), of maps of one shape."""
+    return torch.bincount(classes * label.flatten() + predicted.flatten(), minlength=classes**2).view(classes, classes)
 
-    def __init__(self, classes: int) -> None:
-        self.counts = np.zeros((classes, classes), np.int64)
 
-    def update(self, predicted: np.ndarray, label: np.ndarray) -> None:
-        """Count arrays of class numbers of one shape."""
-        n = len(self.counts)
-        self.counts += np.bincount(n * label.ravel() + predicted.ravel(), minlength=n * n).reshape(n, n)
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean intersection over union of the classes that are labelled."""
-        hits = self.counts.diagonal()
-        union = self.counts.sum(0) + self.counts.sum(1) - hits
-        labelled = self.counts.sum(1) > 0
-        return float((hits[labelled] / union[labelled]).mean())
+def mean_iou(counts: np.ndarray) -> float:
+    """Mean intersection over union of the classes that are labelled, from a confusion matrix."""
+    hits = counts.diagonal()
+    union = counts.sum(0) + counts.sum(1) - hits
+    labelled = counts.sum(1) > 0
+    return float((hits[labelled] / union[labelled]).mean())

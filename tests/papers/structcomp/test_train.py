@@ -164,6 +164,18 @@ def test_the_imagined_layout_is_that_of_the_hole_alone(cache: Path, warm: Path) 
     assert edges.shape == batch["hole"].shape
 
 
+def test_completions_are_what_a_picture_can_hold(cache: Path, warm: Path) -> None:
+    config = replace(SMOKE, method="warm")
+    completer = load_completer(config, run_in(warm, cache))
+    torch.nn.init.constant_(completer.generator.to_rgb[-1].bias, 5.0)  # type: ignore[arg-type]
+    batch = data.test_batch(config, data.test_items(config, cache), range(2))
+    image, hole, z = (batch[name] for name in ("image", "hole", "z"))
+    for completed in (completer.guided(image, hole, batch["label"], batch["instances"], z),
+                      completer.automatic(image, hole, z)[0]):  # fmt: skip
+        assert completed.max() == 1
+        assert torch.equal(torch.where(hole > 0, image, completed), image), "known pixels are untouched"
+
+
 def test_evaluators_are_trained_once_and_draw_from_their_own_seed(cache: Path, tmp_path: Path) -> None:
     path = data.evaluators_file(SMOKE, cache)
     before = torch.get_rng_state()
