@@ -73,22 +73,22 @@ def predict(options: Options) -> None:
     label = read_label(options.label, image.shape[:2], completer.table) if options.label else None
     for picture in PICTURES:
         can_write(options.out / picture)
-    hole = chosen if options.edit == "complete" else grown(chosen)
-    rows, columns = window(hole)
-    size = completer.config.size
-    pixels, small, layout = (None if x is None else x[rows, columns] for x in (image, chosen.astype(np.uint8), label))
-    assert pixels is not None and small is not None
+    square, size = window(chosen), completer.config.size
+    pixels = image[square]
     filled, guided_by, small_hole = complete_square(
         completer,
         np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)),
-        nearest(small, size) > 0,
-        None if layout is None else nearest(layout, size).astype(np.int64),
+        touched(chosen[square], size),
+        None if label is None else nearest(label[square], size).astype(np.int64),
         options,
         new_class,
     )
-    large = Image.fromarray(filled).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)
-    result = image.copy()
-    result[rows, columns] = np.where(hole[rows, columns, None], np.asarray(large), pixels)
+    shape = pixels.shape[1::-1]
+    hole, result = chosen.copy(), image.copy()
+    if options.edit != "complete":  # an edit paints a rim around the silhouette, too
+        hole[square] |= np.asarray(Image.fromarray(small_hole).resize(shape, Image.Resampling.NEAREST))
+    large = np.asarray(Image.fromarray(filled).resize(shape, Image.Resampling.BICUBIC))
+    result[square] = np.where(hole[square][..., None], large, pixels)
     write_atomic(options.out / "completed.png", lambda file: Image.fromarray(result).save(file, "PNG"))
     write_figure(sheet(image, hole, guided_by, small_hole, result), options.out / "sheet.png", dpi=100)
     print(f"Filled {100 * hole.mean():.1f} % of the image. Wrote {', '.join(PICTURES)} to {options.out}.")
@@ -179,6 +179,12 @@ def window(hole: np.ndarray) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
+def touched(mask: np.ndarray, size: int) -> np.ndarray:
+    """The mask (H, W) bool at (size, size): every pixel of which any part is masked, so that nothing shows through."""
+    shares = Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(shares) > 0
+
+
 def complete_square(
     completer: Completer,
     image: np.ndarray,
@@ -194,33 +200,44 @@ def complete_square(
         chosen: (S, S) bool, the hole or the silhouette.
         label: (S, S) int64, or None: the layout network says what the image shows.
     """
-    if not chosen.any():
-        raise UserError(f"--mask {options.mask} has no white part that is left at {completer.config.size} pixels.")
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()[None] / 127.5 - 1
     generator = torch.Generator().manual_seed(options.seed)
     z = torch.randn(1, completer.config.z_dim, generator=generator)
-    hole = chosen if options.edit == "complete" else grown(chosen)
-    missing = torch.from_numpy(hole).float()[None, None]
+    missing = torch.from_numpy(chosen).float()[None, None]
     known = None if label is None else torch.from_numpy(label)[None]
-    if options.edit == "complete" and known is not None:
-        guide, instances = known, connected(known, completer.table)
-        completed = completer.guided(pixels, missing, guide, instances, z)
-    elif options.edit == "complete":
-        completed, guide = completer.automatic(pixels, missing, z)
-    else:
-        seen = known if known is not None else completer.imagined_layout(pixels, missing)[0]
-        base = np.where(chosen & (options.edit != "insert"), new_class or 1, seen[0].numpy())
-        objects = np.where(chosen & (options.edit != "insert"), 1, 0)
-        layout = Edit(hole, base.astype(np.int64), objects.astype(np.int64))
-        edit = {
-            "insert": lambda: insertion(layout, chosen, new_class),
-            "replace": lambda: replacement(layout, 1, new_class),
-            "remove": lambda: removal(layout, 1, completer.table),
-        }[options.edit]()
+    if options.edit != "complete":
+        edit = edited_layout(completer, pixels, chosen, known, options, new_class)
         completed = completer.edited(pixels[0], edit, z[0])[None]
-        guide = torch.from_numpy(edit.label)[None]
+        guide, chosen = torch.from_numpy(edit.label)[None], edit.hole
+    elif known is not None:
+        completed, guide = completer.guided(pixels, missing, known, connected(known, completer.table), z), known
+    else:
+        completed, guide = completer.automatic(pixels, missing, z)
     filled = ((completed[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return filled, guide[0].numpy(), hole
+    return filled, guide[0].numpy(), chosen
+
+
+def edited_layout(
+    completer: Completer,
+    pixels: torch.Tensor,
+    silhouette: np.ndarray,
+    known: torch.Tensor | None,
+    options: Options,
+    new_class: int,
+) -> Edit:
+    """The layout of an image (1, 3, S, S) after an edit at a silhouette (S, S); without a layout it is what is seen."""
+    seen = known if known is not None else completer.imagined_layout(pixels, torch.zeros_like(pixels[:, :1]))[0]
+    label, instances = seen[0].numpy(), connected(seen, completer.table)[0].numpy()
+    layout = Edit(silhouette, label, instances)
+    if options.edit == "insert":
+        return insertion(layout, silhouette, new_class)
+    if options.edit == "remove" and known is None:  # a layout that is only seen reaches over the object's outline
+        silhouette = grown(silhouette)
+    number = int(instances.max()) + 1
+    layout = Edit(silhouette, label, np.where(silhouette, number, instances))
+    if options.edit == "replace":
+        return replacement(layout, number, new_class)
+    return removal(layout, number, completer.table)
 
 
 def connected(label: torch.Tensor, table: ClassTable) -> torch.Tensor:

@@ -5,9 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from papers.structcomp.predict import Options, class_number, main, predict, trained_completer, window
+from papers.structcomp.predict import (
+    Options,
+    class_number,
+    edited_layout,
+    main,
+    predict,
+    touched,
+    trained_completer,
+    window,
+)
 from shared import UserError
 from tests.damage import photo
 from tests.papers.structcomp.bad_input import SMOKE, build_run, build_trained, generator_weights, layout_weights
@@ -59,6 +69,29 @@ def test_every_edit_changes_the_hole_alone(
     assert 20 - slack <= rows.min() and rows.max() < 38 + slack
     assert 50 - slack <= columns.min() and columns.max() < 74 + slack
     assert Image.open(tmp_path / "out/sheet.png").width > 800
+
+
+def test_a_pixel_that_the_hole_touches_is_hole() -> None:
+    mask = np.zeros((80, 80), bool)
+    mask[8:13, 8] = True  # a sliver of the pixels 2 and 3
+    small = touched(mask, 20)
+    assert set(zip(*np.nonzero(small), strict=True)) == {(2, 2), (3, 2)}
+    assert np.array_equal(touched(mask[:16, :16], 32), mask[:16, :16].repeat(2, 0).repeat(2, 1))
+
+
+def test_an_edit_keeps_the_other_objects_apart(options: Options) -> None:
+    assert options.run is not None
+    completer = trained_completer(options.run)
+    size = completer.config.size
+    known, silhouette = torch.full((1, size, size), 9), np.zeros((size, size), bool)
+    known[:, :6, :6], known[:, :6, 20:26] = 2, 2
+    silhouette[12:18, 12:18] = True
+    for edit, new_class, count in (("insert", 1, 3), ("replace", 1, 3), ("remove", 0, 2)):
+        found = edited_layout(
+            completer, torch.zeros(1, 3, size, size), silhouette, known, replace(options, edit=edit), new_class
+        )
+        assert len(np.unique(found.instances[found.instances > 0])) == count, edit
+        assert found.hole[silhouette].all() and (found.label[silhouette] == (new_class or 9)).all()
 
 
 def test_the_layout_steers_and_the_seed_varies(options: Options, tmp_path: Path) -> None:
