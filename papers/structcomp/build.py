@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from shared.support.weights import load_weights
 
 from .config import Config
-from .layout import ClassTable, guidance_channels
 from .model import Generator
 from .networks.discriminators import Discriminator, FeatureHeads, SemanticDiscriminator
 from .networks.frozen import Features, FrozenFeatures
 from .networks.unet import LayoutNetwork
+from .structure.layout import ClassTable, guidance_channels
 
 CALIBRATED = 64  # real images whose statistics normalise frozen features
 LAYOUT_FILE = "layout.safetensors"

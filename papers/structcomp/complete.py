@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from .config import Config
-from .layout import ClassTable, Edit, boundaries, encode, one_hot
 from .model import Generator
 from .networks.unet import LayoutNetwork
+from .structure.layout import ClassTable, Edit, boundaries, encode, one_hot
 
 
 @dataclass(frozen=True)

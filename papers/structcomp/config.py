@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from shared.paper import Variant
 
-from .layout import Guidance
 from .losses import Adversarial
 from .networks.frozen import Features
+from .structure.layout import Guidance
 
 Role = Literal["image", "semantic", "object", "object_semantic"]
 

@@ -16,13 +16,14 @@ from shared.offline import cutouts, packs
 from shared.offline import scenes as composer
 from shared.support.files import write_atomic
 
-from . import crops, evaluators, layout
 from .config import Config
 from .datasets import places, scenes
 from .datasets.items import Item, Items
-from .layout import ClassTable
+from .evaluation import evaluators
 from .masks.objects import cmgan_hole, random_hole
 from .networks import unet
+from .structure import crops, layout
+from .structure.layout import ClassTable
 
 LAYOUT = places.LAYOUT
 TEST_SEED = 11  # of the fixed holes and latents of evaluation

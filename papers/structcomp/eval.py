@@ -17,7 +17,6 @@ from shared.support.files import write_atomic
 from shared.support.progress import track
 from shared.support.weights import weights_file
 
-from . import evaluators, pictures
 from .build import (
     CALIBRATED,
     LAYOUT_FILE,
@@ -29,11 +28,12 @@ from .build import (
 )
 from .complete import Completer
 from .config import Config
-from .crops import aligned_crops, find_instances
 from .data import class_table, evaluators_file, real_images, test_batch, test_items, train_items
 from .datasets.items import Items
-from .editing import measure_edits
-from .evaluators import Evaluators
+from .evaluation import evaluators
+from .evaluation.editing import measure_edits
+from .evaluation.evaluators import Evaluators
+from .figures import draw
 from .losses import hole_l1
 from .metrics import (
     area_under_curve,
@@ -45,6 +45,7 @@ from .metrics import (
     ssim,
 )
 from .networks.frozen import FrozenFeatures
+from .structure.crops import Instances, aligned_crops, find_instances
 from .views import judged, scene_of, views_of
 
 BATCH = 16
@@ -54,7 +55,7 @@ Space = Callable[[Tensor], Tensor]
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Metrics of a run; see :func:`measure_completions`, :func:`.editing.measure_edits` and :func:`probe`."""
+    """Metrics of a run; see :func:`measure_completions`, :func:`.measure_edits` and :func:`probe`."""
     items = test_items(config, run.cache)
     networks = evaluators.load(class_table(config), evaluators_file(config, run.cache)).to(run.device)
     if config.method == "probe":
@@ -81,8 +82,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
             found |= {f"{prefix}_{name}": x for name, x in made_up.items()}
             shown.setdefault("automatic", shown_auto["completed"])
         if run.accelerator.is_main_process:
-            edits, pictures = measure_edits(config, completer, networks, items)
-            found, shown = found | edits, shown | pictures
+            edits, shown_edits = measure_edits(config, completer, networks, items)
+            found, shown = found | edits, shown | shown_edits
     if run.accelerator.is_main_process:
         write_atomic(run.folder / "shown.npz", lambda file: np.savez_compressed(file, allow_pickle=False, **shown))
     return found
@@ -168,10 +169,20 @@ def measure_completions(
         rows.append((start, measure_batch(config, spaces, batch, completed)))
         if start == 0:
             kept = {"image": batch["image"], "hole": batch["hole"], "label": batch["label"], "completed": completed}
+            boxes = judged_instances(config, batch).boxes
+            kept |= {
+                f"crop_{name}": aligned_crops(kept[name], boxes, config.crop_size) for name in ("image", "completed")
+            }
             shown = {name: as_array(x[:SHOWN]) for name, x in kept.items()}
     measured = [x for _, x in sorted(gather_object(rows), key=lambda row: row[0])]
     tables = {name: np.concatenate([x[name] for x in measured]) for name in measured[0]}
     return summary(config, spaces, tables), shown
+
+
+def judged_instances(config: Config, batch: dict[str, Any]) -> Instances:
+    """The instances whose crops are measured: those that lie mostly in the hole; none of them is a stand-in."""
+    found = find_instances(batch["instances"], batch["label"], batch["hole"], least_area=config.least_area)
+    return found.take(torch.nonzero(found.weights > 0)[:, 0])
 
 
 def as_array(x: Tensor) -> np.ndarray:
@@ -184,8 +195,7 @@ def as_array(x: Tensor) -> np.ndarray:
 def measure_batch(config: Config, spaces: Spaces, batch: dict[str, Any], completed: Tensor) -> dict[str, np.ndarray]:
     """Rows of features and scores of a batch: an image a row, or an object a row; of the maps only what was counted."""
     image, hole, label = batch["image"], batch["hole"], batch["label"]
-    found = find_instances(batch["instances"], label, hole, least_area=config.least_area)
-    chosen = found.take(torch.nonzero(found.weights > 0)[:, 0])
+    chosen = judged_instances(config, batch)
     pairs = {"real": image, "fake": completed}
     crops = {name: aligned_crops(x, chosen.boxes, config.crop_size) for name, x in pairs.items()}
     rows: dict[str, Tensor] = {
@@ -294,4 +304,4 @@ def figures(runs: dict[tuple[str, int], Path], target: Path) -> None:
         if seed == first and (folder / "shown.npz").exists():
             with np.load(folder / "shown.npz") as content:
                 shown[variant] = {name: content[name] for name in content.files}
-    pictures.draw(shown, metrics, target)
+    draw(shown, metrics, target)

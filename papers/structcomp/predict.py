@@ -27,8 +27,8 @@ from .complete import Completer
 from .config import Config
 from .data import class_table
 from .datasets.items import nearest, read_map
-from .layout import ClassTable, Edit, grown, insertion, removal, replacement
-from .pictures import GREY, painted
+from .figures import GREY, painted
+from .structure.layout import ClassTable, Edit, grown, insertion, removal, replacement
 
 RUN = Path(__file__).parent / "weights" / "structcomp.json"
 PICTURES = ("completed.png", "sheet.png")

@@ -24,11 +24,11 @@ from .build import (
 )
 from .config import Config
 from .data import Training, class_table, real_images, train_items
-from .layout import boundaries
 from .losses import discriminator_loss, generator_loss, hole_l1, layout_loss, perceptual_loss, r1_penalty
 from .model import Generator
 from .networks.frozen import FrozenFeatures
 from .networks.unet import LayoutNetwork
+from .structure.layout import boundaries
 from .views import Scene, View, judged, mean_loss, scene_of, views_of
 
 BETAS = (0.0, 0.99)  # of Adam, as in StyleGAN2

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from .build import is_of_objects, is_semantic
 from .config import Config
-from .crops import Instances, aligned_crops, find_instances, own_masks
-from .layout import ClassTable, encode, one_hot
 from .losses import Logits, weighted_mean
 from .networks.frozen import FrozenFeatures
+from .structure.crops import Instances, aligned_crops, find_instances, own_masks
+from .structure.layout import ClassTable, encode, one_hot
 
 
 @dataclass(frozen=True)

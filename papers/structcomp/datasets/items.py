@@ -17,7 +17,7 @@ class Item:
 
     Attributes:
         image: (S, S, 3) uint8.
-        label, instances: (S, S) int64, see :mod:`..layout`.
+        label, instances: (S, S) int64, see :mod:`..structure.layout`.
         hole: (S, S) bool, if the data set has one of its own.
     """
 

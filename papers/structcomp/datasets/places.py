@@ -14,11 +14,11 @@ import numpy as np
 from shared import UserError
 from shared.support.folders import faults, named
 
-from ..layout import ClassTable
+from ..structure.layout import ClassTable
 from .items import Item, nearest, read_map, read_square
 
 LAYOUT = """\
-DATA/                          --dataset places
+DATA/
   data_large/                  training images of Places365, in folders of any depth (1.8 million)
   data_large_panoptic/         NAME.png and NAME.json at the same places
   val_large/                   Places365_val_00000001.jpg ... (36,500)

@@ -12,7 +12,7 @@ from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cu
 from shared.offline.scenes import compose_scene
 from shared.support.progress import track
 
-from ..layout import ClassTable
+from ..structure.layout import ClassTable
 from .items import Item
 
 CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {

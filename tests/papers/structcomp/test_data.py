@@ -13,8 +13,8 @@ from papers.structcomp import data
 from papers.structcomp.config import PRESETS
 from papers.structcomp.datasets import places, scenes
 from papers.structcomp.datasets.items import Item
-from papers.structcomp.layout import Edit, insertion, removal, replacement
 from papers.structcomp.masks.objects import cmgan_hole, object_hole, random_hole
+from papers.structcomp.structure.layout import Edit, insertion, removal, replacement
 from shared import UserError
 from tests.papers.structcomp.bad_input import build_places
 

@@ -12,7 +12,6 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from papers.structcomp.crops import aligned_crops
 from papers.structcomp.losses import (
     discriminator_loss,
     generator_loss,
@@ -33,6 +32,7 @@ from papers.structcomp.metrics import frechet_distance, inception_discriminative
 from papers.structcomp.networks.discriminators import Discriminator
 from papers.structcomp.networks.fourier import FFCBlock, FourierUnit
 from papers.structcomp.networks.stylegan import Mapping, downsample, modulated_conv, upsample
+from papers.structcomp.structure.crops import aligned_crops
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "structcomp"
 

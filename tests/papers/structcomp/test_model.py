@@ -10,12 +10,12 @@ from torch import Tensor
 
 from papers.structcomp import build
 from papers.structcomp.config import PRESETS
-from papers.structcomp.crops import aligned_crops, find_instances, own_masks
 from papers.structcomp.datasets import scenes
-from papers.structcomp.layout import boundaries, encode, guidance_channels
 from papers.structcomp.model import composite, spatially_modulated_conv
 from papers.structcomp.networks.frozen import FrozenFeatures
 from papers.structcomp.networks.stylegan import modulated_conv
+from papers.structcomp.structure.crops import aligned_crops, find_instances, own_masks
+from papers.structcomp.structure.layout import boundaries, encode, guidance_channels
 from papers.structcomp.train import masked_r1
 from papers.structcomp.views import judged, scene_of, views_of
 

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from papers.structcomp import data, evaluators
+from papers.structcomp import data
 from papers.structcomp.build import LAYOUT_FILE
 from papers.structcomp.config import PRESETS, VARIANTS, Config
-from papers.structcomp.editing import largest
 from papers.structcomp.eval import evaluate, figures, load_completer
+from papers.structcomp.evaluation import evaluators
+from papers.structcomp.evaluation.editing import largest
 from papers.structcomp.train import build_judges_optimizer, train
 from shared.run import Run
 from tests.papers.structcomp.bad_input import build_places

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from shared.reproduce.verdicts import paired_interval
 from shared.support.figures import write_figure
 
+from .evaluation.editing import KINDS
+
 COLOURS = 256  # of a figure's palette
 GREY = 127
-USE_CASES = (("insertion", "insertion"), ("replacement", "replacement"), ("removal", "removal"))
 BARS = (
     ("image_p_ids_percent", "image P-IDS (%)"),
     ("object_p_ids_percent", "object P-IDS (%)"),
@@ -30,7 +31,7 @@ def draw(shown: dict[str, Shown], metrics: Mapping[str, Mapping[int, Mapping[str
         if "edit_image" in shown.get(name, {}):
             write_figure(use_cases(shown[name]), target / "edits.png", colours=COLOURS)
             break
-    if shown:
+    if any(len(arrays["crop_image"]) for arrays in shown.values()):
         write_figure(crops(shown), target / "crops.png", colours=COLOURS)
     measured = {name: by_seed for name, by_seed in metrics.items() if any("image_fd" in x for x in by_seed.values())}
     if measured:
@@ -66,30 +67,17 @@ def completions(shown: dict[str, Shown]) -> Figure:
 def use_cases(arrays: Shown) -> Figure:
     """Insertion, replacement and removal by one generator: a row an image."""
     columns = [("image", list(arrays["edit_image"]))]
-    for kind, title in USE_CASES:
+    for kind in KINDS:
         holes = arrays[f"edit_{kind}_hole"]
         columns.append(("hole", [holed(x, h) for x, h in zip(arrays["edit_image"], holes, strict=True)]))
-        columns.append((title, list(arrays[f"edit_{kind}"])))
+        columns.append((kind, list(arrays[f"edit_{kind}"])))
     return _grid(columns)
 
 
 def crops(shown: dict[str, Shown]) -> Figure:
-    """The surroundings of each hole, enlarged: by each variant, and real."""
-    any_row = next(iter(shown.values()))
-    boxes = [_around(hole) for hole in any_row["hole"][:, 0]]
-
-    def cut(images: np.ndarray) -> list[np.ndarray]:
-        return [image[rows, columns] for image, (rows, columns) in zip(images, boxes, strict=True)]
-
-    columns = [(variant, cut(arrays["completed"])) for variant, arrays in shown.items()]
-    return _grid([*columns, ("real", cut(any_row["image"]))])
-
-
-def _around(hole: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of a square of half the image's side around the middle of the hole."""
-    half, centre = len(hole) // 4, [round(float(x.mean())) for x in np.nonzero(hole)]
-    starts = [min(max(x - half, 0), len(hole) - 2 * half) for x in centre]
-    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
+    """Objects that lie mostly in the hole, as the object discriminators see them: by each variant, and real."""
+    columns = [(variant, list(arrays["crop_completed"])) for variant, arrays in shown.items()]
+    return _grid([*columns, ("real", list(next(iter(shown.values()))["crop_image"]))])
 
 
 def _grid(columns: list[tuple[str, list[np.ndarray]]]) -> Figure:

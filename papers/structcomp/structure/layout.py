@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .masks.objects import CROSS
+from ..masks.objects import CROSS
 
 Guidance = Literal["panoptic", "segmentation", "edge", "none"]
 EDGE = 0.35  # gradient of the brightness (0 to 1, over 2 pixels) above which a pixel is an edge

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .complete import Completer
-from .config import Config
-from .crops import aligned_crops
-from .data import test_batch
-from .datasets.items import Items
+from ..complete import Completer
+from ..config import Config
+from ..data import test_batch
+from ..datasets.items import Items
+from ..structure.crops import aligned_crops
+from ..structure.layout import Edit, insertion, removal, replacement
 from .evaluators import Evaluators
-from .layout import Edit, insertion, removal, replacement
 
 SHOWN = 4  # images whose edits are kept for the figure
 KINDS = ("insertion", "replacement", "removal")
@@ -92,7 +92,7 @@ def largest(instances: np.ndarray) -> int:
 
 
 def square_around(silhouette: np.ndarray) -> Tensor:
-    """Box (1, 5) of an aligned crop, see :func:`.crops.find_instances`."""
+    """Box (1, 5) of an aligned crop, see :func:`..structure.crops.find_instances`."""
     ys, xs = np.nonzero(silhouette)
     x1, x2, y1, y2 = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
     half, x, y = 0.6 * max(x2 - x1, y2 - y1), (x1 + x2) / 2, (y1 + y2) / 2

@@ -16,11 +16,11 @@ from shared.support.files import write_atomic
 from shared.support.progress import track
 from shared.support.weights import load_weights
 
-from .config import Config
-from .crops import aligned_crops, find_instances
-from .datasets.items import Items
-from .layout import ClassTable
-from .networks.unet import ObjectClassifier, UNet
+from ..config import Config
+from ..datasets.items import Items
+from ..networks.unet import ObjectClassifier, UNet
+from ..structure.crops import aligned_crops, find_instances
+from ..structure.layout import ClassTable
 
 SEED, BATCH, LEARNING_RATE = 5, 24, 3e-3
 LARGEST = 128  # pixels; larger images are reduced for the segmenter
