@@ -14,6 +14,7 @@ from .networks.frozen import Features, FrozenFeatures
 from .networks.unet import LayoutNetwork
 from .structure.layout import ClassTable, guidance_channels
 
+FAST = torch.channels_last  # memory format of weights: a third of the time less on a CPU, and what GPUs prefer
 CALIBRATED = 64  # real images whose statistics normalise frozen features
 LAYOUT_FILE = "layout.safetensors"
 """Name of the layout network's weights beside those of the generator."""
@@ -33,7 +34,7 @@ def generator(config: Config, table: ClassTable) -> Generator:
         fourier_from=config.fourier_from,
         cheap_upsampling=config.cheap_upsampling,
         spatial=config.spatial,
-    )
+    ).to(memory_format=FAST)
 
 
 def discriminators(config: Config, table: ClassTable, frozen: FrozenFeatures | None) -> nn.ModuleDict:
@@ -60,7 +61,7 @@ def discriminators(config: Config, table: ClassTable, frozen: FrozenFeatures | N
                 made[role] = FeatureHeads(frozen.shapes)
             else:
                 made[role] = SemanticDiscriminator(size, inputs, channels, frozen.shapes, group=group)
-    return nn.ModuleDict(made)
+    return nn.ModuleDict(made).to(memory_format=FAST)
 
 
 def is_of_objects(role: str) -> bool:
@@ -78,7 +79,7 @@ def frozen_features(config: Config, kind: Features, images: Tensor, seed: int) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         features = FrozenFeatures(kind, config.feature_size, model=config.clip_model, weights=config.clip_weights)
-    return features.to(images.device).calibrate(images)
+    return features.to(images.device, memory_format=FAST).calibrate(images)
 
 
 def load_generator(config: Config, table: ClassTable, weights: Path) -> Generator:
@@ -88,9 +89,14 @@ def load_generator(config: Config, table: ClassTable, weights: Path) -> Generato
     return network.requires_grad_(False).eval()
 
 
-def load_layout_network(table: ClassTable, weights: Path) -> LayoutNetwork:
+def layout_network(config: Config, table: ClassTable) -> LayoutNetwork:
+    """The layout network before any training."""
+    return LayoutNetwork(table.count, config.layout_channels).to(memory_format=FAST)
+
+
+def load_layout_network(config: Config, table: ClassTable, weights: Path) -> LayoutNetwork:
     """A trained layout network, frozen."""
-    network = LayoutNetwork(table.count)
+    network = layout_network(config, table)
     network.load_state_dict(load_weights(weights))
     return network.requires_grad_(False).eval()
 

@@ -58,6 +58,8 @@ class Config:
     """Share of the image's pixels that an instance has at least, to be cropped."""
     class_projection: bool = False
     """Object discriminators are told the object's class by projection, too."""
+    layout_channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)
+    """Channels of the layout network at each scale, from the image's size on."""
     z_dim: int = 512
     """Width of the latent."""
     w_dim: int = 512
@@ -141,9 +143,10 @@ CPU = Config(
     size=64,
     features="lite0",
     feature_size=64,
-    channels=(16, 32, 48, 56, 56),
+    channels=(16, 32, 48, 56, 48),
     discriminator_channels=(16, 32, 48, 64, 64),
     object_channels=(24, 48, 64, 64),
+    layout_channels=(16, 32, 40, 40, 40),
     crop_size=32,
     crops=8,
     least_area=0.01,

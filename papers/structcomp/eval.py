@@ -93,7 +93,7 @@ def load_completer(config: Config, run: Run) -> Completer:
     """The generator of a finished run, and its layout network if it has one."""
     table = class_table(config)
     layout = weights_file(run.folder, LAYOUT_FILE)
-    network = load_layout_network(table, layout).to(run.device) if layout.exists() else None
+    network = load_layout_network(config, table, layout).to(run.device) if layout.exists() else None
     return Completer(config, table, load_generator(config, table, run.weights).to(run.device), network)
 
 

@@ -160,7 +160,7 @@ def trained_completer(run: Path) -> Completer:
         network = load_generator(config, table, weights)
     path = committed_weights(run, LAYOUT_FILE) if run.suffix == ".json" else weights_file(run, LAYOUT_FILE)
     with open_trained_run(run, "structcomp", Config, LAYOUT_FILE):
-        layout = load_layout_network(table, path)
+        layout = load_layout_network(config, table, path)
     return Completer(config, table, network, layout)
 
 

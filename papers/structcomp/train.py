@@ -20,6 +20,7 @@ from .build import (
     frozen_features,
     generator,
     is_semantic,
+    layout_network,
     load_generator,
 )
 from .config import Config
@@ -27,7 +28,6 @@ from .data import Training, class_table, real_images, train_items
 from .losses import discriminator_loss, generator_loss, hole_l1, layout_loss, perceptual_loss, r1_penalty
 from .model import Generator
 from .networks.frozen import FrozenFeatures
-from .networks.unet import LayoutNetwork
 from .structure.layout import boundaries
 from .views import Scene, View, judged, mean_loss, scene_of, views_of
 
@@ -53,7 +53,7 @@ def train_layout_network(config: Config, run: Run) -> dict[str, Tensor]:
     """Learn to say what an image shows, in its hole and around it, from the known pixels (automatic pipeline)."""
     table = class_table(config)
     batches = _batches(config, run)
-    network = run.sync_batch_norm(LayoutNetwork(table.count)).to(run.device)
+    network = run.sync_batch_norm(layout_network(config, table)).to(run.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.layout_learning_rate)
     state: dict[str, Any] = {"network": network, "optimizer": optimizer, "batches": batches}
     for step in run.steps(

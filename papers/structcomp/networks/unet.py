@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (20, 40, 64)
-LAYOUT_WIDTHS = (16, 32, 40)  # smaller, so that its weights and the generator's are committed together
+WIDTHS = (20, 40, 64, 64)
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -17,17 +16,16 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
 
 
 class UNet(nn.Module):
-    """Label logits at the input's resolution, from three levels and a bottleneck at an eighth.
+    """Label logits at the input's resolution.
 
     Args:
         inputs: channels of the input.
         outputs: channels of the logits.
-        depth: further halvings below the three levels, so that large holes are seen through.
+        widths: channels at each level, from the input's resolution on; each level has half the size.
     """
 
-    def __init__(self, inputs: int, outputs: int, depth: int = 1, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        widths = (*widths, *[widths[-1]] * depth)
         self.stem = _block(inputs, widths[0])
         self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(_block(a + b, a) for a, b in itertools.pairwise(widths))
@@ -57,11 +55,12 @@ class LayoutNetwork(nn.Module):
 
     Args:
         classes: number of classes without void.
+        widths: see :class:`UNet`; the coarsest level has to see through large holes.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.network = UNet(4, classes + 2, depth=2, widths=LAYOUT_WIDTHS)
+        self.network = UNet(4, classes + 2, widths)
 
     def forward(self, image: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (N, K + 1, H, W), index 0 void, and boundary logits (N, 1, H, W).

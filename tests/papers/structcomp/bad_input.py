@@ -10,7 +10,6 @@ import torch
 from papers.structcomp import build, config, predict
 from papers.structcomp.datasets import places, scenes
 from papers.structcomp.datasets.items import Items
-from papers.structcomp.networks.unet import LayoutNetwork
 from tests.damage import (
     ANY_FILE,
     ANYTHING,
@@ -104,7 +103,7 @@ def generator_weights() -> bytes:
 @functools.cache
 def layout_weights() -> bytes:
     torch.manual_seed(0)
-    return state(LayoutNetwork(scenes.TABLE.count))
+    return state(build.layout_network(SMOKE, scenes.TABLE))
 
 
 def build_trained(root: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from papers.structcomp import build
@@ -62,6 +63,13 @@ def test_what_the_hole_held_does_not_matter_and_noise_can_be_fixed() -> None:
         first, second = (network(y, x["hole"], guidance, z, fixed_noise=True) for y in (x["image"], other))
         drawn = network(x["image"], x["hole"], guidance, z)
     assert torch.equal(first, second) and not torch.equal(first, drawn)
+
+
+def test_committed_weights_fit_two_megabytes() -> None:
+    config = PRESETS["cpu"]
+    networks = (build.generator(config, TABLE), build.layout_network(config, TABLE))
+    half = ({name: x.half().contiguous() for name, x in network.state_dict().items()} for network in networks)
+    assert sum(len(save(weights)) for weights in half) < 2_000_000
 
 
 @pytest.mark.parametrize("size", [16, 64, 128])
