@@ -35,6 +35,8 @@ COLUMNS = (
     Column("layout_miou_percent", "layout mIoU in the hole %", 1),
     Column("real_object_accuracy_percent", "object accuracy, real %", 1),
     Column("real_hole_miou_percent", "mIoU, real %", 1),
+    Column("images", "test images", 0),
+    Column("objects", "test objects", 0),
     Column("insertion_accuracy_percent", "inserted class seen %", 1),
     Column("replacement_new_percent", "new class %", 1),
     Column("replacement_old_percent", "old class %", 1),

@@ -129,7 +129,7 @@ class Config:
     """Composed scenes for testing, and as many for validation."""
     edited: int = 200
     """Images on which each edit is tried; 0 measures neither edits nor the automatic pipeline."""
-    evaluator_steps: int = 20_000
+    evaluator_steps: int = 5_000
     """Steps of each network that evaluates and judges nothing in training."""
     inception: bool = True
     """Fréchet distance, U-IDS and P-IDS in the features of torchvision's Inception-v3, too."""
@@ -163,7 +163,7 @@ CPU = Config(
     layout_learning_rate=3e-3,
     discriminator_steps=60,
     probe_steps=100,
-    steps=200,
+    steps=150,
     learning_rate=1.5e-3,
     discriminator_learning_rate=2.5e-3,
     batch_size=8,

@@ -56,6 +56,8 @@ Space = Callable[[Tensor], Tensor]
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Metrics of a run; see :func:`measure_completions`, :func:`.measure_edits` and :func:`probe`."""
+    if config.method == "warm" and config.guidance == "none":
+        return {}  # where a variant starts, and no row that is compared
     items = test_items(config, run.cache)
     networks = evaluators.load(class_table(config), evaluators_file(config, run.cache)).to(run.device)
     if config.method == "probe":

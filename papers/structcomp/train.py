@@ -54,7 +54,7 @@ def train_layout_network(config: Config, run: Run) -> dict[str, Tensor]:
     table = class_table(config)
     batches = _batches(config, run)
     network = run.sync_batch_norm(layout_network(config, table)).to(run.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.layout_learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.layout_learning_rate, fused=True)
     state: dict[str, Any] = {"network": network, "optimizer": optimizer, "batches": batches}
     for step in run.steps(
         config.layout_steps, whole=config.layout_steps + config.warm_steps, save_every=config.save_every, **state
@@ -84,7 +84,7 @@ def warm_start(config: Config, run: Run, start: int) -> None:
     table, batches = class_table(config), _batches(config, run)
     network = run.sync_batch_norm(generator(config, table)).to(run.device)
     average = copy.deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.warm_learning_rate, betas=BETAS)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.warm_learning_rate, betas=BETAS, fused=True)
     features = _frozen(config, run, "lite0")
     state: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer, "batches": batches}
     run.reseed(per_process=True)
@@ -132,7 +132,7 @@ def adversarial(config: Config, run: Run) -> None:
         semantic = perceptual if config.features == "lite0" else _frozen(config, run, config.features)
     shared = semantic is perceptual and "semantic" in config.discriminators  # the same maps serve both
     judges = discriminators(config, table, semantic).to(run.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS, fused=True)
     judges_optimizer = build_judges_optimizer(config, judges)
     state: dict[str, Any] = {
         "network": network,
@@ -252,7 +252,7 @@ def build_judges_optimizer(config: Config, judges: nn.ModuleDict) -> torch.optim
                 "betas": betas,
             }
         )
-    return torch.optim.Adam(groups)
+    return torch.optim.Adam(groups, fused=True)
 
 
 def descend(run: Run, loss: Tensor, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:

@@ -29,7 +29,7 @@ CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
 TABLE = ClassTable(("void", *CLASSES, "background"), len(CLASSES))
 OBJECTS = (2, 4)
 SCALE = (0.32, 0.52)  # size of an object in the scene
-EVERY_BACKGROUND = 4  # every fourth is kept for testing, the one after it for validation
+EVERY_BACKGROUND = 5  # every fifth is kept for testing, the one after it for validation
 SEED = 0
 
 

@@ -16,6 +16,7 @@ from shared.support.files import write_atomic
 from shared.support.progress import track
 from shared.support.weights import load_weights
 
+from ..build import FAST
 from ..config import Config
 from ..datasets.items import Items
 from ..networks.unet import ObjectClassifier, UNet
@@ -58,22 +59,23 @@ def train_once(config: Config, table: ClassTable, items: Items, path: Path) -> N
     """Train both networks unless ``path`` holds them already; the global generator is left as it was."""
     if path.exists():
         return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        networks = Evaluators(table).train()
-        optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE)
+        networks = Evaluators(table).to(device, memory_format=FAST).train()
+        optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE, fused=True)
         steps = config.evaluator_steps
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for images, label, crops, kinds in track(
-            _batches(items, config.crop_size, config.least_area, steps), "training the evaluators", steps
-        ):
+        batches = _batches(items, config.crop_size, config.least_area, steps)
+        for batch in track(batches, "training the evaluators", steps):
+            images, label, crops, kinds = (x.to(device) for x in batch)
             loss = F.cross_entropy(networks.segmenter(_reduced(images)), label)
             loss = loss + F.cross_entropy(networks.classifier(crops), kinds)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    write_atomic(path, save({name: x.contiguous() for name, x in networks.state_dict().items()}))
+    write_atomic(path, save({name: x.cpu().contiguous() for name, x in networks.state_dict().items()}))
 
 
 def _batches(
@@ -102,4 +104,4 @@ def load(table: ClassTable, path: Path) -> Evaluators:
     """The trained networks, frozen."""
     networks = Evaluators(table)
     networks.load_state_dict(load_weights(path))
-    return networks.requires_grad_(False).eval()
+    return networks.to(memory_format=FAST).requires_grad_(False).eval()

@@ -112,6 +112,17 @@ def test_frozen_features_stay_frozen_and_let_gradients_through(frozen: FrozenFea
     assert all(torch.equal(x, frozen.state_dict()[name]) for name, x in before.items())
 
 
+def test_clip_gives_maps_of_three_depths() -> None:
+    features = FrozenFeatures("clip", 32, model="ViT-S-32-alt", weights=None)
+    images = (torch.rand(2, 3, 40, 40) * 2 - 1).requires_grad_()
+    assert features.shapes == [(7, 384)] * 3, "at CLIP's own resolution, whatever the option says"
+    maps = features.calibrate(images)(images)
+    assert len({x.detach().numpy().tobytes() for x in maps}) == 3
+    torch.stack([x.square().sum() for x in maps]).sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    torch.testing.assert_close(features.input_mean.flatten(), torch.tensor([0.4815, 0.4578, 0.4082]), atol=1e-4, rtol=0)
+
+
 def test_calibrated_channels_have_unit_deviation(frozen: FrozenFeatures) -> None:
     torch.manual_seed(3)
     images = torch.rand(16, 3, 32, 32) * 2 - 1

@@ -24,8 +24,8 @@ from tests.papers.structcomp.bad_input import build_places
 SMOKE = replace(PRESETS["smoke"], features="random", test_scenes=16, edited=3)
 
 
-def run_in(folder: Path, cache: Path, start: Path | None = None) -> Run:
-    return Run(folder, cache, seed=0, start=start, log_every=1, tracker="none")
+def run_in(folder: Path, cache: Path, start: Path | None = None, precision: str = "no") -> Run:
+    return Run(folder, cache, seed=0, start=start, log_every=1, tracker="none", precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -220,16 +220,15 @@ def test_the_paper_preset_on_places(tmp_path: Path, guidance: Any) -> None:
         batch_size=2,
         workers=0,
         evaluator_steps=2,
-        precision="no",
         inception=False,
         lpips=False,
         edited=2,
     )
     data.prepare(paper, tmp_path / "cache")
     first = replace(paper, method="warm")
-    start = run_in(tmp_path / "warm", tmp_path / "cache")
+    start = run_in(tmp_path / "warm", tmp_path / "cache", precision=PRESETS["paper"].precision)
     train(first, start)
-    run = run_in(tmp_path / "structcomp", tmp_path / "cache", start.folder)
+    run = run_in(tmp_path / "structcomp", tmp_path / "cache", start.folder, PRESETS["paper"].precision)
     train(paper, run)
     assert (run.weights.with_name(LAYOUT_FILE)).exists() == (guidance == "panoptic")
     assert all(torch.isfinite(x).all() for x in weights(run.folder)["model.safetensors"].values())
