@@ -119,7 +119,7 @@ CLAIMS = (
     ),
     Claim(
         "guidance-is-used", 3, "The layout steers the completion: mIoU in the hole with and without guidance.",
-        _CONTROL, "hole_miou_percent", "structcomp", "unguided", control=True,
+        _CONTROL, "hole_miou_percent", "sem", "unguided", control=True,
     ),
     Claim(
         "insertion", 5, "Insertion: the inserted object's class is seen more often than before.", _ABSTRACT,

@@ -209,8 +209,7 @@ PRESETS = {
 }
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0,)}
 
-ALL = ("smoke", "cpu", "paper")
-CPU_ONLY, LARGE = ("cpu",), ("cpu", "paper")
+CPU_ONLY, SMALL, LARGE = ("cpu",), ("smoke", "cpu"), ("cpu", "paper")
 PAPER_ONLY = ("paper",)
 ROLES: dict[str, dict[str, Any]] = {
     "base": {"discriminators": ("image",), "shares": (1.0,), "edited": 0},
@@ -242,7 +241,7 @@ VARIANTS = {
     "probe-sem": Variant("probe: D_sem", _probe("semantic"), CPU_ONLY, "warm"),
     "probe-sem-random": Variant("probe: D_sem, random features", _probe("semantic", **RANDOM), CPU_ONLY, "warm"),
     "probe-obj": Variant("probe: D_obj", _probe("object"), CPU_ONLY, "warm"),
-    "probe-objsem": Variant("probe: D_obj,sem", _probe("object_semantic"), start="warm"),
+    "probe-objsem": Variant("probe: D_obj,sem", _probe("object_semantic"), SMALL, "warm"),
     "probe-objsem-random": Variant(
         "probe: D_obj,sem, random features", _probe("object_semantic", **RANDOM), CPU_ONLY, "warm"
     ),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import ndimage
 
 from shared import UserError
 from shared.support.command_line import can_write, command
@@ -242,8 +243,6 @@ def edited_layout(
 
 def connected(label: torch.Tensor, table: ClassTable) -> torch.Tensor:
     """Instances (1, S, S) of a class map without any: the connected parts of each thing class."""
-    from scipy import ndimage
-
     found, count = np.zeros(label.shape[1:], np.int64), 0
     for thing in range(1, table.things + 1):
         parts, number = ndimage.label(label[0].numpy() == thing)

@@ -10,7 +10,7 @@ from ..complete import Completer
 from ..config import Config
 from ..data import test_batch
 from ..datasets.items import Items
-from ..structure.crops import aligned_crops
+from ..structure.crops import aligned_crops, square_around
 from ..structure.layout import Edit, insertion, removal, replacement
 from .evaluators import Evaluators
 
@@ -60,12 +60,10 @@ def measure_edits(
         for kind, edit in edits.items():
             known = ~torch.from_numpy(edit.hole).to(device)
             scores["known_changed"].append(float((after[kind] != image)[:, known].float().mean()))
-        box = square_around(silhouette)
         for name, x in (("insertion_accuracy", after["insertion"]), ("insertion_before", image)):
-            scores[name].append(float(class_probabilities(config, networks, x, box).argmax() == inserted - 1))
-        box = square_around(layout.instances == own)
+            scores[name].append(float(class_probabilities(config, networks, x, silhouette).argmax() == inserted - 1))
         for suffix, x in (("", after["replacement"]), ("_before", image)):
-            probability = class_probabilities(config, networks, x, box)
+            probability = class_probabilities(config, networks, x, layout.instances == own)
             scores[f"replacement_new{suffix}"].append(float(probability[new - 1]))
             scores[f"replacement_old{suffix}"].append(float(probability[old - 1]))
         hole = torch.from_numpy(edits["removal"].hole).to(device)
@@ -91,17 +89,10 @@ def largest(instances: np.ndarray) -> int:
     return int(counts.argmax()) if len(counts) > 1 else 0
 
 
-def square_around(silhouette: np.ndarray) -> Tensor:
-    """Box (1, 5) of an aligned crop, see :func:`..structure.crops.find_instances`."""
-    ys, xs = np.nonzero(silhouette)
-    x1, x2, y1, y2 = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
-    half, x, y = 0.6 * max(x2 - x1, y2 - y1), (x1 + x2) / 2, (y1 + y2) / 2
-    return torch.tensor([[0.0, x - half, y - half, x + half, y + half]])
-
-
-def class_probabilities(config: Config, networks: Evaluators, image: Tensor, box: Tensor) -> Tensor:
-    """The classifier's probabilities (things,) of a crop."""
-    crop = aligned_crops(image[None], box.to(image.device), config.crop_size)
+def class_probabilities(config: Config, networks: Evaluators, image: Tensor, silhouette: np.ndarray) -> Tensor:
+    """The classifier's probabilities (things,) of the crop around a silhouette (S, S) bool."""
+    box = torch.tensor([[0.0, *square_around(torch.from_numpy(silhouette))]], device=image.device)
+    crop = aligned_crops(image[None], box, config.crop_size)
     return networks.classifier(crop)[0].softmax(0)
 
 

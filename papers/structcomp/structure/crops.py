@@ -34,6 +34,14 @@ class Instances:
         return Instances(*(x[chosen] for x in (self.boxes, self.numbers, self.classes, self.weights)))
 
 
+def square_around(silhouette: Tensor) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of the aligned crop of a silhouette (H, W) bool: a square that may leave the image."""
+    ys, xs = torch.nonzero(silhouette, as_tuple=True)
+    x1, x2, y1, y2 = xs.min().item(), xs.max().item() + 1, ys.min().item(), ys.max().item() + 1
+    half, x, y = ENLARGED * max(x2 - x1, y2 - y1) / 2, (x1 + x2) / 2, (y1 + y2) / 2
+    return x - half, y - half, x + half, y + half
+
+
 def find_instances(
     instances: Tensor, label: Tensor, hole: Tensor, *, least_area: float, least_missing: float = 0.5
 ) -> Instances:
@@ -55,10 +63,7 @@ def find_instances(
             own = own_map == number
             if not number or own.sum() < least_area * own.numel() or not missing[own].float().mean() > least_missing:
                 continue
-            ys, xs = torch.nonzero(own, as_tuple=True)
-            x1, x2, y1, y2 = xs.min().item(), xs.max().item() + 1, ys.min().item(), ys.max().item() + 1
-            half, x, y = ENLARGED * max(x2 - x1, y2 - y1) / 2, (x1 + x2) / 2, (y1 + y2) / 2
-            found.append((i, x - half, y - half, x + half, y + half, number, int(label[i][own].mode().values), 1.0))
+            found.append((i, *square_around(own), number, int(label[i][own].mode().values), 1.0))
     table = torch.tensor(found or [(0, 0.0, 0.0, side, side, 0, 0, 0.0)], dtype=torch.float32, device=instances.device)
     return Instances(table[:, :5], table[:, 5].long(), table[:, 6].long(), table[:, 7])
 
