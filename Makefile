@@ -17,7 +17,7 @@ $(error $(shell $(ANY_PY) ci/nearest.py "$(firstword $(UNKNOWN))" $(KNOWN)))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help list reproduce reproduce-all check-data predict test lint bench report export new paper-given
+.PHONY: help list reproduce reproduce-all check-data predict test test-flower lint bench report export new paper-given
 
 help:
 	@echo "Papers, reproduced: measured tables and a verdict on every claim."
@@ -38,6 +38,7 @@ help:
 	@echo "  make new PAPER=                    start the folder of another paper"
 	@echo "  make report                        rebuild the generated README blocks, and the pages in report/ to look at"
 	@echo "  make test PAPER=                   tests of what concerns one paper; default all; ARGS= for pytest"
+	@echo "  make test-flower                   tests of the federated engine Flower, in an environment of its own"
 	@echo "  make lint                          ruff and mypy"
 	@echo "  make bench PAPER=                  speed and memory against references; default all"
 	@echo
@@ -94,6 +95,17 @@ new:
 test: $(if $(PAPER),paper-given)
 	@$(MAKE) -s --no-print-directory $(VENV)/.dev
 	@exec $(PY) -m pytest $(if $(PAPER),--paper $(PAPER)) $(ARGS)
+
+# Flower needs older versions of some packages than ci/constraints.txt has: it gets an environment of its own on top.
+test-flower: .venv-flower/.installed
+	@FLOWER_PYTHON=.venv-flower/bin/python $(PY) -m pytest tests/papers/atc/test_flower.py -n 0 $(ARGS)
+
+.venv-flower/.installed: papers/atc/requirements-flower.txt $(VENV)/.dev
+	@$(PY) -m venv .venv-flower
+	@$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+	  "$$(.venv-flower/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beneath.pth"
+	@.venv-flower/bin/python -m pip install -q -r $<
+	@touch $@
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check shared papers tests ci

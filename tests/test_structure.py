@@ -131,7 +131,8 @@ def test_requirements_name_what_the_folder_imports(folder: Path) -> None:
     from importlib.metadata import packages_distributions
 
     assert f"- -r papers/{folder.name}/requirements.txt\n" in (ROOT / "environment.yml").read_text()
-    required = (folder / "requirements.txt").read_text() + (ROOT / "shared" / "requirements.txt").read_text()
+    files = [*folder.glob("requirements*.txt"), ROOT / "shared" / "requirements.txt"]  # those of an optional extra, too
+    required = "".join(path.read_text() for path in files)
     names = {line.split(">")[0].split("=")[0].strip().lower().replace("_", "-") for line in required.splitlines()}
     distributions = packages_distributions()
     missing = set()
