@@ -50,7 +50,7 @@ class Completer:
         return self._completed(image, hole, guidance, z), label
 
     def _completed(self, image: Tensor, hole: Tensor, guidance: Tensor | None, z: Tensor) -> Tensor:
-        """What a PNG would hold: the generator's pixels are not bounded, and metrics judge the image that is shown."""
+        """The image that a PNG would hold: the generator's pixels are unbounded, and metrics judge what is shown."""
         return self.generator(image, hole, guidance, z, fixed_noise=True).clamp(-1, 1)
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class View:
-    """What a discriminator reads of real or completed images: pixels, condition, frozen features."""
+    """The input of a discriminator, from real or completed images: pixels, condition, frozen features."""
 
     pixels: Tensor
     condition: Tensor
