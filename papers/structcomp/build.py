@@ -79,7 +79,7 @@ def frozen_features(config: Config, kind: Features, images: Tensor, seed: int) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         features = FrozenFeatures(kind, config.feature_size, model=config.clip_model, weights=config.clip_weights)
-    return features.to(images.device, memory_format=FAST).calibrate(images)
+    return features.to(images.device).to(memory_format=FAST).calibrate(images)
 
 
 def load_generator(config: Config, table: ClassTable, weights: Path) -> Generator:

@@ -56,8 +56,6 @@ Space = Callable[[Tensor], Tensor]
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Metrics of a run; see :func:`measure_completions`, :func:`.measure_edits` and :func:`probe`."""
-    if config.method == "warm" and config.guidance == "none":
-        return {}  # where a variant starts, and no row that is compared
     items = test_items(config, run.cache)
     networks = evaluators.load(class_table(config), evaluators_file(config, run.cache)).to(run.device)
     if config.method == "probe":
@@ -82,7 +80,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
             made_up, shown_auto = measure_completions(config, run, items, spaces, automatic)
             found |= {f"{prefix}_{name}": x for name, x in made_up.items()}
-            shown.setdefault("automatic", shown_auto["completed"])
+            if "completed" in shown_auto:  # the first images are one process's
+                shown.setdefault("automatic", shown_auto["completed"])
         if run.accelerator.is_main_process:
             edits, shown_edits = measure_edits(config, completer, networks, items)
             found, shown = found | edits, shown | shown_edits

@@ -62,7 +62,7 @@ def train_once(config: Config, table: ClassTable, items: Items, path: Path) -> N
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        networks = Evaluators(table).to(device, memory_format=FAST).train()
+        networks = Evaluators(table).to(device).to(memory_format=FAST).train()
         optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE, fused=True)
         steps = config.evaluator_steps
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
