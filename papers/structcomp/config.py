@@ -174,7 +174,7 @@ CPU = Config(
     workers=0,
     save_every=100,
     test_scenes=320,
-    evaluator_steps=450,
+    evaluator_steps=300,
     inception=False,
     lpips=False,
 )

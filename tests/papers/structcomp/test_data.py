@@ -28,7 +28,7 @@ def test_scenes_have_exact_maps_and_splits_share_no_background() -> None:
     made = scenes.compose("train", 12, 32)
     assert made["images"].shape == (12, 32, 32, 3) and made["labels"].shape == (12, 32, 32)
     for label, instances in zip(made["labels"], made["instances"], strict=True):
-        assert set(np.unique(label)) <= set(range(1, 10)) and 2 <= instances.max() <= 4
+        assert set(np.unique(label)) <= set(range(1, 10)) and 2 <= instances.max() <= 3
         assert np.array_equal(instances == 0, label == scenes.TABLE.count)
         for number in range(1, instances.max() + 1):
             assert len(np.unique(label[instances == number])) == 1

@@ -1,6 +1,7 @@
 """The training loops in small: what learns, what stays, and that a stopped run ends the same."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -192,6 +194,15 @@ def test_the_largest_instance() -> None:
 # -- the paper's scale, on fixtures -----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def any_precision() -> Iterator[None]:
+    """Accelerate keeps the precision of the first run in a process."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("any_precision")
 @pytest.mark.parametrize("guidance", ["panoptic", "segmentation", "edge"])
 def test_the_paper_preset_on_places(tmp_path: Path, guidance: Any) -> None:
     build_places(tmp_path)
