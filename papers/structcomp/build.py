@@ -28,6 +28,7 @@ def generator(config: Config, table: ClassTable) -> Generator:
         config.channels,
         z_dim=config.z_dim,
         w_dim=config.w_dim,
+        latent_scale=config.latent_scale,
         global_dim=config.global_dim,
         mapping_layers=config.mapping_layers,
         affine_layers=config.affine_layers,

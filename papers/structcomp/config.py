@@ -64,6 +64,8 @@ class Config:
     """Width of the latent."""
     w_dim: int = 512
     """Width of the mapped latent."""
+    latent_scale: float = 1.0
+    """Factor on the mapped latent; a small one suits runs that are too short to learn how to disregard it."""
     global_dim: int = 512
     """Width of the global code from the image."""
     mapping_layers: int = 8
@@ -152,6 +154,7 @@ CPU = Config(
     least_area=0.01,
     z_dim=32,
     w_dim=32,
+    latent_scale=0.1,
     global_dim=64,
     mapping_layers=2,
     affine_layers=1,

@@ -140,6 +140,7 @@ class Generator(nn.Module):
         channels: channels of each scale, from ``size`` down to 4 x 4.
         z_dim: width of the latent.
         w_dim: width of the mapped latent.
+        latent_scale: factor on the mapped latent.
         global_dim: width of the global code.
         mapping_layers: layers of the mapping network.
         affine_layers: layers of the affine parameter networks.
@@ -160,6 +161,7 @@ class Generator(nn.Module):
         *,
         z_dim: int,
         w_dim: int,
+        latent_scale: float = 1.0,
         global_dim: int,
         mapping_layers: int,
         affine_layers: int,
@@ -175,6 +177,7 @@ class Generator(nn.Module):
                 f"size {size} and {len(channels)} numbers"
             )
         self.z_dim, self.cheap, self.coarse = z_dim, cheap_upsampling, channels[-1]
+        self.latent_scale = latent_scale
         code, last = global_dim + w_dim, len(channels) - 1
         self.encoder = Encoder(4 + guidance_channels, channels, size, fourier_from, fourier_share)
         self.to_code = EqualLinear(16 * channels[-1], global_dim)
@@ -213,7 +216,7 @@ class Generator(nn.Module):
         known = image * (1 - hole)
         features = self.encoder(torch.cat([x for x in (known, 0.5 - hole, guidance) if x is not None], 1))[::-1]
         style = F.normalize(self.to_code(features[0].flatten(1)), dim=1)
-        code = torch.cat([style, self.mapping(z)], 1)
+        code = torch.cat([style, self.latent_scale * self.mapping(z)], 1)
         stream, *others = (start(style).view(-1, self.coarse, 4, 4) for start in self.starts)
         detail = others[0] if others else stream
         picture: Tensor | None = None

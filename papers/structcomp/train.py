@@ -32,6 +32,7 @@ from .structure.layout import boundaries
 from .views import Scene, View, judged, mean_loss, scene_of, views_of
 
 BETAS = (0.0, 0.99)  # of Adam, as in StyleGAN2
+WARM_BETAS = (0.9, 0.99)  # reconstruction has no opponent that moves, and learns faster with momentum
 
 
 def train(config: Config, run: Run) -> None:
@@ -84,7 +85,7 @@ def warm_start(config: Config, run: Run, start: int) -> None:
     table, batches = class_table(config), _batches(config, run)
     network = run.sync_batch_norm(generator(config, table)).to(run.device)
     average = copy.deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.warm_learning_rate, betas=BETAS, fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.warm_learning_rate, betas=WARM_BETAS, fused=True)
     features = _frozen(config, run, "lite0")
     state: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer, "batches": batches}
     run.reseed(per_process=True)
