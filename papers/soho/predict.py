@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from shared import UserError
+from shared.support import annotations
 from shared.support.command_line import can_write, command, note
 from shared.support.figures import write_figure
 from shared.support.images import read_image
@@ -23,7 +24,6 @@ from shared.support.weights import load_weights, open_trained_run
 from .build import downstream, pretraining
 from .config import Config
 from .data import classes, vocabulary
-from .datasets import files
 from .datasets.images import Image, batch, resized
 from .model import Downstream, Pretraining
 from .sampling import images
@@ -90,7 +90,7 @@ def questioned(run: Path) -> tuple[Config, Downstream, Sequence[str]]:
     """The network of a run of task vqa, and its answers. Raises UserError if there is none, or it sees boxes."""
     with open_trained_run(run, "soho", Config) as (_, config, weights):
         if config.task == "vqa" and not config.regions:
-            names = classes(config) if config.data is None else files.read(run / "classes.json", tuple)
+            names = classes(config) if config.data is None else annotations.read(run / "classes.json", tuple)
             return config, downstream(config, vocabulary(config), names, weights=load_weights(weights)).eval(), names
     raise UserError(f"{run} is a run of {_kind(config)}; expected task vqa on whole images, such as soho-vqa.")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shared import UserError
+from shared.support import annotations
 from shared.support.folders import faults, named
 
-from . import files
 from .images import read_pixels
 
 LAYOUT = """\
@@ -36,17 +36,19 @@ def karpathy(root: Path, which: Set, splits: tuple[str, ...]) -> list[Captioned]
     """
 
     def parse(content: Any) -> list[Captioned]:
-        return files.some(
+        return annotations.some(
             [_captioned(root, which, row) for row in content["images"] if row["split"] in splits], "image"
         )
 
-    return files.read(root / "karpathy" / f"dataset_{which}.json", parse)
+    return annotations.read(root / "karpathy" / f"dataset_{which}.json", parse)
 
 
 def _captioned(root: Path, which: Set, row: dict[str, Any]) -> Captioned:
-    folder = files.plain_name(row["filepath"]) if which == "coco" else "flickr30k-images"
-    texts = [files.text(sentence["raw"]) for sentence in row["sentences"]]
-    return Captioned(root / which / folder / files.plain_name(row["filename"]), files.some(texts, "caption"))
+    folder = annotations.plain_name(row["filepath"]) if which == "coco" else "flickr30k-images"
+    texts = [annotations.text(sentence["raw"]) for sentence in row["sentences"]]
+    return Captioned(
+        root / which / folder / annotations.plain_name(row["filename"]), annotations.some(texts, "caption")
+    )
 
 
 def visual_genome(root: Path) -> list[Captioned]:
@@ -57,27 +59,28 @@ def visual_genome(root: Path) -> list[Captioned]:
     """
 
     def held_out(content: Any) -> set[int]:
-        return {files.number(row["cocoid"]) for row in content["images"] if row["split"] in ("val", "test")}
+        return {annotations.number(row["cocoid"]) for row in content["images"] if row["split"] in ("val", "test")}
 
-    unwanted = files.read(root / "karpathy" / "dataset_coco.json", held_out)
+    unwanted = annotations.read(root / "karpathy" / "dataset_coco.json", held_out)
 
     def described(content: Any) -> dict[int, tuple[str, int | None]]:
         return {
-            files.number(row["image_id"]): (Path(files.text(row["url"])).parent.name, row["coco_id"]) for row in content
+            annotations.number(row["image_id"]): (Path(annotations.text(row["url"])).parent.name, row["coco_id"])
+            for row in content
         }
 
-    known = files.read(root / "vg" / "image_data.json", described)
+    known = annotations.read(root / "vg" / "image_data.json", described)
 
     def parse(content: Any) -> list[Captioned]:
         found = []
         for row in content:
-            folder, coco = known[files.number(row["id"])]
-            phrases = [region["phrase"] for region in row["regions"] if files.text(region["phrase"])]
+            folder, coco = known[annotations.number(row["id"])]
+            phrases = [region["phrase"] for region in row["regions"] if annotations.text(region["phrase"])]
             if coco not in unwanted and phrases:
-                found.append(Captioned(root / "vg" / files.plain_name(folder) / f"{row['id']}.jpg", phrases))
-        return files.some(found, "phrase")
+                found.append(Captioned(root / "vg" / annotations.plain_name(folder) / f"{row['id']}.jpg", phrases))
+        return annotations.some(found, "phrase")
 
-    return files.read(root / "vg" / "region_descriptions.json", parse)
+    return annotations.read(root / "vg" / "region_descriptions.json", parse)
 
 
 def pretraining(root: Path) -> list[Captioned]:

@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
+from shared.support import annotations
+
 from .captions import usable
 from .texts import Text
 
@@ -25,18 +26,18 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
     def parse(rows: Any) -> list[Text]:
         found = []
         for row in rows:
-            identifier, label = files.plain_name(row["identifier"]), str(row["label"])
+            identifier, label = annotations.plain_name(row["identifier"]), str(row["label"])
             if label not in CLASSES:
                 raise ValueError(f"expected the label True or False, found {label!r}")
             folder = root / "nlvr2/images" / split
             if split == "train":
-                folder = folder / str(files.number(row["directory"]))
+                folder = folder / str(annotations.number(row["directory"]))
             pair = identifier.rpartition("-")[0]
             both = [images.setdefault(folder / f"{pair}-img{k}.png", len(images)) for k in (0, 1)]
-            found.append(Text(tuple(both), files.text(row["sentence"]), {label: 1.0}))
-        return files.some(found, "statement")
+            found.append(Text(tuple(both), annotations.text(row["sentence"]), {label: 1.0}))
+        return annotations.some(found, "statement")
 
-    texts = files.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)
+    texts = annotations.read(root / "nlvr2/data" / f"{split}.json", parse, lines=True)
     return list(images), texts
 
 

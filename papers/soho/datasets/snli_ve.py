@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
+from shared.support import annotations
+
 from .captions import usable
 from .texts import Text
 
@@ -26,11 +27,11 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
         for row in rows:
             if row["gold_label"] not in CLASSES:
                 raise ValueError(f"expected one of {', '.join(CLASSES)}, found the label {row['gold_label']!r}")
-            image = images.setdefault(files.plain_name(str(row["Flickr30K_ID"])), len(images))
-            found.append(Text((image,), files.text(row["sentence2"]), {row["gold_label"]: 1.0}))
-        return files.some(found, "hypothesis")
+            image = images.setdefault(annotations.plain_name(str(row["Flickr30K_ID"])), len(images))
+            found.append(Text((image,), annotations.text(row["sentence2"]), {row["gold_label"]: 1.0}))
+        return annotations.some(found, "hypothesis")
 
-    texts = files.read(root / "snli_ve" / f"snli_ve_{split}.jsonl", parse, lines=True)
+    texts = annotations.read(root / "snli_ve" / f"snli_ve_{split}.jsonl", parse, lines=True)
     return [root / "flickr30k/flickr30k-images" / f"{image}.jpg" for image in images], texts
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files
+from shared.support import annotations
+
 from .captions import usable
 from .texts import Text
 
@@ -38,23 +39,23 @@ def read(root: Path, split: str) -> tuple[list[Path], list[Text]]:
     def parse_answers(content: Any) -> dict[int, tuple[dict[str, float], str]]:
         found = {}
         for row in content["annotations"]:
-            counts = Counter(normalised(files.text(answer["answer"])) for answer in row["answers"])
+            counts = Counter(normalised(annotations.text(answer["answer"])) for answer in row["answers"])
             scores = {answer: min(1.0, count / HUMANS) for answer, count in counts.items()}
-            found[files.number(row["question_id"])] = (scores, files.text(row["answer_type"]))
+            found[annotations.number(row["question_id"])] = (scores, annotations.text(row["answer_type"]))
         return found
 
-    answers = files.read(root / "vqa" / f"v2_mscoco_{split}2014_annotations.json", parse_answers)
+    answers = annotations.read(root / "vqa" / f"v2_mscoco_{split}2014_annotations.json", parse_answers)
     images: dict[int, int] = {}
 
     def parse_questions(content: Any) -> list[Text]:
         found = []
         for row in content["questions"]:
-            image = images.setdefault(files.number(row["image_id"]), len(images))
-            scores, kind = answers[files.number(row["question_id"])]
-            found.append(Text((image,), files.text(row["question"]), scores, kind))
-        return files.some(found, "question")
+            image = images.setdefault(annotations.number(row["image_id"]), len(images))
+            scores, kind = answers[annotations.number(row["question_id"])]
+            found.append(Text((image,), annotations.text(row["question"]), scores, kind))
+        return annotations.some(found, "question")
 
-    texts = files.read(root / "vqa" / f"v2_OpenEnded_mscoco_{split}2014_questions.json", parse_questions)
+    texts = annotations.read(root / "vqa" / f"v2_OpenEnded_mscoco_{split}2014_questions.json", parse_questions)
     folder = root / "coco" / f"{split}2014"
     return [folder / f"COCO_{split}2014_{image:012d}.jpg" for image in images], texts
 

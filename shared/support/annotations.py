@@ -1,11 +1,11 @@
-"""Annotation files of the paper's datasets: JSON, and JSON lines."""
+"""Annotation files of published datasets: JSON, and JSON lines."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared import UserError
+from .. import UserError
 
 Content = TypeVar("Content")
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)

@@ -1,0 +1,1 @@
+"""Composed scenes, and readers of the published region features and annotations."""

@@ -1,0 +1,1 @@
+"""The visual vocabulary, the hallucinator, and pictures of both."""

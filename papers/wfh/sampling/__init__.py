@@ -1,0 +1,1 @@
+"""Words, masking, and samples of pre-training and of downstream tasks."""
