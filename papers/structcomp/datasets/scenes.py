@@ -1,12 +1,14 @@
-"""Composed scenes with exact panoptic maps: two or three cut-outs, in eight classes, on a photograph of a place.
+"""Composed scenes with exact panoptic maps: two or three cut-outs, in eight classes, before a place out of focus.
 
 No background of a test or validation scene is in a training scene. Cut-outs occur in every split: test scenes are new
 in composition, place, size, direction and background.
 """
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from shared.offline.cutouts import Background, Cutout, load_backgrounds, load_cutouts
 from shared.offline.scenes import compose_scene
@@ -30,6 +32,7 @@ TABLE = ClassTable(("void", *CLASSES, "background"), len(CLASSES))
 PER_CLASS = 8  # cut-outs; few, so that networks that train for minutes learn what these look like
 OBJECTS = (2, 3)
 SCALE = (0.38, 0.56)  # size of an object in the scene
+BLUR = 6  # deviation in pixels of a photograph whose shortest side has 128: the completion of objects is what is tested
 EVERY_BACKGROUND = 5  # every fifth is kept for testing, the one after it for validation
 SEED = 0
 
@@ -46,12 +49,21 @@ def cutouts() -> dict[str, list[Cutout]]:
     }
 
 
+@dataclass(frozen=True)
+class OutOfFocus(Background):
+    """A photograph behind the plane of focus."""
+
+    def image(self) -> np.ndarray:
+        return np.asarray(Image.fromarray(super().image()).filter(ImageFilter.GaussianBlur(BLUR)))
+
+
 @functools.cache
 def backgrounds() -> dict[str, list[Background]]:
     """Photographs of places by split."""
     places: dict[str, list[Background]] = {"train": [], "validation": [], "test": []}
     for i, place in enumerate(load_backgrounds("monument")):
-        places[{0: "test", 1: "validation"}.get(i % EVERY_BACKGROUND, "train")].append(place)
+        split = {0: "test", 1: "validation"}.get(i % EVERY_BACKGROUND, "train")
+        places[split].append(OutOfFocus(place.name, place.kind, place.sha256))
     return places
 
 
