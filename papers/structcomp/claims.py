@@ -152,7 +152,7 @@ CLAIMS = (
         "auto_given_image_p_ids_percent", "structcomp", "unguided", metric_b="image_p_ids_percent",
     ),
     Claim(
-        "automatic-fd", 6, "The same by image FD.", _ABSTRACT,
+        "automatic-fd", 6, "No layout given again: the imagined one improves image FD.", _ABSTRACT,
         "auto_image_fd", "structcomp", "unguided", "lower", metric_b="image_fd",
     ),
 )  # fmt: skip

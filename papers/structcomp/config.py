@@ -53,11 +53,11 @@ class Config:
     crop_size: int = 128
     """Side in pixels of an instance's crop, a power of two."""
     crops: int = 16
-    """Crops of an optimizer step in each process, at most."""
+    """Largest number of object crops in an optimizer step, in each process."""
     least_area: float = 0.005
-    """Share of the image's pixels that an instance has at least, to be cropped."""
+    """Smallest share of the image's pixels at which an instance is cropped."""
     class_projection: bool = False
-    """Object discriminators are told the object's class by projection, too."""
+    """Tell the object discriminator without frozen features the object's class by projection, too."""
     layout_channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)
     """Channels of the layout network at each scale, from the image's size on."""
     z_dim: int = 512
@@ -65,7 +65,7 @@ class Config:
     w_dim: int = 512
     """Width of the mapped latent."""
     latent_scale: float = 1.0
-    """Factor on the mapped latent; a small one suits runs that are too short to learn how to disregard it."""
+    """Factor on the mapped latent; a small factor suits runs that are too short to learn to ignore the latent."""
     global_dim: int = 512
     """Width of the global code from the image."""
     mapping_layers: int = 8
@@ -84,13 +84,13 @@ class Config:
     warm_learning_rate: float = 1e-3
     """Learning rate of the generator in reconstruction."""
     layout_steps: int = 20_000
-    """Steps of the layout network."""
+    """Training steps of the layout network."""
     layout_learning_rate: float = 1e-3
     """Learning rate of the layout network."""
     discriminator_steps: int = 1_000
     """Steps in which the discriminators learn alone."""
     probe_steps: int = 2_000
-    """Steps of a probe."""
+    """Training steps of a probe's discriminator."""
     steps: int = 500_000
     """Adversarial steps of the generator."""
     learning_rate: float = 1e-3
@@ -106,7 +106,7 @@ class Config:
     r1_gamma: float = 10.0
     """Weight of masked R1, on the discriminators without frozen features."""
     r1_every: int = 16
-    """Steps between two masked R1 penalties, each of which counts so many times."""
+    """Steps between two masked R1 penalties; each penalty is multiplied by this number."""
     ema: float = 0.998
     """Decay of the moving average of the generator's weights, which is evaluated."""
     precision: Literal["no", "bf16"] = "bf16"
@@ -130,9 +130,9 @@ class Config:
     test_scenes: int = 400
     """Composed scenes for testing, and as many for validation."""
     edited: int = 200
-    """Images on which each edit is tried; 0 measures neither edits nor the automatic pipeline."""
+    """Test images on which each edit is tried; 0 measures neither edits nor the automatic pipeline."""
     evaluator_steps: int = 5_000
-    """Steps of each network that evaluates and judges nothing in training."""
+    """Training steps of the segmenter and the object classifier that only evaluate."""
     inception: bool = True
     """Fréchet distance, U-IDS and P-IDS in the features of torchvision's Inception-v3, too."""
     lpips: bool = True

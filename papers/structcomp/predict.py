@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 from scipy import ndimage
 
@@ -28,7 +29,7 @@ from .complete import Completer
 from .config import Config
 from .data import class_table
 from .datasets.items import nearest, read_map
-from .figures import GREY, painted
+from .figures import SHADES, holed, painted
 from .structure.layout import ClassTable, Edit, grown, insertion, removal, replacement
 
 RUN = Path(__file__).parent / "weights" / "structcomp.json"
@@ -49,9 +50,10 @@ class Options:
     edit: Literal["complete", "insert", "replace", "remove"] = "complete"
     """Fill the hole, or insert, replace or remove the object whose silhouette --mask is."""
     new_class: str | None = None
-    """Class of the object that is inserted or takes another's place, such as bird."""
+    """Class of the object that --edit insert or --edit replace paints, such as bird."""
     label: Path | None = None
-    """Layout of the whole image: a PNG of class numbers, of the same size. Without it a layout is made up."""
+    """Layout of the whole image: a PNG of class numbers (see the README), of the same size. Without it the layout
+    network imagines one."""
     seed: int = 0
     """Seed of the latent: another one gives another completion."""
     run: Path | None = None
@@ -91,7 +93,8 @@ def predict(options: Options) -> None:
     large = np.asarray(Image.fromarray(filled).resize(shape, Image.Resampling.BICUBIC))
     result[square] = np.where(hole[square][..., None], large, pixels)
     write_atomic(options.out / "completed.png", lambda file: Image.fromarray(result).save(file, "PNG"))
-    write_figure(sheet(image, hole, guided_by, small_hole, result), options.out / "sheet.png", dpi=100)
+    figure = sheet(image, hole, guided_by, small_hole, result, completer.table)
+    write_figure(figure, options.out / "sheet.png", dpi=100)
     print(f"Filled {100 * hole.mean():.1f} % of the image. Wrote {', '.join(PICTURES)} to {options.out}.")
 
 
@@ -119,7 +122,12 @@ def read_label(path: Path, shape: tuple[int, ...], table: ClassTable) -> np.ndar
     Raises:
         UserError: if it cannot be read, has another size, or numbers that are no class.
     """
-    label = read_map(path)
+    if not path.exists():
+        raise UserError(f"--label {path} is missing; expected a PNG of class numbers.")
+    try:
+        label = read_map(path)
+    except UserError as error:
+        raise UserError(f"--label cannot be used. {error}") from None
     if label.shape != shape:
         raise UserError(
             f"--label {path} has {label.shape[1]} x {label.shape[0]} pixels and --image {shape[1]} x {shape[0]}; "
@@ -142,7 +150,8 @@ def class_number(options: Options, table: ClassTable) -> int:
             raise UserError(f"--new-class has no meaning with --edit {options.edit}; leave it out.")
         return 0
     if options.new_class not in things:
-        raise UserError(f"--new-class is {options.new_class}; --edit {options.edit} needs one of: {', '.join(things)}.")
+        given = f"is {options.new_class}" if options.new_class else "is missing"
+        raise UserError(f"--new-class {given}; --edit {options.edit} needs one of: {', '.join(things)}.")
     return 1 + things.index(options.new_class)
 
 
@@ -166,7 +175,10 @@ def trained_completer(run: Path) -> Completer:
 
 
 def window(hole: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of a square around the hole, or of the whole image if the hole is too long for a square."""
+    """Rows and columns of a square around the hole; the whole image if the hole is longer than the image's short side.
+
+    The whole image is squeezed into the network's square then.
+    """
     height, width = hole.shape
     ys, xs = np.nonzero(hole)
     longer = int(max(ys.max() - ys.min(), xs.max() - xs.min())) + 1
@@ -252,18 +264,25 @@ def connected(label: torch.Tensor, table: ClassTable) -> torch.Tensor:
 
 
 def sheet(
-    image: np.ndarray, hole: np.ndarray, layout: np.ndarray, small_hole: np.ndarray, result: np.ndarray
+    image: np.ndarray,
+    hole: np.ndarray,
+    layout: np.ndarray,
+    small_hole: np.ndarray,
+    result: np.ndarray,
+    table: ClassTable,
 ) -> Figure:
     """Image, image with its hole, layout of the square around the hole (the hole's outline in white), result."""
     outlined = painted(layout)
-    outlined[small_hole & ~np.roll(small_hole, 1, 0) | small_hole & ~np.roll(small_hole, 1, 1)] = 255
-    holed = np.where(hole[..., None], GREY, image).astype(np.uint8)
+    outlined[small_hole & ~ndimage.binary_erosion(small_hole)] = 255
     figure = Figure(figsize=(14, 4), layout="constrained")
-    shown = (("image", image), ("hole", holed), ("layout around the hole", outlined), ("result", result))
-    for axis, (title, picture) in zip(figure.subplots(1, 4), shown, strict=True):
+    shown = (("image", image), ("hole", holed(image, hole)), ("layout around the hole", outlined), ("result", result))
+    axes = figure.subplots(1, len(shown))
+    for axis, (title, picture) in zip(axes, shown, strict=True):
         axis.imshow(picture, interpolation="nearest")
         axis.set_title(title)
         axis.set_axis_off()
+    classes = [Patch(color=SHADES[k] / 255, label=table.names[k]) for k in np.unique(layout)]
+    axes[2].legend(handles=classes, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, fontsize=8, frameon=False)
     return figure
 
 

@@ -79,7 +79,9 @@ class Places:
         if self.masks is not None:
             hole = nearest(read_map((self.masks / self.names[index]).with_suffix(".png")), self.size) == 0
             if not hole.any() or hole.all():
-                raise UserError(f"{self.masks / self.names[index]} is all known or all hole; expected both.")
+                raise UserError(
+                    f"{(self.masks / self.names[index]).with_suffix('.png')} is all known or all hole; expected both."
+                )
         return Item(path.stem, image, label, instances, hole)
 
 

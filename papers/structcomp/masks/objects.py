@@ -68,6 +68,10 @@ def random_hole(instances: np.ndarray, rng: np.random.Generator, objects: float)
 def cmgan_hole(instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """CM-GAN's training masks: silhouettes 45, CoModGAN's random masks 45, boxes 10; then :func:`keep_objects`.
 
+    Where the published code draws boxes alone, LaMa's strokes or boxes are drawn here.
+
+    Where the published code draws boxes alone, LaMa's strokes or boxes are drawn here.
+
     The published silhouettes are a data set of their own; here they are those of the image's instances, mirrored and
     shifted with wrap-around as there.
     """

@@ -178,7 +178,7 @@ TABLE: list[Row] = [
         "mask/b.png",
         {
             "in colour": (picture("RGB", SIZE), "mode RGB; expected numbers"),
-            "all known": (picture("L", SIZE, 255), "all known or all hole"),
+            "all known": (picture("L", SIZE, 255), r"b\.png is all known or all hole"),
             "all hole": (picture("L", SIZE, 0), "all known or all hole"),
         },
     ),

@@ -125,7 +125,7 @@ def test_committed_weights_take_the_place_of_a_run(options: Options, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"edit": "insert"}, "--edit insert needs one of: bird, mammal"),
+        ({"edit": "insert"}, "--new-class is missing; --edit insert needs one of: bird, mammal"),
         ({"edit": "replace", "new_class": "background"}, "--new-class is background"),
         ({"new_class": "bird"}, "has no meaning with --edit complete"),
         ({"image": "out/completed.png"}, "would be overwritten"),

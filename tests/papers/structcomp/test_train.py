@@ -150,7 +150,7 @@ def test_evaluation_measures_completions_edits_and_the_pipeline(cache: Path, war
     (run.folder / "result.json").write_text(json.dumps({"metrics": metrics}))
     figures({("base", 0): run.folder}, tmp_path / "figures")
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert drawn == {"grid.png", "crops.png", "edits.png", "metrics.png"}
+    assert drawn == {"grid.png", "grid_all.png", "crops.png", "edits.png", "metrics.png"}
 
 
 def test_the_imagined_layout_is_that_of_the_hole_alone(cache: Path, warm: Path) -> None:
