@@ -75,3 +75,8 @@ class Completer:
             torch.from_numpy(np.array(x)).long()[None].to(image.device) for x in (edit.label, edit.instances)
         )
         return self.guided(image[None], hole.to(image.device), label, instances, z[None].to(image.device))[0]
+
+
+def as_pixels(image: Tensor) -> np.ndarray:
+    """Images (..., 3, S, S) in [-1, 1] as (..., S, S, 3) uint8, as a PNG holds them."""
+    return ((image.float() + 1) * 127.5).round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()

@@ -18,17 +18,16 @@ from shared.support.progress import track
 from shared.support.weights import weights_file
 
 from .build import (
-    CALIBRATED,
     LAYOUT_FILE,
-    frozen_features,
+    calibrated_features,
     is_semantic,
     load_discriminator,
     load_generator,
     load_layout_network,
 )
-from .complete import Completer
+from .complete import Completer, as_pixels
 from .config import Config
-from .data import class_table, evaluators_file, real_images, test_batch, test_items, train_items
+from .data import class_table, evaluators_file, test_batch, test_items
 from .datasets.items import Items
 from .evaluation import evaluators
 from .evaluation.editing import measure_edits
@@ -61,7 +60,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     if config.method == "probe":
         return probe(config, run, items)
     completer = load_completer(config, run)
-    shared_space = _frozen(config, run, "lite0")
+    shared_space = calibrated_features(config, run, "lite0")
     spaces = Spaces(config, networks, shared_space, run.device)
 
     def guided(batch: dict[str, Any]) -> Tensor:
@@ -96,11 +95,6 @@ def load_completer(config: Config, run: Run) -> Completer:
     layout = weights_file(run.folder, LAYOUT_FILE)
     network = load_layout_network(config, table, layout).to(run.device) if layout.exists() else None
     return Completer(config, table, load_generator(config, table, run.weights).to(run.device), network)
-
-
-def _frozen(config: Config, run: Run, kind: str) -> FrozenFeatures:
-    images = real_images(train_items(config, run.cache), CALIBRATED).to(run.device)
-    return frozen_features(config, kind, images, run.seed)  # type: ignore[arg-type]
 
 
 class Spaces:
@@ -174,7 +168,7 @@ def measure_completions(
             kept |= {
                 f"crop_{name}": aligned_crops(kept[name], boxes, config.crop_size) for name in ("image", "completed")
             }
-            shown = {name: as_array(x[:SHOWN]) for name, x in kept.items()}
+            shown = {name: _shown(x[:SHOWN]) for name, x in kept.items()}
     measured = [x for _, x in sorted(gather_object(rows), key=lambda row: row[0])]
     tables = {name: np.concatenate([x[name] for x in measured]) for name in measured[0]}
     return summary(config, spaces, tables), shown
@@ -186,11 +180,9 @@ def judged_instances(config: Config, batch: dict[str, Any]) -> Instances:
     return found.take(torch.nonzero(found.weights > 0)[:, 0])
 
 
-def as_array(x: Tensor) -> np.ndarray:
-    """Pixels (N, 3, S, S) in [-1, 1] as (N, S, S, 3) uint8; maps as uint8."""
-    if x.ndim == 4 and x.shape[1] == 3:
-        return ((x.float() + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return x.byte().cpu().numpy()
+def _shown(x: Tensor) -> np.ndarray:
+    """Images as pixels, and maps (N, ...) as uint8."""
+    return as_pixels(x) if x.ndim == 4 and x.shape[1] == 3 else x.byte().cpu().numpy()
 
 
 def measure_batch(config: Config, spaces: Spaces, batch: dict[str, Any], completed: Tensor) -> dict[str, np.ndarray]:
@@ -269,7 +261,7 @@ def probe(config: Config, run: Run, items: Items) -> dict[str, float]:
     """
     (role,) = config.discriminators
     table = class_table(config)
-    frozen = _frozen(config, run, config.features) if is_semantic(role) else None
+    frozen = calibrated_features(config, run, config.features) if is_semantic(role) else None
     judges = load_discriminator(config, table, frozen, run.weights).to(run.device)
     completer = Completer(config, table, load_generator(config, table, run.start_weights).to(run.device))
     scores: dict[str, list[np.ndarray]] = defaultdict(list)

@@ -25,7 +25,7 @@ from shared.support.images import read_image
 from shared.support.weights import committed_weights, open_trained_run, weights_file
 
 from .build import LAYOUT_FILE, load_generator, load_layout_network
-from .complete import Completer
+from .complete import Completer, as_pixels
 from .config import Config
 from .data import class_table
 from .datasets.items import nearest, read_map
@@ -226,8 +226,7 @@ def complete_square(
         completed, guide = completer.guided(pixels, missing, known, connected(known, completer.table), z), known
     else:
         completed, guide = completer.automatic(pixels, missing, z)
-    filled = ((completed[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return filled, guide[0].numpy(), chosen
+    return as_pixels(completed[0]), guide[0].numpy(), chosen
 
 
 def edited_layout(

@@ -14,17 +14,16 @@ from shared.run import Run
 from shared.support.weights import load_weights, weights_file
 
 from .build import (
-    CALIBRATED,
     LAYOUT_FILE,
+    calibrated_features,
     discriminators,
-    frozen_features,
     generator,
     is_semantic,
     layout_network,
     load_generator,
 )
 from .config import Config
-from .data import Training, class_table, real_images, train_items
+from .data import Training, class_table, train_items
 from .losses import discriminator_loss, generator_loss, hole_l1, layout_loss, perceptual_loss, r1_penalty
 from .model import Generator
 from .networks.frozen import FrozenFeatures
@@ -86,7 +85,7 @@ def warm_start(config: Config, run: Run, start: int) -> None:
     network = run.sync_batch_norm(generator(config, table)).to(run.device)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.warm_learning_rate, betas=WARM_BETAS, fused=True)
-    features = _frozen(config, run, "lite0")
+    features = calibrated_features(config, run, "lite0")
     state: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer, "batches": batches}
     run.reseed(per_process=True)
     for step in run.steps(start + config.warm_steps, start=start, save_every=config.save_every, **state):
@@ -127,10 +126,10 @@ def adversarial(config: Config, run: Run) -> None:
     if probe:
         network = load_generator(config, table, run.start_weights).to(run.device)
     average = copy.deepcopy(network).requires_grad_(False)
-    perceptual = _frozen(config, run, "lite0")
+    perceptual = calibrated_features(config, run, "lite0")
     semantic: FrozenFeatures | None = None
     if any(is_semantic(role) for role in config.discriminators):
-        semantic = perceptual if config.features == "lite0" else _frozen(config, run, config.features)
+        semantic = perceptual if config.features == "lite0" else calibrated_features(config, run, config.features)
     shared = semantic is perceptual and "semantic" in config.discriminators  # the same maps serve both
     judges = discriminators(config, table, semantic).to(run.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS, fused=True)
@@ -227,11 +226,6 @@ def masked_r1(judges: nn.ModuleDict, real: dict[str, View], scene: Scene) -> Ten
 def _batches(config: Config, run: Run) -> Batches:
     dataset = Training(train_items(config, run.cache), config)
     return Batches(dataset, config.batch_size, seed=run.seed, accelerator=run.accelerator, workers=config.workers)
-
-
-def _frozen(config: Config, run: Run, kind: str) -> FrozenFeatures:
-    images = real_images(train_items(config, run.cache), CALIBRATED).to(run.device)
-    return frozen_features(config, kind, images, run.seed)  # type: ignore[arg-type]
 
 
 def latents(config: Config, scene: Scene) -> Tensor:

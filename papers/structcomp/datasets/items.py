@@ -54,7 +54,7 @@ def read_square(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A map of numbers (H, W) as a PNG holds it, 8 bits or a palette.
+    """A map of numbers (H, W) as a PNG holds it, uint8: 8 bits, a palette, or black and white.
 
     Raises:
         UserError: if the file is missing, damaged, or a picture in colour.
@@ -62,7 +62,7 @@ def read_map(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.load()
-            mode, numbers = picture.mode, np.array(picture)
+            mode, numbers = picture.mode, np.array(picture).astype(np.uint8)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; every image needs its annotation.") from error
     except PermissionError:

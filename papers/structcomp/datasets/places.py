@@ -137,13 +137,19 @@ def describe(root: Path, split: str, size: int) -> dict[str, Any]:
 
 
 def check(root: Path, size: int = 64) -> list[str]:
-    """Lines on what is there; every file is read, and those that cannot be used are named."""
+    """Lines on what is there; every file is read, and those that cannot be used are named.
+
+    Raises:
+        UserError: before anything is read, if a folder of images lacks that of its annotations, or is empty.
+    """
+    splits = {"train": "data_large", "test": "val_large", "evaluation": "image"}
+    there = {split: read(root, split, size) for split, folder in splits.items() if (root / folder).is_dir()}
     lines: list[str] = []
-    for split, folder in (("train", "data_large"), ("test", "val_large"), ("evaluation", "image")):
-        if not (root / folder).is_dir():
+    for split, folder in splits.items():
+        if split not in there:
             lines.append(f"{split}: {folder} is missing" + (" (optional)" if split == "evaluation" else ""))
             continue
-        images = read(root, split, size)
+        images = there[split]
         found = faults(images.item, len(images), f"reading the images of {split}")
         lines += [f"{split}: {len(images):,} images, {len(found):,} of which cannot be used", *named(found)]
     return lines

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..complete import Completer
+from ..complete import Completer, as_pixels
 from ..config import Config
 from ..data import test_batch
 from ..datasets.items import Items
@@ -75,9 +75,9 @@ def measure_edits(
         background = torch.from_numpy(layout.label > completer.table.things).to(device)
         scores["background_things"].append(float(things["before"][background].float().mean()))
         if len(pictures["edit_image"]) < SHOWN:
-            pictures["edit_image"].append(as_bytes(image))
+            pictures["edit_image"].append(as_pixels(image))
             for kind in KINDS:
-                pictures[f"edit_{kind}"].append(as_bytes(after[kind]))
+                pictures[f"edit_{kind}"].append(as_pixels(after[kind]))
                 pictures[f"edit_{kind}_hole"].append(edits[kind].hole.astype(np.uint8))
     metrics = {f"{name}_percent": 100 * float(np.mean(values)) for name, values in scores.items()}
     return metrics, {name: np.stack(arrays) for name, arrays in pictures.items()}
@@ -100,8 +100,3 @@ def is_thing(completer: Completer, networks: Evaluators, image: Tensor) -> Tenso
     """Where the segmenter sees a thing, (S, S) bool."""
     label = networks.segment(image[None])[0]
     return (label > 0) & (label <= completer.table.things)
-
-
-def as_bytes(image: Tensor) -> np.ndarray:
-    """(3, S, S) in [-1, 1] -> (S, S, 3) uint8."""
-    return ((image.float() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()

@@ -3,14 +3,11 @@
 Masks are (H, W) bool, True where pixels are missing; instance maps (H, W) hold 0 for stuff and void.
 """
 
-from typing import Literal
-
 import numpy as np
 from scipy import ndimage
 
 from .strokes import TRAIN, Rng, at_any_size, comod_mask_at
 
-Mode = Literal["objects", "strokes", "removal"]
 REMOVED = 0.5  # an instance with more than this share of its pixels in the hole is taken out of it
 CROSS = ndimage.generate_binary_structure(2, 1)  # 4-neighbourhood
 
@@ -68,10 +65,6 @@ def random_hole(instances: np.ndarray, rng: np.random.Generator, objects: float)
 def cmgan_hole(instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """CM-GAN's training masks: silhouettes 45, CoModGAN's random masks 45, boxes 10; then :func:`keep_objects`.
 
-    Where the published code draws boxes alone, LaMa's strokes or boxes are drawn here.
-
-    Where the published code draws boxes alone, LaMa's strokes or boxes are drawn here.
-
     The published silhouettes are a data set of their own; here they are those of the image's instances, mirrored and
     shifted with wrap-around as there.
     """
@@ -87,7 +80,7 @@ def cmgan_hole(instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         elif kind == 1:
             hole = comod_mask_at(size, legacy(rng))
         else:
-            hole = at_any_size(TRAIN, size, legacy(rng))
+            hole = at_any_size(TRAIN.boxes, size, legacy(rng))
         hole, _ = keep_objects(hole, instances, int(rng.integers(2, 5)))
         if hole.mean() >= 0.05:
             return hole

@@ -173,7 +173,7 @@ TRAIN = Mixed(Strokes(4, 200, 100, 1, 5), Boxes(10, 30, 150, 1, 4), (1.0, 1.0))
 """LaMa's training masks at 256 pixels."""
 
 
-def at_any_size(kind: Mixed, size: int, rng: Rng, drawn: int = 256) -> np.ndarray:
+def at_any_size(kind: Mixed | Strokes | Boxes, size: int, rng: Rng, drawn: int = 256) -> np.ndarray:
     """A mask that is defined at 256 pixels, at a size that divides it or that it divides."""
     mask = kind(drawn, rng)
     if size > drawn:

@@ -1,5 +1,6 @@
 """Scenes, readers, holes and edits of layouts."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 from papers.structcomp import data
 from papers.structcomp.config import PRESETS
 from papers.structcomp.datasets import places, scenes
-from papers.structcomp.datasets.items import Item
+from papers.structcomp.datasets.items import Item, read_map
 from papers.structcomp.masks.objects import cmgan_hole, object_hole, random_hole
 from papers.structcomp.structure.layout import Edit, insertion, removal, replacement
 from shared import UserError
@@ -146,6 +147,23 @@ def test_panoptic_annotations_are_read_with_their_classes(tmp_path: Path) -> Non
     assert (x.label[x.instances > 0] == 15).all() and (x.label[0] == 0).all()
     test = places.read(tmp_path, "test", 20)
     assert [test.item(i).name for i in range(2)] == ["Places365_val_00000001", "Places365_val_00000002"]
+
+
+def test_maps_of_one_bit_are_numbers(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(8, dtype=bool)).save(tmp_path / "map.png")
+    found = read_map(tmp_path / "map.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.eye(8))
+
+
+def test_check_tells_missing_annotations_before_it_reads_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_places(tmp_path)
+    shutil.rmtree(tmp_path / "val_large_panoptic")
+    monkeypatch.setattr(places.Places, "item", lambda *_: pytest.fail("an image was read"))
+    with pytest.raises(UserError, match="val_large_panoptic is missing"):
+        data.check(tmp_path)
 
 
 def test_the_evaluation_set_has_its_own_holes(tmp_path: Path) -> None:
