@@ -5,11 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from shared.run import Run
 from shared.support.weights import load_weights
 
 from .config import Config
-from .data import real_images, train_items
 from .model import Generator
 from .networks.discriminators import Discriminator, FeatureHeads, SemanticDiscriminator
 from .networks.frozen import Features, FrozenFeatures
@@ -83,12 +81,6 @@ def frozen_features(config: Config, kind: Features, images: Tensor, seed: int) -
         torch.manual_seed(seed)
         features = FrozenFeatures(kind, config.feature_size, model=config.clip_model, weights=config.clip_weights)
     return features.to(images.device).to(memory_format=FAST).calibrate(images)
-
-
-def calibrated_features(config: Config, run: Run, kind: Features) -> FrozenFeatures:
-    """Frozen features of a run, normalised on some of its training images."""
-    images = real_images(train_items(config, run.cache), CALIBRATED).to(run.device)
-    return frozen_features(config, kind, images, run.seed)
 
 
 def load_generator(config: Config, table: ClassTable, weights: Path) -> Generator:

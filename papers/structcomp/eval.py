@@ -19,7 +19,6 @@ from shared.support.weights import weights_file
 
 from .build import (
     LAYOUT_FILE,
-    calibrated_features,
     is_semantic,
     load_discriminator,
     load_generator,
@@ -45,7 +44,7 @@ from .metrics import (
 )
 from .networks.frozen import FrozenFeatures
 from .structure.crops import Instances, aligned_crops, find_instances
-from .views import judged, scene_of, views_of
+from .views import calibrated_features, judged, scene_of, views_of
 
 BATCH = 16
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and deviation of its pixels

@@ -15,7 +15,6 @@ from shared.support.weights import load_weights, weights_file
 
 from .build import (
     LAYOUT_FILE,
-    calibrated_features,
     discriminators,
     generator,
     is_semantic,
@@ -28,7 +27,7 @@ from .losses import discriminator_loss, generator_loss, hole_l1, layout_loss, pe
 from .model import Generator
 from .networks.frozen import FrozenFeatures
 from .structure.layout import boundaries
-from .views import Scene, View, judged, mean_loss, scene_of, views_of
+from .views import Scene, View, calibrated_features, judged, mean_loss, scene_of, views_of
 
 BETAS = (0.0, 0.99)  # of Adam, as in StyleGAN2
 WARM_BETAS = (0.9, 0.99)  # reconstruction has no opponent that moves, and learns faster with momentum

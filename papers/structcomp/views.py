@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .build import is_of_objects, is_semantic
+from shared.run import Run
+
+from .build import CALIBRATED, frozen_features, is_of_objects, is_semantic
 from .config import Config
+from .data import real_images, train_items
 from .losses import Logits, weighted_mean
-from .networks.frozen import FrozenFeatures
+from .networks.frozen import Features, FrozenFeatures
 from .structure.crops import Instances, aligned_crops, find_instances, own_masks
 from .structure.layout import ClassTable, encode, one_hot
 
@@ -110,3 +113,9 @@ def judged(network: nn.Module, role: str, view: View) -> Logits:
 def mean_loss(values: Tensor, view: View) -> Tensor:
     """Mean of a loss (K,) over the rows of a view; crops count alike over all processes."""
     return weighted_mean(values, view.weights)
+
+
+def calibrated_features(config: Config, run: Run, kind: Features) -> FrozenFeatures:
+    """Frozen features of a run, normalised on some of its training images."""
+    images = real_images(train_items(config, run.cache), CALIBRATED).to(run.device)
+    return frozen_features(config, kind, images, run.seed)

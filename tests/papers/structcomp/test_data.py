@@ -156,9 +156,7 @@ def test_maps_of_one_bit_are_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.eye(8))
 
 
-def test_check_tells_missing_annotations_before_it_reads_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_tells_missing_annotations_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_places(tmp_path)
     shutil.rmtree(tmp_path / "val_large_panoptic")
     monkeypatch.setattr(places.Places, "item", lambda *_: pytest.fail("an image was read"))
