@@ -62,7 +62,7 @@ def read_map(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.load()
-            mode, numbers = picture.mode, np.array(picture).astype(np.uint8)
+            mode, numbers = picture.mode, np.array(picture)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; every image needs its annotation.") from error
     except PermissionError:
@@ -71,7 +71,7 @@ def read_map(path: Path) -> np.ndarray:
         raise UserError(f"{path} is damaged or not an image ({error}); get it again.") from error
     if mode not in ("L", "P", "1"):
         raise UserError(f"{path} has mode {mode}; expected numbers in 8 bits, as a greyscale or palette PNG.")
-    return numbers
+    return numbers.astype(np.uint8)
 
 
 def nearest(numbers: np.ndarray, size: int) -> np.ndarray:
