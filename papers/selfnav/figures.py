@@ -98,10 +98,10 @@ def label_bars(labels: dict[str, list[list[dict[str, float]]]]) -> Figure:
             rounds = max(len(x) for x in runs)
             for number in range(rounds):
                 values = [x[number][key] for x in runs if len(x) > number]
-                place = k + 0.25 * (number - (rounds - 1) / 2)
+                place = k + 0.75 / rounds * (number - (rounds - 1) / 2)
                 axis.bar(place, np.mean(values), 0.7 / rounds, color=f"C{k}", alpha=0.5)
                 axis.plot([place] * len(values), values, "k.", markersize=4)
-        axis.set_xticks(range(len(labels)), list(labels), fontsize=8)
+        axis.set_xticks(range(len(labels)), [name.replace("-", "-\n") for name in labels], fontsize=8)
         axis.set_title(f"{title} of self-labels over objects (%)", fontsize=9)
     return figure
 
@@ -151,7 +151,5 @@ def curves(episodes: dict[str, list[dict[str, Any]]]) -> Figure:
         axis.plot(grid, 100 * done.mean(0), color=f"C{k}", label=label)
         axis.fill_between(grid, 100 * low, 100 * high, color=f"C{k}", alpha=0.12)
     axis.set(xlabel="steps", ylabel="success (%)")
-    axis.legend(
-        fontsize=8, frameon=False, title="difference to nav-frontier [95 %]", title_fontsize=8
-    )
+    axis.legend(fontsize=8, frameon=False, title="difference to nav-frontier [95 %]", title_fontsize=8)
     return figure
