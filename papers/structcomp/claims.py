@@ -12,11 +12,11 @@ PAPER = Paper(
     conclusion=(
         "This is no replication: only the abstract could be read, and the images are small composed scenes. All four "
         "discriminators together make completions and their objects clearly more realistic than an ordinary "
-        "discriminator alone, and the semantic discriminator of images does most of it. But frozen features without "
-        "training serve as well: pretraining helps a discriminator to tell completions from real images, and did not "
-        "help the generator measurably. The object discriminator by itself shows no clear gain. One model inserts, "
-        "replaces and removes objects where a layout is given; an imagined layout is too poor here to help plain "
-        "inpainting."
+        "discriminator alone, and the semantic discriminator of images alone comes close to them. Pretrained features "
+        "help a discriminator to tell completions from real images; whether they help the generator is open, as "
+        "frozen features without training come about as far. The object discriminator by itself shows no clear gain. "
+        "One model inserts, replaces and removes objects where a layout is given; an imagined layout does not "
+        "measurably help plain inpainting."
     ),
 )
 
