@@ -1,4 +1,4 @@
-"""The figures: what the agent sees and labels, the quality of self-labels, floor plans with walks, success curves."""
+"""The figures: mIoU, what the agent sees and labels, the quality of self-labels, floor plans with walks, success."""
 
 import json
 from pathlib import Path
@@ -33,6 +33,8 @@ RESAMPLES = 500
 def figures(runs: Runs, target: Path) -> None:
     """Draw what the finished runs have something to show of."""
     first = min(seed for _, seed in runs)
+    if perceived := {name: w for name in SEGMENTERS if (w := _in_situ(runs, name))}:
+        write_figure(perception_bars(perceived), target / "perception.png", colours=PALETTE)
     seen = {name: x for name in SEGMENTERS if (x := _arrays(runs.get((name, first)))) and "rgb" in x}
     if seen:
         write_figure(views(seen), target / "views.png", colours=PALETTE)
@@ -50,6 +52,13 @@ def _arrays(folder: Path | None) -> dict[str, np.ndarray]:
         return {}
     with np.load(folder / "shown.npz") as content:
         return {key: content[key] for key in content.files}
+
+
+def _in_situ(runs: Runs, variant: str) -> dict[int, float]:
+    """mIoU in situ of each finished run by seed."""
+    paths = {seed: folder / "result.json" for (name, seed), folder in runs.items() if name == variant}
+    found = {seed: json.loads(path.read_text())["metrics"] for seed, path in paths.items() if path.exists()}
+    return {seed: x["insitu_miou_percent"] for seed, x in found.items() if "insitu_miou_percent" in x}
 
 
 def _labels(runs: Runs, variant: str) -> list[list[dict[str, float]]]:
@@ -79,6 +88,20 @@ def views(seen: dict[str, dict[str, np.ndarray]]) -> Figure:
             if k == 0:
                 axis.set_title(title, fontsize=9)
     _legend(figure)
+    return figure
+
+
+def perception_bars(perceived: dict[str, dict[int, float]]) -> Figure:
+    """Mean mIoU in the explored houses by segmenter; a line joins the runs of a seed."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axis = figure.subplots()
+    for k, values in enumerate(perceived.values()):
+        axis.bar(k, np.mean(list(values.values())), 0.6, color=f"C{k}", alpha=0.5)
+    for seed in next(iter(perceived.values())):
+        places = [k for k, values in enumerate(perceived.values()) if seed in values]
+        axis.plot(places, [x[seed] for x in perceived.values() if seed in x], ".-", color="0.3", linewidth=0.8)
+    axis.set_xticks(range(len(perceived)), list(perceived))
+    axis.set(ylabel="mIoU in explored houses (%)")
     return figure
 
 
