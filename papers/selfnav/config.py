@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from shared.paper import Variant
 
-from .exploration.explore import Policy
 from .labelling.selflabels import Labels
 from .labelling.voting import Rule
 
@@ -44,7 +43,7 @@ class Config:
     """Actions of an exploration."""
     frame_every: int = 2
     """Actions between two frames that are kept."""
-    exploration: Policy = "frontier"
+    exploration: Literal["frontier", "random", "coverage", "curiosity"] = "frontier"
     """Policy that explores; coverage and curiosity are learned, and need a run that starts from an explorer."""
     revisit: bool = False
     """Walk half around the nearest object after every goal, for more views of it."""
