@@ -146,6 +146,24 @@ def test_requirements_name_what_the_folder_imports(folder: Path) -> None:
     assert missing == set()
 
 
+def test_report_needs_no_package_of_a_single_paper() -> None:
+    """`make reproduce` of one paper ends with a report on all, where that paper's packages alone are installed."""
+    from importlib.metadata import packages_distributions
+
+    def required(path: Path) -> set[str]:
+        return {re.split("[>=; ]", x)[0].lower().replace("_", "-") for x in path.read_text().splitlines()}
+
+    alone = set().union(*(required(folder / "requirements.txt") for folder in PAPERS))
+    alone -= required(ROOT / "shared/requirements.txt") | {""}
+    names = {d.lower().replace("_", "-"): top for top, found in packages_distributions().items() for d in found}
+    tops = {names[distribution] for distribution in alone if distribution in names}
+    assert "skfmm" in tops
+    parts = [f"papers.{folder.name}.{part}" for folder in PAPERS for part in ("claims", "config")]
+    script = f"import sys\nfor x in {sorted(tops)}: sys.modules[x] = None\nimport {', '.join(parts)}, ci.report"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_docstring_or_help_text_opens_with_of_or_what() -> None:
     """A text below a field is the help of an option, and is read beside its name alone."""
     opened = [

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from shared.paper import Variant
 
-from .exploration.explore import Policy
 from .labelling.selflabels import Labels
 from .labelling.voting import Rule
 
@@ -44,7 +43,7 @@ class Config:
     """Actions of an exploration."""
     frame_every: int = 2
     """Actions between two frames that are kept."""
-    exploration: Policy = "frontier"
+    exploration: Literal["frontier", "random", "coverage", "curiosity"] = "frontier"
     """Policy that explores; coverage and curiosity are learned, and need a run that starts from an explorer."""
     revisit: bool = False
     """Walk half around the nearest object after every goal, for more views of it."""
@@ -230,7 +229,7 @@ VARIANTS = {
     # Claim 1: fine-tuned in real houses, without their labels.
     "self-training": Variant("in situ: each frame's own labels", SELF_TRAINING, start="frozen", headline=True),
     "seal": Variant("in situ: labels by SEAL's rule", SEAL, start="frozen", headline=True),
-    "voting": Variant("in situ: labels by a vote over views", VOTING, BEYOND_SMOKE, start="frozen", headline=True),
+    "voting": Variant("in situ: labels by a vote over views", VOTING, BEYOND_SMOKE, start="frozen"),
     "contrastive": Variant(
         "in situ: each frame's own labels and the contrastive loss",
         SELF_TRAINING | {"contrastive": 0.03},
@@ -241,17 +240,23 @@ VARIANTS = {
     "loccon-revisit": Variant(
         "LocCon, walking half around objects", LOCCON | {"revisit": True}, BEYOND_SMOKE, start="frozen"
     ),
+    "loccon-rounds": Variant(
+        "LocCon in two rounds, each of half the steps",
+        LOCCON | {"rounds": 2, "steps": 200},
+        ("cpu",),
+        start="frozen",
+    ),
     "supervised": Variant(
         "in situ: the simulator's labels", _perception("truth"), BEYOND_SMOKE, start="frozen", headline=True
     ),
     # Claims 2 and 3: trained in simulated houses alone.
     "sim-seal": Variant("simulated houses: SEAL's rule", SEAL | SIM, BEYOND_SMOKE, start="frozen"),
-    "sim-loccon": Variant("simulated houses: LocCon", LOCCON | SIM, start="frozen", headline=True),
+    "sim-loccon": Variant("simulated houses: LocCon", LOCCON | SIM, start="frozen"),
     "sim-supervised": Variant(
         "simulated houses: the simulator's labels", _perception("truth") | SIM, BEYOND_SMOKE, start="frozen"
     ),
     "sim-mesh": Variant(
-        "simulated houses: labels of a faulty mesh", _perception("mesh") | SIM, start="frozen", headline=True
+        "simulated houses: labels of a faulty mesh", _perception("mesh") | SIM, start="frozen"
     ),
     # Claim 4: those, fine-tuned in real houses by LocCon.
     "sim-seal-in-situ": Variant("SEAL in simulation, then LocCon in situ", LOCCON, BEYOND_SMOKE, start="sim-seal"),
@@ -279,7 +284,9 @@ VARIANTS = {
     "nav-random": Variant(
         "navigation: random goals", NAVIGATION | {"policy": "random"}, BEYOND_SMOKE, start="sim-loccon"
     ),
-    "nav-frontier": Variant("navigation: nearest frontier", NAVIGATION | {"policy": "frontier"}, start="sim-loccon"),
+    "nav-frontier": Variant(
+        "navigation: nearest frontier", NAVIGATION | {"policy": "frontier"}, start="sim-loccon", headline=True
+    ),
     "explorer-goal": Variant(
         "SemExp's policy, rewarded on self-labelled maps", {"stage": "explorer", "reward": "goal"}, NOT_CPU,
         start="sim-loccon",
@@ -289,11 +296,12 @@ VARIANTS = {
         start="explorer-goal",
     ),
     "nav-truth-maps": Variant(
-        "navigation: potentials from true maps", NAVIGATION | {"maps": "truth"}, BEYOND_SMOKE, start="sim-loccon"
+        "navigation: potentials from true maps", NAVIGATION | {"maps": "truth"}, BEYOND_SMOKE,
+        start="sim-loccon", headline=True,
     ),
     "nav-truth-perception": Variant(
         "navigation: self-labelled maps, true perception", NAVIGATION | {"maps": "start", "perception": "truth"},
-        start="selfnav",
+        start="selfnav", headline=True,
     ),
     "nav-frozen": Variant("navigation: the frozen segmenter for maps and perception", NAVIGATION, BEYOND_SMOKE,
         start="frozen",

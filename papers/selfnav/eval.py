@@ -138,10 +138,6 @@ def detector_metrics(config: Config, run: Run) -> dict[str, float]:
 
 def navigation_metrics(config: Config, run: Run) -> dict[str, float]:
     """See :func:`evaluate`; every variant of a seed has the same episodes. Leaves ``episodes.json`` for the figures."""
-    if config.data is not None:
-        raise UserError(
-            "Navigation needs a simulator, and recordings are none; leave out --data, or the navigation variants."
-        )
     network = load_segmenter(config, run.weights).to(run.device)
     policy = trained_policy(config, run)
     own = labeller(network, run.device, confidence=config.confidence, blob=config.blob)

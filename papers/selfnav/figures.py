@@ -1,4 +1,4 @@
-"""The figures: what the agent sees and labels, the quality of self-labels, floor plans with walks, success curves."""
+"""The figures: mIoU, what the agent sees and labels, the quality of self-labels, floor plans with walks, success."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from .simulator.world import CELL
 Runs = dict[tuple[str, int], Path]
 PALETTE = 256
 SEGMENTERS = ("frozen", "self-training", "seal", "loccon", "supervised")
-LABELLERS = ("self-training", "seal", "voting", "loccon")
+LABELLERS = ("self-training", "seal", "voting", "loccon", "loccon-rounds")
 NAVIGATORS = (
     "nav-random",
     "nav-frontier",
@@ -33,6 +33,8 @@ RESAMPLES = 500
 def figures(runs: Runs, target: Path) -> None:
     """Draw what the finished runs have something to show of."""
     first = min(seed for _, seed in runs)
+    if perceived := {name: w for name in SEGMENTERS if (w := _in_situ(runs, name))}:
+        write_figure(perception_bars(perceived), target / "perception.png", colours=PALETTE)
     seen = {name: x for name in SEGMENTERS if (x := _arrays(runs.get((name, first)))) and "rgb" in x}
     if seen:
         write_figure(views(seen), target / "views.png", colours=PALETTE)
@@ -50,6 +52,13 @@ def _arrays(folder: Path | None) -> dict[str, np.ndarray]:
         return {}
     with np.load(folder / "shown.npz") as content:
         return {key: content[key] for key in content.files}
+
+
+def _in_situ(runs: Runs, variant: str) -> dict[int, float]:
+    """mIoU in situ of each finished run by seed."""
+    paths = {seed: folder / "result.json" for (name, seed), folder in runs.items() if name == variant}
+    found = {seed: json.loads(path.read_text())["metrics"] for seed, path in paths.items() if path.exists()}
+    return {seed: x["insitu_miou_percent"] for seed, x in found.items() if "insitu_miou_percent" in x}
 
 
 def _labels(runs: Runs, variant: str) -> list[list[dict[str, float]]]:
@@ -82,6 +91,20 @@ def views(seen: dict[str, dict[str, np.ndarray]]) -> Figure:
     return figure
 
 
+def perception_bars(perceived: dict[str, dict[int, float]]) -> Figure:
+    """Mean mIoU in the explored houses by segmenter; a line joins the runs of a seed."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axis = figure.subplots()
+    for k, values in enumerate(perceived.values()):
+        axis.bar(k, np.mean(list(values.values())), 0.6, color=f"C{k}", alpha=0.5)
+    for seed in next(iter(perceived.values())):
+        places = [k for k, values in enumerate(perceived.values()) if seed in values]
+        axis.plot(places, [x[seed] for x in perceived.values() if seed in x], ".-", color="0.3", linewidth=0.8)
+    axis.set_xticks(range(len(perceived)), list(perceived))
+    axis.set(ylabel="mIoU in explored houses (%)")
+    return figure
+
+
 def _legend(figure: Figure) -> None:
     handles = [Patch(color=COLOURS[1 + k] / 255, label=name) for k, name in enumerate(CATEGORIES)]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
@@ -98,10 +121,10 @@ def label_bars(labels: dict[str, list[list[dict[str, float]]]]) -> Figure:
             rounds = max(len(x) for x in runs)
             for number in range(rounds):
                 values = [x[number][key] for x in runs if len(x) > number]
-                place = k + 0.25 * (number - (rounds - 1) / 2)
+                place = k + 0.75 / rounds * (number - (rounds - 1) / 2)
                 axis.bar(place, np.mean(values), 0.7 / rounds, color=f"C{k}", alpha=0.5)
                 axis.plot([place] * len(values), values, "k.", markersize=4)
-        axis.set_xticks(range(len(labels)), list(labels), fontsize=8)
+        axis.set_xticks(range(len(labels)), [name.replace("-", "-\n") for name in labels], fontsize=8)
         axis.set_title(f"{title} of self-labels over objects (%)", fontsize=9)
     return figure
 
@@ -151,5 +174,5 @@ def curves(episodes: dict[str, list[dict[str, Any]]]) -> Figure:
         axis.plot(grid, 100 * done.mean(0), color=f"C{k}", label=label)
         axis.fill_between(grid, 100 * low, 100 * high, color=f"C{k}", alpha=0.12)
     axis.set(xlabel="steps", ylabel="success (%)")
-    axis.legend(fontsize=8, frameon=False, title="difference to nav-frontier, points", title_fontsize=8)
+    axis.legend(fontsize=8, frameon=False, title="difference to nav-frontier [95 %]", title_fontsize=8)
     return figure

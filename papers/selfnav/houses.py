@@ -28,7 +28,7 @@ def labelled_houses(
 ) -> list[Labelled]:
     """Labels of the frames of explored houses, at the network's resolution, by the configured rule."""
     found = []
-    for number, house in enumerate(houses):
+    for house in houses:
         voxels = voxels_of(config, house)
         truth = halved(house.truth)
         if config.labels == "truth":
@@ -36,7 +36,7 @@ def labelled_houses(
         elif config.labels == "mesh":
             if config.data is not None:
                 raise UserError("--labels mesh needs numbers of objects, and recordings have none; choose others.")
-            rng = np.random.default_rng((number, 6))
+            rng = np.random.default_rng((6, *house.name.encode()))
             found.append(mesh_labels(truth, halved(house.frames.instance), voxels, rng))
         else:
             found.append(own_labels(config, house, voxels, network, device, config.labels))

@@ -2,7 +2,7 @@
 
 ``make predict PAPER=selfnav ARGS="--house 7 --out found"`` explores a generated apartment; ``--folder recorded``
 labels a user's own posed RGB-D frames (see data.LAYOUT). Both write ``map.png`` (the top-down semantic map with the
-walk), ``mesh.ply`` (voxels coloured by class, with class numbers) and ``walk.gif``.
+walk), ``mesh.ply`` (voxels coloured by class, with class numbers) and ``walk.gif`` (frames, their labels, the walk).
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from shared import UserError
 from shared.support.command_line import can_write, command
@@ -38,6 +38,7 @@ RUN = Path(__file__).parent / "weights" / "selfnav.json"
 WRITTEN = ("map.png", "mesh.ply", "walk.gif")
 CELL = 0.05  # metres of a cell of the written map
 SHOWN = 240  # pixels of a side in the animation
+COLOUR_NAMES = ("red", "green", "turquoise", "blue", "purple", "orange")  # of the categories, in COLOURS
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Options:
     out: Path
     """Folder for map.png, mesh.ply and walk.gif."""
     house: int | None = None
-    """Seed of a generated apartment in the real style."""
+    """Seed of a generated apartment in the real style; the committed weights know the furniture of seeds below 24."""
     folder: Path | None = None
     """Recorded house in place of a generated one: rgb/, depth/, poses.csv and intrinsics.json."""
     steps: int = 360
@@ -77,14 +78,15 @@ def predict(options: Options) -> None:
     seen = np.zeros(voxels.shape, bool)
     seen.ravel()[voxels.index[voxels.index >= 0]] = True
     write_ply(options.out / "mesh.ply", *voxel_mesh(seen, labelled.voxel_labels, voxels.origin, voxels.size))
-    plan = semantic_map(labelled.voxel_labels, voxels, house.frames.poses)
-    write_atomic(options.out / "map.png", lambda file: Image.fromarray(plan).save(file, "PNG"))
-    write_animation(options.out / "walk.gif", network, house)
+    plan, grid = semantic_map(labelled.voxel_labels, voxels)
+    picture = with_walk(plan, grid, house.frames.poses, 3 * grid.size)
+    write_atomic(options.out / "map.png", lambda file: picture.save(file, "PNG"))
+    write_animation(options.out / "walk.gif", network, house, plan, grid)
     counts = np.bincount(labelled.voxel_labels.ravel(), minlength=1 + len(CATEGORIES))
-    for name, count, objects in zip(
-        CATEGORIES, counts[1:], _objects(labelled.instances, labelled.voxel_labels), strict=True
+    for name, colour, count, objects in zip(
+        CATEGORIES, COLOUR_NAMES, counts[1:], _objects(labelled.instances, labelled.voxel_labels), strict=True
     ):
-        print(f"{count:7d} voxels in {objects:3d} objects   {name}")
+        print(f"{count:7d} voxels in {objects:3d} objects   {name} ({colour})")
     print(f"Wrote {', '.join(WRITTEN)} to {options.out}.")
 
 
@@ -101,6 +103,10 @@ def trained_segmenter(run: Path) -> tuple[Config, Segmenter]:
 def found_house(options: Options, config: Config) -> House:
     """The recorded frames, or those of an exploration."""
     if options.folder is not None:
+        if not options.folder.is_dir():
+            raise UserError(
+                f"--folder {options.folder} is no folder; expected one of rgb/, depth/, poses.csv and intrinsics.json."
+            )
         frames, truth, camera = read_house(options.folder, config.resolution)
         return House(options.folder.name, frames, truth, camera)
     number = options.house or 0
@@ -115,8 +121,8 @@ def _objects(instances: np.ndarray, labels: np.ndarray) -> list[int]:
     return [len(np.unique(instances[(labels == 1 + k) & (instances > 0)])) for k in range(len(CATEGORIES))]
 
 
-def semantic_map(labels: np.ndarray, voxels: Voxels, poses: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8, north up: floor light, walls dark, categories in their colours, the walk black."""
+def semantic_map(labels: np.ndarray, voxels: Voxels) -> tuple[np.ndarray, Grid]:
+    """(M, M, 3) uint8, row = y: floor light, walls dark, categories in their colours; and the map's grid."""
     extent = max(voxels.shape[:2]) * voxels.size
     size = int(np.ceil(extent / CELL))
     grid = Grid(size, CELL, (float(voxels.origin[0]), float(voxels.origin[1])))
@@ -126,19 +132,32 @@ def semantic_map(labels: np.ndarray, voxels: Voxels, poses: np.ndarray) -> np.nd
     picture[plan[WALL]] = 90
     for k, where in enumerate(plan[FIRST_CLASS:]):
         picture[where] = COLOURS[1 + k]
-    for pose in poses:
-        picture[grid.cell(pose)] = 0
-    return picture[::-1].repeat(3, 0).repeat(3, 1)
+    return picture, grid
 
 
-def write_animation(path: Path, network: Segmenter, house: House) -> None:
-    """A GIF of the frames, and of what the network says of them."""
+def with_walk(plan: np.ndarray, grid: Grid, poses: np.ndarray, side: int) -> Image.Image:
+    """The map with y up, ``side`` pixels a side, with a black line along poses (n, 3) and a dot where it ends."""
+    picture = Image.fromarray(plan[::-1]).resize((side, side), Image.Resampling.NEAREST)
+    middle = (grid.cells(poses) + 0.5) * side / grid.size
+    points = [(float(column), float(side - row)) for row, column in middle]
+    draw = ImageDraw.Draw(picture)
+    draw.line(points, fill=(0, 0, 0), width=2)
+    x, y = points[-1]
+    draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=(0, 0, 0))
+    return picture
+
+
+def write_animation(path: Path, network: Segmenter, house: House, plan: np.ndarray, grid: Grid) -> None:
+    """A GIF of the frames, of the network's labels for them, and of the walk so far on the finished map."""
     predicted = full_size(probabilities(network, house.frames.rgb, torch.device("cpu"))).argmax(1)
     pictures = []
-    for rgb, label in zip(house.frames.rgb, predicted, strict=True):
+    for k, (rgb, label) in enumerate(zip(house.frames.rgb, predicted, strict=True)):
         overlaid = np.where((label > 0)[..., None], (rgb // 3 + COLOURS[label] // 3 * 2), rgb).astype(np.uint8)
-        pair = np.concatenate([rgb, overlaid], 1)
-        pictures.append(Image.fromarray(pair).resize((2 * SHOWN, SHOWN), Image.Resampling.NEAREST))
+        pair = Image.fromarray(np.concatenate([rgb, overlaid], 1)).resize((2 * SHOWN, SHOWN), Image.Resampling.NEAREST)
+        picture = Image.new("RGB", (3 * SHOWN, SHOWN))
+        picture.paste(pair, (0, 0))
+        picture.paste(with_walk(plan, grid, house.frames.poses[: k + 1], SHOWN), (2 * SHOWN, 0))
+        pictures.append(picture)
     write_atomic(
         path,
         lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=120, loop=0),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
+from shared import UserError
 from shared.loading import Batches
 from shared.run import Run
 from shared.support.command_line import note
@@ -37,7 +38,15 @@ from .perception import halved, labeller
 
 
 def train(config: Config, run: Run) -> None:
-    """Train one stage; leaves the weights of the segmenter, and of a policy if there is one, in the run's folder."""
+    """Train one stage; leaves the weights of the segmenter, and of a policy if there is one, in the run's folder.
+
+    Raises:
+        UserError: if a policy is asked for, which walks, and the data are recordings.
+    """
+    if config.stage in ("policy", "explorer") and config.data is not None:
+        raise UserError(
+            "Navigation needs a simulator, and recordings are none; leave out --data, or the navigation variants."
+        )
     match config.stage:
         case "web":
             train_on_web(config, run)
@@ -216,8 +225,9 @@ def train_detector(config: Config, run: Run) -> None:
         optimizer.zero_grad()
         loss.backward()
         for parameter in detector.parameters():
-            if parameter.grad is not None:
-                parameter.grad = run.accelerator.reduce(parameter.grad, reduction="mean")
+            if parameter.requires_grad:  # a process without RoIs has no gradient of their heads; all have to take part
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = run.accelerator.reduce(gradient, reduction="mean")
         optimizer.step()
         schedule.step()
     run.export(named(detector=detector.state_dict()))

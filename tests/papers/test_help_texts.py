@@ -22,6 +22,8 @@ COMMANDS = (
     "papers.local_contrast.train",
     "papers.pacl.predict",
     "papers.pacl.train",
+    "papers.structcomp.predict",
+    "papers.structcomp.train",
 )
 
 

@@ -1,7 +1,7 @@
 """Exploring a house: a policy picks goals, the walker goes there, every frame on the way is kept."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +12,6 @@ from ..simulator.furniture import CATEGORIES
 from ..simulator.render import Frames
 from ..simulator.world import TURN_LEFT, disk
 
-Policy = Literal["frontier", "random", "coverage", "curiosity"]
 LEAST = 4  # cells of a frontier worth walking to
 PATIENCE = 25  # steps after which another goal is picked
 

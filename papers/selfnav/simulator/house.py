@@ -96,11 +96,6 @@ class House:
     box_instance: np.ndarray
     style: str
 
-    def mesh(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices (3 F, 3), faces (F, 3) and category of each face (F,)."""
-        faces = np.arange(3 * len(self.triangles)).reshape(-1, 3)
-        return self.triangles.reshape(-1, 3), faces, self.category[self.instance]
-
 
 @functools.lru_cache(maxsize=64)
 def make_house(seed: int, style: str = "sim") -> House:

@@ -32,6 +32,7 @@ SPLITS = ("web", "insitu", "insitu-test", "unseen", "sim", "sim-unseen")
 LABELLED = ("web", "insitu-test", "unseen", "sim-unseen")
 PLANAR = ("frame", "x", "y", "heading")
 SPATIAL = ("frame", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
+LEVEL = 5  # degrees that a camera leans at most; heading and height are all that the map knows of it
 LONGEST_STEP = 5.0  # metres between two frames; more is another unit
 CHECKED = 64  # pixels of a side that are kept of a depth image whose unit is checked
 PLAUSIBLE = (0.2, 20.0)  # metres, of the median depth of a house
@@ -187,6 +188,11 @@ def _planar(values: np.ndarray, path: Path, line: int) -> np.ndarray:
     length = float(np.linalg.norm(values[3:]))
     if not 0.9 < length < 1.1:
         raise UserError(f"{path}, line {line}: the quaternion has the length {length:.3g}; expected 1.")
+    tilt = np.degrees(np.arccos(np.clip(1 - 2 * (x * x + y * y) / length**2, -1, 1)))
+    if tilt > LEVEL:
+        raise UserError(
+            f"{path}, line {line}: the camera leans by {tilt:.0f} degrees; expected {LEVEL} degrees at most."
+        )
     return np.array([values[0], values[1], np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))])
 
 

@@ -1,7 +1,8 @@
 """Explore a house and write its frames as a recorded house, which the paper preset trains on.
 
 ``python -m papers.selfnav.sources.record --scene Darden.glb --out data/unseen/Darden`` needs habitat-sim;
-``--house 7 --style real`` records a generated apartment.
+``--house 7 --style real`` records a generated apartment; ``--style web`` makes one for ``web/`` if you have no labelled
+pictures with depth and poses.
 """
 
 import csv
@@ -62,6 +63,8 @@ def record(options: Options) -> None:
         raise UserError("Give either --scene, a scanned house, or --house, the seed of a generated one.")
     if min(options.resolution, options.steps, options.every) < 1:
         raise UserError("--resolution, --steps and --every have to be 1 or more.")
+    if min(options.seed, options.house or 0) < 0:
+        raise UserError("--seed and --house have to be 0 or more.")
     can_write(options.out / "poses.csv")
     env: Any
     if options.scene is not None:

@@ -124,6 +124,10 @@ POSES: Kinds = ANY_FILE | {
         lambda path: path.write_text("frame,tx,ty,tz,qx,qy,qz,qw\n00000,0,0,0,0,0,0,3\n"),
         "line 2: the quaternion has the length 3",
     ),
+    "a camera that looks down": (
+        lambda path: path.write_text("frame,tx,ty,tz,qx,qy,qz,qw\n00000,0,0,0,0,0.342,0,0.94\n"),
+        "line 2: the camera leans by 40 degrees",
+    ),
 }
 INTRINSICS: Kinds = ANYTHING | {
     "without the camera's height": (edited(lambda c: c.pop("camera_height")), "KeyError"),

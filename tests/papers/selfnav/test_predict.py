@@ -29,7 +29,7 @@ def test_a_generated_house_is_explored(tmp_path: Path, run: Path, capsys: pytest
     plan = np.asarray(Image.open(out / "map.png"))
     assert plan.shape[0] == plan.shape[1] > 60 and (plan == 90).all(2).any() and (plan == 0).all(2).any()
     animation = Image.open(out / "walk.gif")
-    assert animation.n_frames > 1 and animation.size == (480, 240)  # type: ignore[attr-defined]
+    assert animation.n_frames > 1 and animation.size == (720, 240)  # type: ignore[attr-defined]
     assert (out / "mesh.ply").read_bytes().startswith(b"ply\nformat binary_little_endian 1.0\n")
 
 
@@ -42,6 +42,7 @@ def test_a_recorded_house_is_labelled(tmp_path: Path, run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--folder", "nowhere"], "--folder nowhere is no folder; expected one of rgb/"),
         ([], "Give either --house"),
         (["--house", "1", "--folder", "x"], "Give either --house"),
         (["--house", "-1"], "expected 0 or more"),

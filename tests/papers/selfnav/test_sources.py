@@ -76,6 +76,12 @@ def test_one_house_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Give either --scene" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--house", "-1"], ["--house", "1", "--seed", "-1"]])
+def test_negative_seeds_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    assert record.main([*options, "--out", str(tmp_path / "x")]) == 1
+    assert "have to be 0 or more" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
 # -- habitat-sim ------------------------------------------------------------------------------------------------------
 
 

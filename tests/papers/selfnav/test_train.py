@@ -160,7 +160,7 @@ def test_a_users_recordings_are_trained_on(tmp_path: Path) -> None:
     train(tuned, run)
     assert evaluate(tuned, run).keys() >= {"insitu_miou_percent", "unseen_miou_percent", "insitu_ap50_percent"}
     with pytest.raises(UserError, match="Navigation needs a simulator"):
-        evaluate(replace(tuned, stage="policy"), run)
+        train(replace(tuned, stage="policy"), run)
 
 
 @pytest.mark.parametrize(
