@@ -24,7 +24,7 @@ PACK = PACKS / "instruments"
 ARCHIVE = "usr/share/gcompris-qt/rcc/instruments.rcc"
 FONT = "usr/share/fluidr3mono-gm-soundfont/FluidR3Mono_GM.sf3"
 RATE = 16_000  # Hz, of the solos
-SOLOS = {"train": (6, 12.0), "validation": (1, 12.0), "test": (1, 18.0)}  # of each instrument: how many, seconds each
+SOLOS = {"train": (12, 15.0), "validation": (1, 12.0), "test": (1, 18.0)}  # of each instrument: how many, seconds each
 
 # No note is shared by two splits. Pitched instruments: each split has its own pitch classes, interleaved over the
 # same register. Percussion: a sound font has few notes, so validation and test tune them differently (in semitones).
@@ -39,7 +39,8 @@ Event = tuple[float, float, int, int]  # start (s), duration (s), MIDI key, velo
 class Instrument:
     """A General MIDI instrument and how it is played here.
 
-    `keys` are the lowest and the highest of its usual register, or of percussion all that sound like it.
+    `keys` are the lowest and the highest of the register that it is mostly heard in, or of percussion all that sound
+    like it.
     """
 
     program: int
@@ -52,23 +53,15 @@ class Instrument:
 
 BOWED, STRUCK = (0.5, 1.0, 1.0, 1.5, 2.0), (0.25, 0.25, 0.5, 0.5, 1.0)
 INSTRUMENTS = {
-    "accordion": Instrument(21, (55, 79), chords=0.3),
-    "banjo": Instrument(105, (50, 74), overlap=1.2, chords=0.1),
-    "bongo": Instrument(0, (60, 61), STRUCK, drums=True),
-    "cello": Instrument(42, (36, 60), BOWED, overlap=1.1),
-    "flute": Instrument(73, (62, 88), overlap=1.0),
-    "guitar": Instrument(24, (40, 67), overlap=1.5, chords=0.3),
-    "harmonica": Instrument(22, (60, 84), chords=0.2),
-    "harp": Instrument(46, (43, 84), overlap=2.0, chords=0.3),
-    "horn": Instrument(60, (43, 65), BOWED, overlap=1.0),
+    "cello": Instrument(42, (36, 55), BOWED, overlap=1.1),
+    "guitar": Instrument(24, (45, 64), overlap=1.5, chords=0.2),
+    "harp": Instrument(46, (55, 84), overlap=2.0, chords=0.2),
+    "horn": Instrument(60, (41, 60), BOWED, overlap=1.0),
     "maracas": Instrument(0, (70,), STRUCK, drums=True),
-    "piano": Instrument(0, (41, 79), overlap=1.2, chords=0.4),
-    "saxophone": Instrument(65, (51, 75)),
-    "triangle": Instrument(0, (80, 81), (0.5, 1.0, 1.0, 2.0), drums=True),
-    "trumpet": Instrument(56, (58, 80)),
-    "violin": Instrument(40, (62, 88), BOWED, overlap=1.1),
+    "piano": Instrument(0, (48, 72), overlap=1.2, chords=0.2),
+    "trumpet": Instrument(56, (60, 79)),
+    "violin": Instrument(40, (67, 91), BOWED, overlap=1.1),
 }
-FILES = {"flute": "flute_traversiere"}  # names in the archive that are not the instrument's
 
 
 def melody(instrument: Instrument, split: str, seconds: float, rng: np.random.Generator) -> list[Event]:
@@ -209,8 +202,7 @@ def build(source: Path, out: Path = PACK, only: tuple[str, ...] = tuple(INSTRUME
     for number, (name, instrument) in enumerate(INSTRUMENTS.items()):
         if name not in only:
             continue
-        stem = FILES.get(name, name)
-        image, recording = picture(files[f"{stem}.svg"].decode()), files[f"{stem}.ogg"]
+        image, recording = picture(files[f"{name}.svg"].decode()), files[f"{name}.ogg"]
         (out / "images" / f"{name}.webp").write_bytes(image)
         (out / "recordings" / f"{name}.ogg").write_bytes(recording)
         pictured.append((name, *(hashlib.sha256(content).hexdigest() for content in (image, recording))))

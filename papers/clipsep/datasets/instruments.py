@@ -11,11 +11,11 @@ from shared.offline.packs import PACKS, read_picture, read_sound, read_table
 
 FOLDER = PACKS / "instruments"
 TABLES = {  # SHA-256 of each table, which holds those of the other files
-    "instruments": "0cd179b8bb9a335e6abf55c8a53015982615cea3300b47939e2a8531b81047ab",
-    "solos": "b8442a24e53ff5d911eba13147a97192c3070925187f31050d747d2e0a9af31c",
+    "instruments": "c236cbf641b8874f9cbd2acad0e3d072c166d2e22ef25b4b062179dc0868618c",
+    "solos": "d57e07058ceac3d2e864ca22db37eaceb18a0228609a6772e7efe88af0f6c3af",
 }
 # Words that tell the instrument from other things of that name; the other instruments are asked for by their own.
-LABELS = {"bongo": "bongo drums", "horn": "french horn"}
+LABELS = {"horn": "french horn"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Solo:
     """A melody or a rhythm, rendered."""
 
     instrument: str  # name of the Instrument
-    split: str  # "train" (six of 12 s), "validation" (12 s) or "test" (18 s)
+    split: str  # "train" (twelve of 15 s), "validation" (12 s) or "test" (18 s)
     notes: tuple[str, ...]  # MIDI key and, of held-out percussion, the tuning in semitones: "60", "60+0.7"
     file: str
     sha256: str

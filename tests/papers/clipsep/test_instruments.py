@@ -23,7 +23,7 @@ def names(folder: str) -> set[str]:
 
 def test_tables_list_exactly_the_files() -> None:
     found = [instrument.name for instrument in load_instruments()]
-    assert len(found) == len(set(found)) >= 10
+    assert len(found) == len(set(found)) >= 8
     assert names("images") == {f"{name}.webp" for name in found}
     assert names("recordings") == {f"{name}.ogg" for name in found}
     assert names("solos") == {solo.file for solo in load_solos()}
@@ -49,7 +49,7 @@ def test_solos_sound_throughout() -> None:
         assert len(wave) / rate == SOLOS[solo.split][1]
         quiet = np.sqrt((wave.reshape(-1, 160) ** 2).mean(1)) < 0.001  # windows of 10 ms
         longest = max((len(list(run)) for is_quiet, run in itertools.groupby(quiet) if is_quiet), default=0)
-        assert longest * 0.01 <= 1.5, solo.file  # the longest rest of a triangle
+        assert longest * 0.01 <= 1.5, solo.file
 
 
 def test_pictures_are_cut_out_and_recordings_last() -> None:
@@ -93,7 +93,7 @@ def installed(package: str) -> str:
     reason=f"needs {BUILT_WITH}, and Debian's gcompris-qt-data and fluidr3mono-gm-soundfont",
 )
 def test_rebuilds_bit_for_bit(tmp_path: Path) -> None:
-    build(SOURCE, tmp_path, only=("triangle", "violin"))
+    build(SOURCE, tmp_path, only=("maracas", "violin"))
     rebuilt = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".csv"]
     assert len(rebuilt) == 2 * (2 + sum(count for count, _ in SOLOS.values()))
     for path in rebuilt:
