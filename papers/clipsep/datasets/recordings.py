@@ -60,7 +60,7 @@ FLOOR = (-70.0, -35.0)  # decibels of that microphone's noise, against the sound
 EXAMPLES = (  # mixtures to look at and to listen to: set, what is asked for, what it is mixed with
     ("recordings", "maracas", "piano"),
     ("solos", "violin", "cello"),
-    ("solos", "harp", "trumpet"),
+    ("recordings", "trumpet", "guitar"),
     ("solos", "toucan", "piano"),
 )
 PCM = 32_768  # steps of a 16-bit sample up to 1
