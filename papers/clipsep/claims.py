@@ -38,6 +38,7 @@ COLUMNS = (
     Column("recordings_si_sdr_db", "other players: SI-SDR", presets=OFFLINE),
     Column("solos+_sdr_db", "off-screen sound: SDR", presets=OFFLINE, headline=True),
     Column("solos+_si_sdr_db", "off-screen sound: SI-SDR", presets=OFFLINE),
+    Column("solos+_noise_activation_fraction", "off-screen sound: A", presets=OFFLINE),
     Column("recordings+_sdr_db", "other players, off-screen sound: SDR", presets=OFFLINE),
     Column("music+_sdr_db", "MUSIC+: SDR", presets=VIDEOS),
     Column("music+_sdr_sem_db", "MUSIC+: standard error", presets=VIDEOS),
@@ -101,7 +102,7 @@ CLAIMS = (
     ),
     Claim(
         "no-noise-no-gain", 2, "Without noise in the training clips it does not help.", "control",
-        "sdr_db", "nit-clean", "clipsep", "lower", control=True, presets=OFFLINE,
+        "solos+_sdr_db", "nit-clean", "clipsep", "lower", control=True, presets=OFFLINE,
     ),
     Claim(
         "near-supervised", 3, "In some settings the unlabelled model is competitive with a supervised one (LabelSep).",
@@ -130,11 +131,11 @@ CLAIMS = (
     ),
     Claim(
         "query-needs-none", 4, "A query model without post-selection beats PIT without it.", "authors' demo page",
-        "si_sdr_db", "clipsep", "pit", metric_b="si_sdr_unselected_db",
+        "sdr_db", "clipsep", "pit", metric_b="sdr_unselected_db", margin=1.0,
     ),
     Claim(
         "gamma-sets-activation", 5, "γ sets how much the noise heads take.", "recollection, unverified",
-        "noise_activation_fraction", "nit-gamma-1", "nit-gamma-0.1",
+        "solos+_noise_activation_fraction", "nit-gamma-1", "nit-gamma-0.1", presets=OFFLINE,
     ),
     Claim(
         "gamma-small", 5, "A small γ leaves CLIPSep as it was.", "recollection, unverified",
@@ -143,6 +144,10 @@ CLAIMS = (
     Claim(
         "gamma-large", 5, "A large γ lets the noise heads take the target's energy.", "recollection, unverified",
         "solos+_sdr_db", "nit-gamma-1", "clipsep-nit", "lower", presets=OFFLINE,
+    ),
+    Claim(
+        "gamma-sets-activation-videos", 5, "γ sets how much the noise heads take.", "recollection, unverified",
+        "noise_activation_fraction", "nit-gamma-1", "nit-gamma-0.1", presets=VIDEOS,
     ),
     Claim(
         "gamma-small-videos", 5, "A small γ leaves CLIPSep as it was.", "recollection, unverified",

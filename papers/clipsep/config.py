@@ -12,7 +12,7 @@ class Config:
 
     # The defaults are the paper's (official code).
     data: str | None = None
-    """Folder with VGGSound and MUSIC, laid out as `make check-data` prints; None: the embedded recordings."""
+    """Folder with VGGSound and MUSIC, laid out as `make check-data` prints; None: the embedded sounds."""
     train_set: Literal["vggsound", "music"] = "vggsound"
     """Dataset to train on, where --data is given; models of music are validated and tested on music, too."""
     clip: str = "ViT-B-32"

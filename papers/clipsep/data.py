@@ -1,6 +1,6 @@
 """Clips (sound, frame embeddings, label), and the mixtures made of them.
 
-One interface for the paper's videos (``datasets/videos.py``) and the embedded recordings (``datasets/recordings.py``).
+One interface for the paper's videos (``datasets/videos.py``) and the embedded sounds (``datasets/recordings.py``).
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Data:
     held_out: dict[str, dict[str, list[Pair]]]
     """Sets of mixtures by name, those of ``validation`` and those of ``test``; each split's first is the headline."""
     examples: dict[str, list[Pair]]
-    """A few mixtures of each split to look at and to listen to, fixed before any result was seen."""
+    """A few mixtures of each split to look at and to listen to."""
     queries: Queries
 
 

@@ -325,7 +325,7 @@ def _spectrograms(shown: dict[str, Path], seed: int) -> Figure:
             _draw(axis, wave[0], rate, level, 60, "hz")
             axis.label_outer()
             if row == 0:
-                axis.set_title(name, fontsize=7)
+                axis.set_title(f"{name}\n(first output)" if name == "pit" else name, fontsize=7)
         axes[row][0].set_ylabel(f"{wanted}\n+ {other}\nHz", fontsize=6)
     return figure
 

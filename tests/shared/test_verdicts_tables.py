@@ -50,6 +50,19 @@ def test_effect_and_interval_by_hand_and_by_scipy() -> None:
     assert "metric_b" not in judged
 
 
+@pytest.mark.parametrize(
+    ("preset", "ran", "tested"),
+    [
+        ("cpu", ("a", "b", "c"), True),
+        ("cpu", ("a",), False),
+        ("paper", ("a", "b"), False),
+        ("smoke", {"b": 1, "a": 2}, True),
+    ],
+)
+def test_a_claim_is_tested_in_its_presets_by_what_it_compares(preset: str, ran: Any, tested: bool) -> None:
+    assert claim(presets=("smoke", "cpu")).tested(preset, ran) is tested
+
+
 def test_a_difference_of_differences_is_paired_by_seed() -> None:
     four = rows(a=A, b=B, c=[1.0, 2, 3, 4, 5], d=[1.0, 1, 1, 1, 1])
     judged = judge(claim(minus_a="c", minus_b="d"), four)  # (a - c) - (b - d) = 1.0 1.5 0.5 0.5 1.5 less 0 1 2 3 4

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from papers.clipsep import eval as evaluation
 from papers.clipsep.build import build_spectrogram
-from papers.clipsep.claims import COLUMNS
+from papers.clipsep.claims import CLAIMS, COLUMNS
 from papers.clipsep.config import PRESETS
 from papers.clipsep.data import Data
 from papers.clipsep.datasets.clips import Clip, Pair, Queries, scaled_as_queries
@@ -128,6 +128,18 @@ def test_pits_candidates_are_the_first_mask_and_its_complement() -> None:
     for i in range(2):
         expected = evaluation.bss_eval(sources[i, :, : halves.shape[-1]], 0.4 * halves[i : i + 1])["sdr_db"]
         assert found["second"]["sdr_db"][i].item() == pytest.approx(expected.item(), abs=1e-3)
+
+
+def test_no_claim_is_tested_offline_and_on_videos_by_two_comparisons() -> None:
+    """Each comparison on videos has a twin offline, with the same number, and no preset has both."""
+    by_id = {claim.id: claim for claim in CLAIMS}
+    videos = [claim for claim in CLAIMS if claim.id.endswith("-videos")]
+    assert len(videos) == 6
+    for claim in videos:
+        twin = by_id[claim.id.removesuffix("-videos")]
+        assert (twin.number, twin.direction) == (claim.number, claim.direction)
+        assert not set(twin.presets) & set(claim.presets)
+    assert all(set(claim.presets) <= set(PRESETS) for claim in CLAIMS)
 
 
 def test_noise_activation_is_that_of_mixtures_asked_for_both_sources() -> None:
