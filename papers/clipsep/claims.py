@@ -7,6 +7,7 @@ PAPER = Paper(
     authors="Hao-Wen Dong, Naoya Takahashi, Yuki Mitsufuji, Julian McAuley, Taylor Berg-Kirkpatrick",
     venue="ICLR 2023",
     arxiv="2212.07065",
+    datasets=("VGGSound", "MUSIC"),
     summary="separation of the sound that a text asks for, learned from videos without labels",
     conclusion=(
         "Asked with text, a model trained on images and sounds alone separates: it beats the mixture, and the mixture "
