@@ -109,7 +109,10 @@ def test_the_pages_say_what_is_declared_of_datasets_and_official_code(folder: Pa
     layout = importlib.import_module(f"papers.{folder.name}.data").LAYOUT
     said = re.sub(r"[\W_]", "", f"{layout} {readme} {(folder / 'DEVIATIONS.md').read_text()}".lower())
     assert [name for name in paper.datasets if re.sub(r"[\W_]", "", name.lower()) not in said] == []
-    assert bool(paper.reconstruction) != bool(re.search(r"Official\s+code:\s+\[", readme))
+    linked = re.search(r"Official\s+code:\s+\[", readme)
+    assert bool(paper.reconstruction) != bool(linked), (
+        "README.md links official code, or PAPER.reconstruction says why not"
+    )
 
 
 def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
