@@ -88,7 +88,8 @@ def summary(found: list[Reproduced], preset: str) -> str:
     return (
         "# Every paper reproduced in turn\n\n"
         f"Written by `make reproduce-all` (preset `{preset}`) on {date.today()}: {machine}. "
-        "Minutes on two cores are half the sum of all runs. Minutes by the clock are those of the last call, which skips what an earlier one has done.\n\n"
+        "Minutes on two cores are half the sum of all runs. Minutes by the clock are those of the last call, which "
+        "skips what an earlier one has done.\n\n"
         f"{markdown([head, *(x.row for x in found), total])}\n"
     )
 
