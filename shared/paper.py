@@ -19,7 +19,7 @@ class Paper:
         summary: one line, for ``make list`` and the root table.
         conclusion: the verdict in three to five plain sentences, without numbers: what held, what failed, what this
             scale cannot answer, whether to build on it. The first stands alone in the root table.
-        datasets: real datasets that the paper's readers take, by the names of its pages; none: files of one's own alone.
+        datasets: real datasets that its readers take, by the names of its pages; none: files of one's own alone.
         reconstruction: why the method is one, in a sentence: what could not be had, what it follows instead. Empty
             where official code decides.
     """
