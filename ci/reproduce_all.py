@@ -31,7 +31,7 @@ class Reproduced:
 
     slug: str
     status: int
-    """Of the process: 0 if all went well."""
+    """Exit status of the process: 0 if all went well."""
     clock: float
     """Minutes that this call took."""
     minutes: float = 0.0

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -72,8 +73,8 @@ def test_points_beyond_the_axis_stand_at_its_end_without_an_interval() -> None:
     )
     figure = overview.draw([Group("madeup", "2 of 2 supported", points)])
     assert [mark[1:] for mark in drawn(figure)] == [(">", 8.7), ("<", -4.3), ("o", 3.0)]
-    lines = [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
-    assert lines == [[0, 0], [2.0, 4.0]]
+    places = [np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines]
+    assert [ends for ends in places if len(ends) == 2] == [[0, 0], [2.0, 4.0]]  # the border, and one interval
     labels = {text.get_text() for text in figure.axes[0].texts}
     assert {"madeup", "2 of 2 supported", "claim 1", "claim 2"} <= labels
 
@@ -98,5 +99,5 @@ def test_the_committed_picture_is_small_and_as_wide_as_a_page() -> None:
 
 def drawn(figure: Figure) -> list[tuple[str, object, float]]:
     """Colour, marker and place of each point."""
-    lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) == 1]  # type: ignore[arg-type]
-    return [(to_hex(x.get_color()), x.get_marker(), float(x.get_xdata()[0])) for x in lines]  # type: ignore[arg-type,index]
+    lines = [(line, np.asarray(line.get_xdata())) for axes in figure.axes for line in axes.lines]
+    return [(to_hex(line.get_color()), line.get_marker(), float(x[0])) for line, x in lines if len(x) == 1]
