@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What became of one paper."""
+    """The outcome of one paper."""
 
     slug: str
     status: int
