@@ -31,12 +31,12 @@ help:
 	@echo "       OUT=/path                     write there instead of runs/ and the paper's folder"
 	@echo "       SET=\"steps=2000\"              other values of the configuration, for every variant"
 	@echo "       DEBUG=1                       show the traceback of an error"
-	@echo "  make reproduce-all                 every paper in turn, one log each; continues where it stopped"
+	@echo "  make reproduce-all                 every paper in turn, one log each, and a summary; continues where it stopped"
 	@echo "  make check-data PAPER= DATA=       what is there, what is missing, how much of it"
 	@echo "  make predict PAPER= ARGS=\"...\"     a trained model on your own input; ARGS=--help says how"
 	@echo "  make export PAPER= DEST=           copy a paper and shared/ to where you can change them"
 	@echo "  make new PAPER=                    start the folder of another paper"
-	@echo "  make report                        rebuild the generated README blocks, and the pages in report/ to look at"
+	@echo "  make report                        rebuild the generated README blocks and papers/claims.png, and report/ to look at"
 	@echo "  make test PAPER=                   tests of what concerns one paper; default all; ARGS= for pytest"
 	@echo "  make test-flower                   tests of the federated engine Flower, in an environment of its own"
 	@echo "  make lint                          ruff and mypy"
@@ -75,6 +75,7 @@ reproduce: paper-given
 
 reproduce-all: $(VENV)/.dev
 	@exec $(PY) -m ci.reproduce_all --preset $(PRESET) $(if $(OUT),--out "$(OUT)")
+	@$(PY) -m ci.report --quiet
 
 check-data: paper-given
 	@$(MAKE) -s --no-print-directory $(VENV)/.paper-$(PAPER)

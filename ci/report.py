@@ -1,14 +1,19 @@
-"""``python -m ci.report``: rebuild every generated page and block of the READMEs; ``--list``: one line a paper.
+"""``python -m ci.report``: rebuild every generated page, block and overview; ``--list``: one line a paper.
 
-It reads with the standard library alone: ``make list`` works before anything is installed.
+It reads with the standard library alone: ``make list`` works before anything is installed. Only the picture of all
+claims needs a package (``ci/overview.py``).
 """
 
 import argparse
+import ast
 import json
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import shared
 from shared import UserError
 from shared.paper import Paper, load
 from shared.reproduce.tables import badge, markdown, minutes, paper_pages, read_results, replace_block
@@ -28,14 +33,74 @@ def described(folder: Path) -> tuple[Paper, dict[str, Any] | None, str]:
 
 
 def papers_table(root: Path) -> list[list[str]]:
-    """Header and one row a paper: link, what it is, what came out, minutes."""
-    table = [["paper", "what it is", "what came out here (`cpu` preset)", "minutes on 2 cores"]]
+    """Header and one row a paper: link, verdict, first sentence of the conclusion, minutes."""
+    table = [["paper", "verdict here", "what came out, in a sentence", "minutes"]]
     for folder in papers(root):
         paper, results, found = described(folder)
-        link = f"[{paper.title}](papers/{folder.name}/README.md) (`{folder.name}`, {paper.venue})"
-        verdict = f"**{found[0].upper()}{found[1:]}.** {paper.conclusion if results else ''}".rstrip()
-        table.append([link, paper.summary, verdict, f"{minutes(results):.0f}" if results else ""])
+        venue = paper.venue.partition(" (")[0]
+        link = f"[{paper.title}](papers/{folder.name}/README.md) (`{folder.name}`, {venue})"
+        first = re.split(r"(?<=[.!?]) ", paper.conclusion)[0] if results else ""
+        table.append([link, f"**{found[0].upper()}{found[1:]}**", first, _minutes(results)])
     return table
+
+
+def reconstructions(root: Path) -> str:
+    """Which papers follow official code, and a list of those that could not, with the reason."""
+    reasons = {f"`{folder.name}`": described(folder)[0].reconstruction for folder in papers(root)}
+    followed = ", ".join(slug for slug, reason in reasons.items() if not reason) or "none"
+    listed = [f"- {slug}: {reason}" for slug, reason in reasons.items() if reason]
+    return "\n".join([f"Official code decides in {followed}. The reconstructions:", "", *(listed or ["- none"])])
+
+
+def papers_page(root: Path) -> str:
+    """The text of ``papers/README.md``: a row a paper with what it stands on, beside what all of them use."""
+    table = [["paper", "parts of `shared`", "real datasets", "packages of its own", "minutes", "verdicts"]]
+    used = {folder: shared_parts(folder) for folder in papers(root)}
+    common = set.intersection(*used.values())
+    for folder, parts in used.items():
+        paper, results, found = described(folder)
+        link = f"[`{folder.name}`]({folder.name}/README.md): {paper.summary}"
+        datasets = ", ".join(paper.datasets) or "files of one's own"
+        own = ", ".join(packages(folder))
+        table.append([link, _code(parts - common), datasets, own, _minutes(results), found])
+    return (
+        "# The papers side by side\n\n"
+        "Written by `make report` from the folders. Minutes are those of `make reproduce` on two cores; verdicts count "
+        f"each claim once, by its weakest comparison. Every paper uses {_code(common)} of "
+        "[`shared`](../shared/README.md), and the packages that come with it; the table has the rest.\n\n"
+        f"{markdown(table)}\n"
+    )
+
+
+def shared_parts(folder: Path) -> set[str]:
+    """Modules of ``shared`` that a paper's files import, such as ``losses`` or ``offline.cutouts``."""
+    home = Path(shared.__file__).parent
+    found = {name for path in folder.rglob("*.py") for name in _imported(path) if name.startswith("shared.")}
+    parts = {name.removeprefix("shared.") for name in found}
+    return {part for part in parts if home.joinpath(*part.split(".")).with_suffix(".py").is_file()}
+
+
+def packages(folder: Path) -> list[str]:
+    """Names in a paper's requirements.txt, without versions."""
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    return [name for line in lines if (name := re.split(r"[^\w-]", line)[0])]
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Names that a file imports from elsewhere, modules and what they hold alike."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def _code(names: set[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _minutes(results: dict[str, Any] | None) -> str:
+    return f"{minutes(results):.0f}" if results else ""
 
 
 def bench_table(measured: dict[str, Any]) -> str:
@@ -75,13 +140,20 @@ def rebuilt(root: Path) -> dict[Path, str]:
     bench = json.loads((root / "ci" / "bench.json").read_text())
     retrieval = json.loads((root / "ci" / "retrieval.json").read_text())
     blocks = {
-        "README.md": ("papers", markdown(papers_table(root))),
-        "ci/BENCH.md": ("bench", bench_table(bench)),
-        "shared/README.md": ("retrieval", markdown(retrieval_table(retrieval))),
+        "README.md": {"papers": markdown(papers_table(root)), "reconstructions": reconstructions(root)},
+        "ci/BENCH.md": {"bench": bench_table(bench)},
+        "shared/README.md": {"retrieval": markdown(retrieval_table(retrieval))},
     }
-    for name, (block, content) in blocks.items():
-        texts[root / name] = replace_block((root / name).read_text(), block, content, root / name)
-    return texts
+    for name, contents in blocks.items():
+        texts[root / name] = (root / name).read_text()
+        for block, content in contents.items():
+            texts[root / name] = replace_block(texts[root / name], block, content, root / name)
+    return texts | {root / "papers" / "README.md": papers_page(root)}
+
+
+def _tell(path: Path, changed: bool, quiet: bool) -> None:
+    if changed or not quiet:
+        print(f"{'rebuilt  ' if changed else 'unchanged'} {path}")
 
 
 def main() -> None:
@@ -102,8 +174,10 @@ def main() -> None:
             changed = not path.exists() or path.read_text() != text
             if changed:
                 write_atomic(path, text.encode())
-            if changed or not arguments.quiet:
-                print(f"{'rebuilt  ' if changed else 'unchanged'} {path.relative_to(root)}")
+            _tell(path.relative_to(root), changed, arguments.quiet)
+        from . import overview  # here, since it needs matplotlib
+
+        _tell(overview.PICTURE, overview.write(root), arguments.quiet)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -19,7 +19,10 @@ class Paper:
     Attributes:
         summary: one line, for ``make list`` and the root table.
         conclusion: the verdict in three to five plain sentences, without numbers: what held, what failed, what this
-            scale cannot answer, whether to build on it.
+            scale cannot answer, whether to build on it. The first stands alone in the root table.
+        datasets: real datasets that its readers take, by the names of its pages; none: files of one's own alone.
+        reconstruction: why the method is one, in a sentence: what could not be had, what it follows instead. Empty
+            where official code decides.
     """
 
     title: str
@@ -28,6 +31,8 @@ class Paper:
     arxiv: str
     summary: str
     conclusion: str = "Not run yet."
+    datasets: tuple[str, ...] = ()
+    reconstruction: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """ci/report.py: what is said of all papers; that the committed READMEs are up to date is in test_structure.py."""
 
 import json
+import shutil
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -43,7 +46,8 @@ def test_a_claim_counts_once_by_its_worst_verdict_and_controls_do_not(verdicts: 
 def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = ModuleType("papers.madeup.claims")
     vars(claims).update(
-        CLAIMS=CLAIMS, PAPER=Paper("Made up", "Nobody", "nowhere 2020", "0000.00000", "beads, counted", "It did.")
+        CLAIMS=CLAIMS,
+        PAPER=Paper("Made up", "Nobody", "nowhere 2020 (oral)", "0000.00000", "beads, counted", "Did it? Yes."),
     )
     monkeypatch.setitem(sys.modules, claims.__name__, claims)
     folder = tmp_path / "papers" / "madeup"
@@ -51,7 +55,8 @@ def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "claims.py").touch()
     assert report.papers(tmp_path) == [folder]
     link = "[Made up](papers/madeup/README.md) (`madeup`, nowhere 2020)"
-    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", "**Not run yet.**", ""]]
+    assert report.papers_table(tmp_path)[1:] == [[link, "**Not run yet**", "", ""]]
+    assert report.reconstructions(tmp_path) == "Official code decides in `madeup`. The reconstructions:\n\n- none"
     results = {
         "schema": 1,
         "environment": {"cpu": "Abacus"},
@@ -62,8 +67,34 @@ def test_tables_of_all_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ],
     }
     (folder / "results" / "cpu.json").write_text(json.dumps(results))
-    verdict = "**Headline: supported; 1 of 2 supported, 1 contradicted.** It did."
-    assert report.papers_table(tmp_path)[1:] == [[link, "beads, counted", verdict, "3"]]
+    verdict = "headline: supported; 1 of 2 supported, 1 contradicted"
+    assert report.papers_table(tmp_path)[1:] == [[link, f"**H{verdict[1:]}**", "Did it?", "3"]]
+    vars(claims)["PAPER"] = replace(claims.PAPER, datasets=("Beads", "Shells"), reconstruction="The beads are lost.")
+    assert report.reconstructions(tmp_path).endswith(
+        "decides in none. The reconstructions:\n\n- `madeup`: The beads are lost."
+    )
+    (folder / "requirements.txt").write_text("# for counting\nabacus-core>=2.1\n\nbeads; python_version < '3.13'\n")
+    (folder / "model.py").write_text(
+        "import shared.hog, numpy\nfrom shared.offline import packs\nfrom .losses import x\n"
+    )
+    second = shutil.copytree(folder, folder.with_name("second"))
+    monkeypatch.setitem(sys.modules, "papers.second.claims", claims)
+    (second / "model.py").write_text("def f():\n    from shared.hog import HOG\n    from shared import UserError\n")
+    (second / "requirements.txt").write_text("")
+    page = report.papers_page(tmp_path)
+    assert "Every paper uses `hog` of" in page
+    row = "| [`{0}`]({0}/README.md): beads, counted | {1} | Beads, Shells | {2} | 3 | " + verdict + " |"
+    assert page.splitlines()[-2:] == [
+        row.format("madeup", "`offline.packs`", "abacus-core, beads"),
+        row.format("second", "", ""),
+    ]
+
+
+def test_the_list_needs_no_package() -> None:
+    """``make list`` works before anything is installed."""
+    command = [sys.executable, "-S", "-m", "ci.report", "--list"]  # -S: without site-packages
+    listed = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert listed.returncode == 0 and "clipsep " in listed.stdout, listed.stderr
 
 
 def test_table_of_the_bench() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ci import new
+from ci import new, overview
 from ci.report import papers, rebuilt
 from shared.reproduce import tables, verdicts
 
@@ -101,6 +101,20 @@ def test_the_readme_reads_in_two_minutes(folder: Path) -> None:
     assert any(claim.headline and not claim.control for claim in claims.CLAIMS)
 
 
+@by_paper
+def test_the_pages_say_what_is_declared_of_datasets_and_official_code(folder: Path) -> None:
+    """Names count by their letters and digits. A paper without official code is a reconstruction, and says why."""
+    paper = importlib.import_module(f"papers.{folder.name}.claims").PAPER
+    readme = (folder / "README.md").read_text()
+    layout = importlib.import_module(f"papers.{folder.name}.data").LAYOUT
+    said = re.sub(r"[\W_]", "", f"{layout} {readme} {(folder / 'DEVIATIONS.md').read_text()}".lower())
+    assert [name for name in paper.datasets if re.sub(r"[\W_]", "", name.lower()) not in said] == []
+    linked = re.search(r"Official\s+code:\s+\[", readme)
+    assert bool(paper.reconstruction) != bool(linked), (
+        "README.md links official code, or PAPER.reconstruction says why not"
+    )
+
+
 def test_make_new_writes_a_folder_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "environment.yml", tmp_path)
@@ -181,6 +195,8 @@ def test_generated_blocks_equal_results() -> None:
     """Every README says exactly what the committed results files say."""
     stale = [str(path) for path, text in rebuilt(ROOT).items() if not path.exists() or path.read_text() != text]
     assert stale == [], "run `make report`"
+    shown, found = overview.shown(ROOT / overview.PICTURE), overview.drawn_from(overview.judged(ROOT))
+    assert shown == found, f"{overview.PICTURE} shows other results, or was drawn by other code: run `make report`"
 
 
 @by_paper

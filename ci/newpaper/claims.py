@@ -7,6 +7,8 @@ PAPER = Paper(
     authors="",
     venue="",
     arxiv="",
+    datasets=(),  # real datasets that data.py reads, by the names of README.md or LAYOUT
+    reconstruction="",  # why it is one, in a sentence; empty where official code decides
     summary="the method in half a line",
     conclusion="The verdict in three to five plain sentences, without numbers.",
 )

@@ -7,6 +7,7 @@ PAPER = Paper(
     authors="Chenhe Dong, Yuexiang Xie, Bolin Ding, Ying Shen, Yaliang Li",
     venue="arXiv 2022",
     arxiv="2212.05789",
+    datasets=("IMDB", "AGNews", "SQuAD", "NewsQA", "CNN/DM", "MSQG"),
     summary="federated learning over different tasks: self-supervised in clusters, then contrast with neighbours",
     conclusion=(
         "Twelve small clients with six tasks gain from one course: with ATC they score higher than alone, and "

@@ -12,6 +12,7 @@ PAPER = Paper(
     authors="Hao-Wen Dong, Naoya Takahashi, Yuki Mitsufuji, Julian McAuley, Taylor Berg-Kirkpatrick",
     venue="ICLR 2023",
     arxiv="2212.07065",
+    datasets=("VGGSound", "MUSIC"),
     summary="separation of the sound that a text asks for, learned from videos without labels",
     conclusion=(
         "The offline experiment was changed, and its final seeds are not run yet: no result is told here. A model is "

@@ -7,6 +7,7 @@ PAPER = Paper(
     authors="Jianyuan Guo, Kai Han, Han Wu, Yehui Tang, Yunhe Wang, Chang Xu",
     venue="arXiv 2022",
     arxiv="2212.06593",
+    datasets=("ImageNet-1K", "COCO 2017", "ADE20K"),
     summary="masked image modelling on small images, with HOG features as targets",
     conclusion="All of this holds for small images of digits only: on composed photographs pre-training did harm. "
     "On digits, predicting HOG features of masked blocks helps ViT, Swin, PVTv2 and CMT, while pixel targets bring "

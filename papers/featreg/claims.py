@@ -7,6 +7,9 @@ PAPER = Paper(
     authors="Assia Benbihi, Matthieu Geist, Cédric Pradalier",
     venue="ICONIP 2019 (2018 as Deep Representation Learning for Domain Adaptation of Semantic Image Segmentation)",
     arxiv="1805.04141",
+    datasets=("PASCAL VOC 2012", "SBD"),
+    reconstruction="Only the abstract and the introduction could be read, and no official code was found. Beyond its "
+    "idea the method is a choice of this reproduction.",
     summary="segmentation of a new domain without its labels, by regression between feature maps of aligned images",
     conclusion=(
         "On small composed scenes, regression between feature maps adapts a segmentation network to another camera or "

@@ -7,6 +7,8 @@ PAPER = Paper(
     authors="Fu Sun, Feng-Lin Li, Ruize Wang, Qianglong Chen, Xingyi Cheng, Ji Zhang",
     venue="CIKM 2021",
     arxiv="2109.10547",
+    reconstruction="Only the abstract could be read, and no official code was found. Its components follow K-Adapter "
+    "and TextBrewer; their details are choices of this reproduction.",
     summary="relational domain knowledge for question answering: acquired cheaply, infused by adapters, distilled",
     conclusion=(
         "Relations between terms, learned by adapters beside a frozen encoder, help to classify and match questions "

@@ -7,6 +7,7 @@ PAPER = Paper(
     authors="Krishna Chaitanya, Ertunc Erdil, Neerav Karani, Ender Konukoglu",
     venue="NeurIPS 2020",
     arxiv="2006.10511",
+    datasets=("ACDC", "MSD Prostate", "MMWHS"),
     summary="segmentation with one or two labelled volumes, after contrastive pre-training of slices and regions",
     conclusion=(
         "On synthesised brains, pre-training on unlabelled volumes helps where labels are few: clearly with one "

@@ -7,6 +7,9 @@ PAPER = Paper(
     authors="So Yeon Min, Yao-Hung Hubert Tsai, Wei Ding, Ali Farhadi, Ruslan Salakhutdinov, Yonatan Bisk, Jian Zhang",
     venue="IROS 2023",
     arxiv="2212.05923",
+    datasets=("Gibson", "HM3D"),
+    reconstruction="Only the abstract and the first sentences could be read, and no official code was found. Each "
+    "piece follows public code that the paper builds on, or is a choice of this reproduction.",
     summary="an agent learns the objects of a house by walking in it, and to find them, without any label",
     conclusion="This is no replication: only the abstract could be read, the method is a reconstruction from public "
     "code, and the houses are generated. In houses that the agent explored, self-labels by a vote over views improve "

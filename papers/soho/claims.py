@@ -7,6 +7,7 @@ PAPER = Paper(
     authors="Zhicheng Huang, Zhaoyang Zeng, Yupan Huang, Bei Liu, Dongmei Fu, Jianlong Fu",
     venue="CVPR 2021 (oral)",
     arxiv="2104.03135",
+    datasets=("COCO", "Visual Genome", "VQA v2", "NLVR2", "SNLI-VE", "Flickr30k"),
     summary="image-text pre-training on whole images, with a visual dictionary and masked codes",
     conclusion=(
         "Whole images tell the place that boxes of objects do not show. At this size one pass is far more than ten "

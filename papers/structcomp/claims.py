@@ -8,6 +8,9 @@ PAPER = Paper(
     "Qing Liu, Sohrab Amirghodsi, Yuqian Zhou, Jiebo Luo",
     venue="arXiv 2022; IEEE TPAMI 2024",
     arxiv="2212.06310",
+    datasets=("Places365",),
+    reconstruction="Only the abstract could be read, and no code of the paper is public. Its ideas are joined by the "
+    "public base code, CM-GAN, and by choices of this reproduction.",
     summary="fills holes under a layout, judged by discriminators of images and of objects with pretrained features",
     conclusion=(
         "This is no replication: only the abstract could be read, and the images are small composed scenes. All four "

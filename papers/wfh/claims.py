@@ -7,6 +7,9 @@ PAPER = Paper(
     authors="Tzu-Jui Julius Wang, Jorma Laaksonen, Tomas Langer, Heikki Arponen, Tom E. Bishop",
     venue="WACV 2023",
     arxiv="2210.13591",
+    datasets=("COCO", "Flickr30k", "VQA v2", "NLVR2", "SNLI-VE", "BookCorpus"),
+    reconstruction="Only the abstract and fragments could be read, and no official code was found. The hallucinator is"
+    " a reconstruction; its base, U-VisualBERT, follows official code.",
     summary="vision-language pre-training without pairs, with image regions hallucinated from text",
     conclusion="This is no test of the paper: the hallucinator is a reconstruction from its abstract, and at this "
     "size only pre-training on aligned pairs helps retrieval. "
