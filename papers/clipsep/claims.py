@@ -18,9 +18,9 @@ PAPER = Paper(
         "Asked with text, a model trained on pictures and sounds alone separates notes that it never heard and "
         "recordings of other players, well beyond turning the volume down, and as well as when asked with pictures. It "
         "comes close to models that were given labels. Noise invariant training helps when training clips and test "
-        "mixtures carry off-screen sound; without such sound it makes no measurable difference. The twelve classes were "
-        "chosen because they separate in this offline image-text space, into which labels went: that CLIP needs none is "
-        "not tested. Build on CLIPSep, with noise heads if your clips are noisy, and measure on your own data."
+        "mixtures carry off-screen sound; without such sound it makes no measurable difference. The twelve classes "
+        "were chosen because they separate in this offline image-text space, into which labels went: that CLIP needs "
+        "none is not tested. Build on CLIPSep, with noise heads if your clips are noisy, and measure on your own data."
     ),
 )
 
