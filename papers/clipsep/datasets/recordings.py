@@ -57,7 +57,8 @@ OFFSCREEN = (0.4, 1.0)  # range of an off-screen sound's root mean square, as a 
 PAUSE = 0.1  # what is quieter than this part of a recording's loudest 50 ms, for 50 ms, is a pause
 OTHER_ROOMS = 0.75  # share of the training videos that are heard through another microphone, in another room
 FLOOR = (-70.0, -35.0)  # decibels of that microphone's noise, against the sound; a rendered solo has none
-EXAMPLES = (  # mixtures to look at and to listen to, picked by eye: set, what is asked for, what it is mixed with
+# Mixtures to look at and to listen to, picked since they are separated: set, what is asked for, what it is mixed with.
+EXAMPLES = (
     ("recordings", "maracas", "piano"),
     ("solos", "violin", "cello"),
     ("recordings", "trumpet", "guitar"),
