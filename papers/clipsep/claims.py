@@ -17,11 +17,11 @@ PAPER = Paper(
     conclusion=(
         "Asked with text, a model trained on pictures and sounds alone separates notes that it never heard and "
         "recordings of other players, well beyond turning the volume down, and nearly as well as when asked with "
-        "pictures. It comes close to models that were given labels. Noise invariant training helps when training clips "
-        "and test mixtures carry off-screen sound; if the training clips carry none, it makes no measurable "
+        "pictures. It comes close to models that were given labels. Noise invariant training helps when training "
+        "clips and test mixtures carry off-screen sound; if the training clips carry none, it makes no measurable "
         "difference. The twelve classes were chosen because such a model separates them, and labels went into the "
-        "offline image-text space: that CLIP needs none is not tested. Build on CLIPSep, with noise heads if your clips are "
-        "noisy, and measure on your own data."
+        "offline image-text space: that CLIP needs none is not tested. Build on CLIPSep, with noise heads if your "
+        "clips are noisy, and measure on your own data."
     ),
 )
 
